@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Part = dict[str, Any]  # {"type": "text" | "image" | "audio" | "video", <the type>: content}
 Message = dict[str, Any]  # {"role": "system" | "user" | "assistant", "content": list[Part]}
@@ -223,7 +224,7 @@ class Rollout:
 # ---------------------------------------------------------------- the seam
 
 LikelihoodKind = Literal["exact", "bound"]
-Metrics = dict[str, Tensor]
+Metrics = dict[str, "Tensor"]
 
 
 class Encoder(Protocol):
