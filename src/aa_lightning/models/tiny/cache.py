@@ -1,0 +1,74 @@
+"""Tiny models are built once per machine: a folder in the user's cache, found again by a key of all that shaped it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "diffusers")
+
+
+def tiny_folder(family: str, sizes: Mapping[str, Any] | None = None, seed: int = 0) -> Path:
+    """The folder of a tiny model, built on first use.
+
+    Processes that ask at the same time each build in a folder of their own; the first one to finish is kept.
+
+    Args:
+        family: a key of `aa_lightning.models.tiny.families.FAMILIES`.
+        sizes: what differs from the family's default sizes.
+        seed: of the weights.
+
+    Raises:
+        ValueError: the family or a size is unknown.
+    """
+    sizes = dict(sizes or {})
+    folder = cache_root() / f"{family}-{_key(family, sizes, seed)}"
+    if not folder.exists():
+        _build_once(folder, family, sizes, seed)
+    return folder
+
+
+def cache_root() -> Path:
+    """`$AA_LIGHTNING_CACHE`, or `aa_lightning` in the user's cache folder, with `tiny` below it."""
+    given = os.environ.get("AA_LIGHTNING_CACHE")
+    return (Path(given) if given else Path.home() / ".cache" / "aa_lightning") / "tiny"
+
+
+def _key(family: str, sizes: dict[str, Any], seed: int) -> str:
+    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    shaped_by = {
+        "family": family,
+        "sizes": sizes,
+        "seed": seed,
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "source": hashlib.sha256(source).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _build_once(folder: Path, family: str, sizes: dict[str, Any], seed: int) -> None:
+    from aa_lightning.models.tiny.families import build
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    workshop = Path(tempfile.mkdtemp(prefix=f".{family}-", dir=folder.parent))
+    try:
+        build(family, workshop, seed=seed, **sizes)
+        _publish(workshop, folder)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _publish(workshop: Path, folder: Path) -> None:
+    workshop.chmod(0o755)  # mkdtemp makes it private
+    try:
+        workshop.rename(folder)
+    except OSError:  # a folder with content stands there: another process finished first, with the same bytes
+        if not folder.exists():
+            raise

@@ -1,0 +1,68 @@
+"""Every family that can be built offline, and how a build becomes a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aa_lightning.models.tiny import llava, qwen_vl, text
+from aa_lightning.models.tiny.backbone import TextSizes, VisionSizes
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyFamily:
+    """How one family is made: the sizes it takes, and the parts that together are its folder."""
+
+    sizes: type
+    make: Callable[[Any], Sequence[Any]]
+
+
+FAMILIES: dict[str, TinyFamily] = {
+    "llama": TinyFamily(TextSizes, text.llama),
+    "qwen2": TinyFamily(TextSizes, text.qwen2),
+    "qwen3": TinyFamily(TextSizes, text.qwen3),
+    "llava": TinyFamily(VisionSizes, llava.llava),
+    "qwen2_5_vl": TinyFamily(VisionSizes, qwen_vl.qwen2_5_vl),
+}
+
+
+def build(family: str, folder: Path, seed: int = 0, **sizes: Any) -> None:
+    """Build a family offline and save it as a folder that the Auto classes load.
+
+    The same family, sizes and seed give the same bytes.
+
+    Args:
+        family: a key of `FAMILIES`.
+        folder: where model, processor and generation config are saved.
+        seed: of the weights.
+        sizes: what differs from the defaults of the family's sizes.
+
+    Raises:
+        ValueError: the family is unknown, or a size is not one of the family's.
+    """
+    row = _row(family)
+    chosen = _sizes(family, row.sizes, sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in row.make(chosen):
+            part.save_pretrained(folder)
+
+
+def _row(family: str) -> TinyFamily:
+    if family not in FAMILIES:
+        raise ValueError(
+            f"tiny:{family} cannot be built: no offline build is known for it. Type one of {', '.join(f'tiny:{f}' for f in FAMILIES)}"
+        )
+    return FAMILIES[family]
+
+
+def _sizes(family: str, kind: type, given: dict[str, Any]) -> Any:
+    known = [field.name for field in dataclasses.fields(kind)]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ValueError(f"tiny {family} has no size named {', '.join(unknown)}. Its sizes are {', '.join(known)}")
+    return kind(**given)

@@ -1,0 +1,76 @@
+"""Tiny Qwen vision-language models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transformers as hf
+
+from aa_lightning.models.tiny.backbone import VisionSizes, finish, text_config
+from aa_lightning.models.tiny.template import chat_template
+from aa_lightning.models.tiny.tokenizers import qwen_tokenizer
+
+_MARKERS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+_MERGE, _FRAMES = 2, 2  # patches merged along each side, frames merged into one patch
+_MAX_FRAMES = 8
+
+
+def qwen2_5_vl(sizes: VisionSizes) -> tuple[Any, Any]:
+    """`Qwen2_5_VLForConditionalGeneration`. Four patches become one token; positions have three axes."""
+    tokenizer = qwen_tokenizer(_MARKERS)
+    config = hf.Qwen2_5_VLConfig(
+        text_config={**text_config(sizes, tokenizer), "rope_parameters": multimodal_rope(sizes)},
+        vision_config={
+            "depth": sizes.vision_layers,
+            "hidden_size": sizes.vision_width,
+            "num_heads": sizes.vision_heads,
+            "intermediate_size": sizes.vision_mlp,
+            "out_hidden_size": sizes.width,
+            "patch_size": sizes.patch_size,
+            "spatial_merge_size": _MERGE,
+            "temporal_patch_size": _FRAMES,
+            "window_size": sizes.patch_size * _MERGE * 2,
+            "fullatt_block_indexes": [sizes.vision_layers - 1],
+        },
+        **marker_ids(tokenizer),
+    )
+    processor = hf.Qwen2_5_VLProcessor(
+        image_processor=_image_processor(sizes),
+        tokenizer=tokenizer,
+        video_processor=_video_processor(sizes),
+        chat_template=chat_template({kind: f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video")}),
+    )
+    return finish(hf.Qwen2_5_VLForConditionalGeneration(config), tokenizer, sizes), processor
+
+
+def multimodal_rope(sizes: VisionSizes) -> dict[str, Any]:
+    """Rotary positions split over time, height and width, as 1 : 1 : 2 of half a head."""
+    half = sizes.width // sizes.heads // 2
+    quarter = half // 4
+    return {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [quarter, quarter, half - 2 * quarter]}
+
+
+def marker_ids(tokenizer: Any) -> dict[str, int]:
+    """The ids under which a Qwen vision-language configuration knows its markers."""
+    keys = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    return dict(zip(keys, tokenizer.convert_tokens_to_ids(list(_MARKERS)), strict=True))
+
+
+def _pixels(sizes: VisionSizes, frames: int) -> dict[str, int]:
+    """Bounds on the pixels of a picture or clip (the keys are the library's; the values are areas)."""
+    smallest = (sizes.patch_size * _MERGE) ** 2
+    return {"shortest_edge": smallest * min(frames, _FRAMES), "longest_edge": sizes.image_size**2 * frames}
+
+
+def _patching(sizes: VisionSizes) -> dict[str, int]:
+    return {"patch_size": sizes.patch_size, "merge_size": _MERGE, "temporal_patch_size": _FRAMES}
+
+
+def _image_processor(sizes: VisionSizes) -> hf.Qwen2VLImageProcessor:
+    return hf.Qwen2VLImageProcessor(size=_pixels(sizes, 1), **_patching(sizes))
+
+
+def _video_processor(sizes: VisionSizes) -> hf.Qwen2VLVideoProcessor:
+    return hf.Qwen2VLVideoProcessor(
+        size=_pixels(sizes, _MAX_FRAMES), **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES
+    )
