@@ -1,0 +1,12 @@
+"""Shapes, the procedural world: scenes of coloured shapes with exact ground truth, in any amount, from a seed, offline.
+
+`scenes.py` what there is, `render.py` how it looks, `language.py` how it is said, `questions.py` what is asked about it,
+`pictures.py` which pictures are asked for, `answers.py` whether an answer is right, `source.py` the rows.
+"""
+
+from aa_lightning.data.shapes.answers import check_answer
+from aa_lightning.data.shapes.render import draw
+from aa_lightning.data.shapes.scenes import Figure, Scene
+from aa_lightning.data.shapes.source import Shapes
+
+__all__ = ["Figure", "Scene", "Shapes", "check_answer", "draw"]
