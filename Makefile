@@ -1,0 +1,43 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# the first interpreter that works and is new enough; or say which: make setup PYTHON=/path/to/python3.12
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
+    $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+endif
+
+VENV := .venv
+RUN := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV)/bin/python
+WORKERS ?= 2
+
+.PHONY: help setup demo test test-slow lint bench
+
+help:  ## this page
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## install everything into .venv (once; again when the requirements change)
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found: install one, or type make setup PYTHON=/path/to/python"; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,sweep,audio,video]'
+	@touch $@
+	@echo "ready: source $(VENV)/bin/activate"
+
+demo: setup  ## align a small vision-language model on this machine, offline
+	$(VENV)/bin/python -m aa_lightning.train algo=dpo modality=ti2t
+
+test: setup  ## the tests (a few minutes)
+	$(RUN) -m pytest -q -n $(WORKERS) -m "not slow" tests
+
+test-slow: setup  ## the tests that take long
+	$(RUN) -m pytest -q -n $(WORKERS) -m slow tests
+
+lint: setup  ## style
+	$(VENV)/bin/ruff check src tests
+	$(VENV)/bin/ruff format --check src tests
+
+bench: setup  ## speed, side by side with TRL
+	$(RUN) -m benchmarks
