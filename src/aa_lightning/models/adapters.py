@@ -1,0 +1,68 @@
+"""LoRA adapters inside a model, without a second copy of its weights."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from aa_lightning.models.families import Family
+
+if TYPE_CHECKING:
+    import peft  # takes seconds to import, and most runs have no adapter
+
+
+class Adapters:
+    """The adapters of a network. Not a module: the model's own layers hold the weights."""
+
+    def __init__(self, wrapped: peft.PeftModel):
+        self._wrapped = wrapped
+
+    def off(self) -> AbstractContextManager:
+        """The base model, while the context lasts."""
+        return self._wrapped.disable_adapter()
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in peft's own format."""
+        self._wrapped.save_pretrained(folder)
+
+    def merge(self) -> None:
+        """Add the adapters to the base weights and take them out."""
+        self._wrapped.merge_and_unload()
+
+
+def add_adapters(model: nn.Module, family: Family, rank: int, alpha: float, dropout: float, target: str) -> Adapters:
+    """Put LoRA adapters (2106.09685) into the linear layers of a parameter group.
+
+    Args:
+        target: a freeze group of the family (vision, projector, language), or a regular expression on module names.
+
+    Raises:
+        ValueError: nothing matches.
+    """
+    import peft
+
+    pattern = re.compile(family.groups.get(target, target))
+    output = model.get_output_embeddings()
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not output and pattern.search(name)
+    ]
+    if not names:
+        raise ValueError(
+            f"model.lora.target={target!r} matches no linear layer: use one of {', '.join(family.groups)}, "
+            "or a regular expression on module names"
+        )
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names)
+    return Adapters(peft.get_peft_model(model, config))
+
+
+def merge_saved(model: nn.Module, folder: Path) -> nn.Module:
+    """The model with a saved adapter added to its weights."""
+    import peft
+
+    return peft.PeftModel.from_pretrained(model, folder).merge_and_unload()

@@ -1,0 +1,171 @@
+"""Token models as policies: exact log-likelihoods of text responses, for every family in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig
+
+from aa_lightning.models import layouts
+from aa_lightning.models.adapters import Adapters
+from aa_lightning.models.encoding import TokenEncoder
+from aa_lightning.models.families import Family
+from aa_lightning.models.logprobs import token_logprobs
+from aa_lightning.models.reference import Reference
+from aa_lightning.types import Batch, LogLikelihood, Rollout
+
+
+class TokenNetwork(nn.Module):
+    """A transformers model that reads batches in the (P, K) layout."""
+
+    def __init__(self, model: nn.Module, family: Family, layout: str = "auto"):
+        super().__init__()
+        self.model = model
+        self.family, self.layout = family, layout
+
+    def forward(self, batch: Batch, temperature: float = 1.0) -> LogLikelihood:
+        """Log-probabilities of every response token, (P, K, T)."""
+        hidden, layout = self.hidden(batch)
+        ids, mask = batch.response["input_ids"], batch.response["mask"]
+        counted = mask.bool()
+        states = hidden[layout.rows[counted], layout.before[counted]]
+        head = self.model.get_output_embeddings()
+        logprobs = token_logprobs(states, head, ids[counted], temperature)
+        terms = torch.zeros(mask.shape, dtype=logprobs.dtype, device=mask.device)
+        return LogLikelihood(terms.masked_scatter(counted, logprobs), mask)
+
+    def hidden(self, batch: Batch) -> tuple[Tensor, layouts.Layout]:
+        """Last hidden states, and where the response tokens stand in them."""
+        positions = self._positions(batch)
+        arrange = layouts.shared if self._shares(batch) else layouts.plain
+        layout = arrange(batch, self.family, positions)
+        inputs = dict(layout.inputs)
+        if self.model.config._attn_implementation == "eager" and inputs["attention_mask"].ndim == 4:
+            inputs["attention_mask"] = _additive(inputs["attention_mask"], self.model.dtype)
+        output = self.backbone(**inputs, use_cache=False)
+        return output.last_hidden_state, layout
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The model without its head."""
+        return self.model.base_model
+
+    def _shares(self, batch: Batch) -> bool:
+        if not self.family.shares_prefix or self.layout == "plain":
+            return False
+        _, k, t = batch.response["input_ids"].shape
+        if self.layout == "shared":
+            return k > 1
+        width = self.model.config.get_text_config().hidden_size
+        return layouts.prefers_shared(batch.prompt["input_ids"].shape[1], t, k, width, media=bool(batch.blocks))
+
+    def _positions(self, batch: Batch) -> Tensor:
+        """Positions of the prompt tokens: (P, L), or (3, P, L) where a family counts in time, height and width."""
+        valid = batch.prompt["attention_mask"]
+        if self.family.multimodal_positions and batch.blocks:
+            keys = ("input_ids", "attention_mask", "mm_token_type_ids", "image_grid_thw", "video_grid_thw")
+            known = {key: batch.prompt[key] for key in (*keys, "second_per_grid_ts") if key in batch.prompt}
+            return self.backbone.get_rope_index(**known)[0]
+        return (valid.cumsum(-1) - 1).clamp(min=0)
+
+
+class AutoregressivePolicy(nn.Module):
+    """p(response | prompt) of a token model."""
+
+    likelihood = "exact"
+
+    def __init__(
+        self, network: TokenNetwork, encoder: TokenEncoder, reference: Reference, adapters: Adapters | None = None
+    ):
+        super().__init__()
+        self.network, self.encoder = network, encoder
+        self.reference, self.adapters = reference, adapters
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Nothing is random in a token model's likelihood."""
+        return batch
+
+    def log_likelihood(self, batch: Batch) -> LogLikelihood:
+        """log p of every response token under the current weights, (P, K, T)."""
+        return self.network(batch)
+
+    def as_reference(self) -> AbstractContextManager:
+        """The reference, while the context lasts."""
+        return self.reference.active(self.network)
+
+    @torch.no_grad()
+    def sample(self, batch: Batch, n: int, max_new_tokens: int = 64, temperature: float = 1.0) -> Rollout:
+        """Draw n responses for each prompt; temperature 0 takes the likeliest token every time.
+
+        The distribution is exactly softmax(logits / temperature): the checkpoint's own generation defaults (top-k,
+        repetition penalty, …) are not used.
+        """
+        was_training = self.training
+        self.eval()
+        settings = self._generation(n, max_new_tokens, temperature)
+        with _own_defaults_off(self.network.model):
+            output = self.network.model.generate(**batch.prompt, generation_config=settings)
+        self.train(was_training)
+        length = batch.prompt["input_ids"].shape[1]
+        tokens = output.sequences[:, length:].view(len(batch), n, -1)
+        mask = _until(tokens, self.encoder.end)
+        logits = torch.stack(output.logits, 1).view(len(batch), n, tokens.shape[-1], -1)
+        logprobs = (logits.float() / (temperature or 1.0)).log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        drawn = Batch(
+            ids=batch.ids,
+            prompt=batch.prompt,
+            blocks=batch.blocks,
+            response={"input_ids": tokens, "mask": mask},
+            draws={"temperature": torch.tensor(temperature or 1.0)},
+            answers=batch.answers,
+        )
+        said = [
+            [self.encoder.decode(t[m.bool()]) for t, m in zip(*row, strict=True)]
+            for row in zip(tokens.cpu(), mask.cpu(), strict=True)
+        ]
+        return Rollout(drawn, said, logprobs * mask, mask)
+
+    def action_logprobs(self, rollout: Rollout) -> Tensor:
+        """(P, K, A): log-probabilities of the drawn tokens under the current weights, at the temperature of the draw."""
+        temperature = rollout.batch.draws["temperature"].item()
+        return self.network(rollout.batch, temperature).terms
+
+    def _generation(self, n: int, max_new_tokens: int, temperature: float) -> GenerationConfig:
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=temperature > 0,
+            temperature=temperature or 1.0,
+            top_k=0,
+            top_p=1.0,
+            num_return_sequences=n,
+            eos_token_id=self.encoder.end,
+            pad_token_id=self.encoder.pad,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+
+
+@contextmanager
+def _own_defaults_off(model: nn.Module) -> Iterator[None]:
+    """`generate` fills what we leave open from the checkpoint's own settings (repetition penalty, min-p, …)."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _until(tokens: Tensor, end: int) -> Tensor:
+    """1 up to and including the first end token."""
+    ended = (tokens == end).cumsum(-1) - (tokens == end).long()
+    return (ended == 0).float()
+
+
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """Eager attention adds the mask to the scores, so it needs numbers and not booleans."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
+        ~allowed, torch.finfo(dtype).min
+    )

@@ -1,0 +1,239 @@
+"""Examples to tensors for token models: the prompt with its media once, the responses as tokens after it.
+
+We make our own response mask: template markers are wrong in several families. Prompts are encoded one by one and joined
+here, so that every family's media rows are known to belong to their prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aa_lightning.models.families import Family
+from aa_lightning.types import Batch, Message, Prompt, Response
+
+_PROBE = "ANSWER"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Longest prompt (media placeholders included) and response in tokens, and what happens beyond."""
+
+    prompt: int = 2048
+    response: int = 1024
+    on_long: str = "error"
+
+
+class TooLong(ValueError):
+    """A prompt or response over the limit; `on_long=skip` drops these rows by name."""
+
+
+@dataclass
+class Encoded:
+    """One example: the prompt's tensors (a batch of one), the tokens of each response."""
+
+    id: str
+    prompt: dict[str, Tensor]
+    responses: list[Tensor]
+    answer: str | None
+
+
+class TokenEncoder:
+    """Applies a processor (or tokenizer) and its chat template. Holds no weights."""
+
+    def __init__(self, processor: Any, family: Family, limits: Limits | None = None):
+        self.processor, self.family = processor, family
+        self.limits = limits or Limits()
+        self.tokenizer = processor.tokenizer if family.media else processor
+        self.pad = self.tokenizer.pad_token_id
+        if self.pad is None:
+            self.pad = self.tokenizer.eos_token_id
+        self.opening, self.end = _turn(processor, self.tokenizer, as_lists=bool(family.media))
+
+    # ------------------------------------------------------------ one example
+
+    def encode(self, prompt: Prompt, responses: list[Response]) -> Encoded:
+        """Tensors of one example.
+
+        Raises:
+            TooLong: prompt or response over the limit.
+            ValueError: media that the family cannot read, a placeholder token in the text, a missing key.
+        """
+        tensors = self._prompt(prompt)
+        return Encoded(prompt.id, tensors, [self._response(prompt, r) for r in responses], prompt.answer)
+
+    def render(self, messages: list[Message]) -> str:
+        """The prompt as text, up to where the answer begins."""
+        outlined = _outline(messages, as_lists=bool(self.family.media))
+        return self.processor.apply_chat_template(outlined, tokenize=False, add_generation_prompt=True)
+
+    def _prompt(self, prompt: Prompt) -> dict[str, Tensor]:
+        media = self._media(prompt)
+        text = self.render(prompt.messages)
+        bos = self.tokenizer.bos_token
+        special = not (bos and text.startswith(bos))
+        if self.family.media:
+            tensors = self.processor(
+                text=[text], **_nested(media), add_special_tokens=special, return_tensors="pt"
+            )
+        else:
+            tensors = self.processor([text], add_special_tokens=special, return_tensors="pt")
+        tensors = {k: v for k, v in tensors.items() if isinstance(v, Tensor)}
+        self._check(prompt, tensors, media)
+        return tensors
+
+    def _media(self, prompt: Prompt) -> dict[str, list[Any]]:
+        """The prompt's media by kind, in the order in which they are read."""
+        found: dict[str, list[Any]] = {}
+        for message in prompt.messages:
+            for part in message["content"]:
+                if part["type"] == "text":
+                    self._refuse_placeholders(prompt, part["text"])
+                elif part["type"] not in self.family.media:
+                    reads = ", ".join(("text", *self.family.media))
+                    raise ValueError(
+                        f"row {prompt.id} holds {part['type']}, and models of family {self.family.name} read {reads}: "
+                        f"choose a model= that reads {part['type']}, or other data="
+                    )
+                else:
+                    found.setdefault(part["type"], []).append(part[part["type"]])
+        return found
+
+    def _refuse_placeholders(self, prompt: Prompt, text: str) -> None:
+        for token in self.family.media and self.tokenizer.all_special_tokens:
+            if token in text:
+                raise ValueError(
+                    f"row {prompt.id} holds the control token {token!r} inside its text, where it would be read as a "
+                    f"medium or a turn: take it out in the template (remove: ['{token}'])"
+                )
+
+    def _check(self, prompt: Prompt, tensors: dict[str, Tensor], media: dict[str, list[Any]]) -> None:
+        for medium in media:
+            missing = [key for key in self.family.required[medium] if key not in tensors]
+            if missing:
+                raise ValueError(
+                    f"row {prompt.id}: the processor of family {self.family.name} made no {', '.join(missing)} for its "
+                    f"{medium}, and the model would silently read noise. Is the checkpoint's processor complete?"
+                )
+        length = tensors["input_ids"].shape[1]
+        if length > self.limits.prompt:
+            raise TooLong(
+                f"row {prompt.id}: the prompt has {length} tokens, media included, and the limit is "
+                f"{self.limits.prompt}. A prompt is never cut (that would cut its media): set "
+                f"loader.max_prompt_tokens={length} or loader.on_long=skip, or make the media smaller"
+            )
+
+    def _response(self, prompt: Prompt, response: Response) -> Tensor:
+        if any(part["type"] != "text" for part in response):
+            written = ", ".join(part["type"] for part in response if part["type"] != "text")
+            raise ValueError(
+                f"row {prompt.id} is answered with {written}, and models of family {self.family.name} write text only: "
+                "choose a model= that writes it, or other data="
+            )
+        said = self.opening + "".join(part["text"] for part in response)
+        ids = [*self.tokenizer(said, add_special_tokens=False)["input_ids"], self.end]
+        if len(ids) > self.limits.response and self.limits.on_long != "truncate":
+            raise TooLong(
+                f"row {prompt.id}: a response has {len(ids)} tokens and the limit is {self.limits.response}: set "
+                f"loader.max_response_tokens={len(ids)}, loader.on_long=truncate or loader.on_long=skip"
+            )
+        return torch.tensor(ids[: self.limits.response])
+
+    # ------------------------------------------------------------ many examples
+
+    def collate(self, encoded: Sequence[Encoded]) -> Batch:
+        """P prompts left-padded, their responses right-padded as (P, K, T)."""
+        length = max(e.prompt["input_ids"].shape[1] for e in encoded)
+        fills = {"input_ids": self.pad, "attention_mask": 0, **self.family.per_token}
+        keys = dict.fromkeys(key for e in encoded for key in e.prompt)
+        prompt, blocks = {}, {}
+        for key in keys:
+            if key in fills:
+                pieces = [e.prompt.get(key, torch.full_like(e.prompt["input_ids"], fills[key])) for e in encoded]
+                prompt[key] = torch.cat([_left_pad(piece, length, fills[key]) for piece in pieces])
+            else:
+                prompt[key] = _stack_ragged([e.prompt[key] for e in encoded if key in e.prompt])
+                blocks[key] = [len(e.prompt[key]) if key in e.prompt else 0 for e in encoded]
+        return Batch(
+            ids=[e.id for e in encoded],
+            prompt=prompt,
+            response=self.pad_responses([e.responses for e in encoded]),
+            blocks=blocks,
+            answers=[e.answer for e in encoded],
+        )
+
+    def pad_responses(self, responses: list[list[Tensor]]) -> dict[str, Tensor]:
+        """Ragged tokens (P lists of K) to input_ids and mask, (P, K, T)."""
+        p, k = len(responses), len(responses[0])
+        t = max((len(r) for row in responses for r in row), default=0)
+        ids = torch.full((p, k, t), self.pad)
+        mask = torch.zeros(p, k, t)
+        for i, row in enumerate(responses):
+            for j, tokens in enumerate(row):
+                ids[i, j, : len(tokens)] = tokens
+                mask[i, j, : len(tokens)] = 1
+        return {"input_ids": ids, "mask": mask}
+
+    def decode(self, tokens: Tensor) -> Response:
+        """The response that tokens spell, without control tokens."""
+        said = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return [{"type": "text", "text": said.removeprefix(self.opening)}]
+
+
+def _turn(processor: Any, tokenizer: Any, as_lists: bool) -> tuple[str, int]:
+    """What the template writes between the generation prompt and the answer, and the token that ends the turn.
+
+    Raises:
+        ValueError: a processor without a chat template.
+    """
+    if not processor.chat_template:
+        raise ValueError(
+            "the checkpoint's processor has no chat template, so a prompt cannot be told from an answer: give one with "
+            "model.chat_template=<file.jinja>"
+        )
+    question = {"role": "user", "content": [{"type": "text", "text": "?"}]}
+    answer = {"role": "assistant", "content": [{"type": "text", "text": _PROBE}]}
+    render = processor.apply_chat_template
+    before = render(_outline([question], as_lists), tokenize=False, add_generation_prompt=True)
+    after = render(_outline([question, answer], as_lists), tokenize=False)
+    opening, closing = "", ""
+    if after.startswith(before) and _PROBE in after:
+        opening, closing = after[len(before) :].split(_PROBE, 1)
+    special = set(tokenizer.all_special_ids)
+    tail = tokenizer(closing, add_special_tokens=False)["input_ids"]
+    return opening, next((token for token in tail if token in special), tokenizer.eos_token_id)
+
+
+def _outline(messages: list[Message], as_lists: bool) -> list[Message]:
+    """Messages in the form that chat templates read: lists of bare parts with media, plain strings without."""
+    outlined = []
+    for message in messages:
+        parts = [part if part["type"] == "text" else {"type": part["type"]} for part in message["content"]]
+        content = parts if as_lists else "".join(part["text"] for part in parts)
+        outlined.append({"role": message["role"], "content": content})
+    return outlined
+
+
+def _nested(media: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Processor arguments for one sample: images nest per sample, audio stays flat."""
+    names = {"image": "images", "video": "videos", "audio": "audio"}
+    return {names[kind]: items if kind == "audio" else [items] for kind, items in media.items()}
+
+
+def _left_pad(piece: Tensor, length: int, fill: int) -> Tensor:
+    return torch.nn.functional.pad(piece, (length - piece.shape[1], 0), value=fill)
+
+
+def _stack_ragged(pieces: list[Tensor]) -> Tensor:
+    """Concatenate media of several prompts; other dimensions are zero-padded to the largest."""
+    shape = [max(sizes) for sizes in zip(*(piece.shape[1:] for piece in pieces), strict=True)]
+    padded = []
+    for piece in pieces:
+        short = [(0, want - have) for want, have in zip(shape, piece.shape[1:], strict=True)]
+        flat = [side for pair in reversed(short) for side in pair]
+        padded.append(torch.nn.functional.pad(piece, flat) if any(flat) else piece)
+    return torch.cat(padded)

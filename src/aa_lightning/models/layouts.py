@@ -1,0 +1,132 @@
+"""How the K responses of a prompt are laid out in the rows that a model sees.
+
+*Plain*: one row [prompt | response] for each response; the prompt and its media are repeated K times.
+*Shared*: one row [prompt | response 1 | … | response K] for each prompt. A block mask keeps a response from seeing its
+siblings and positions restart after the prompt, so that log-probabilities and gradients are those of the plain layout
+(Prefix sharing; 2410.20305). The prompt and its media run once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aa_lightning.models.families import Family
+from aa_lightning.types import Batch
+
+_MASKED_ATTENTION = 2.0  # cost of a query-key pair under a block mask against the causal kernel; benchmarks/layouts.py
+
+
+@dataclass
+class Layout:
+    """Inputs of the model, and where each response token stands in its hidden states.
+
+    Attributes:
+        inputs: keyword arguments of the backbone.
+        rows: (P, K, T) the row that holds the token.
+        own: (P, K, T) the column of the token itself.
+        before: (P, K, T) the column whose hidden state predicts it.
+    """
+
+    inputs: dict[str, Tensor]
+    rows: Tensor
+    own: Tensor
+    before: Tensor
+
+
+def plain(batch: Batch, family: Family, positions: Tensor) -> Layout:
+    """One row for each response. `positions` are those of the prompts, (P, L) or (3, P, L)."""
+    ids, mask = batch.response["input_ids"], batch.response["mask"]
+    p, k, t = ids.shape
+    inputs = repeat(batch, k)
+    length = inputs["input_ids"].shape[1]
+    _append(inputs, family, ids.reshape(p * k, t), mask.reshape(p * k, t))
+    inputs["position_ids"] = torch.cat(
+        [positions.repeat_interleave(k, -2), _continued(positions, t).repeat_interleave(k, -2)], -1
+    )
+    rows = torch.arange(p * k, device=ids.device).view(p, k, 1).expand(p, k, t)
+    own = (length + torch.arange(t, device=ids.device)).expand(p, k, t)
+    return Layout(inputs, rows, own, own - 1)
+
+
+def shared(batch: Batch, family: Family, positions: Tensor) -> Layout:
+    """One row for each prompt, its responses one after another."""
+    ids, mask = batch.response["input_ids"], batch.response["mask"]
+    p, k, t = ids.shape
+    inputs = dict(batch.prompt)
+    length = inputs["input_ids"].shape[1]
+    _append(inputs, family, ids.reshape(p, k * t), mask.reshape(p, k * t))
+    inputs["attention_mask"] = _block_mask(inputs["attention_mask"], length, k, t)
+    restart = _continued(positions, t)
+    inputs["position_ids"] = torch.cat([positions, *[restart] * k], -1)
+    rows = torch.arange(p, device=ids.device).view(p, 1, 1).expand(p, k, t)
+    own = (length + torch.arange(k * t, device=ids.device).view(1, k, t)).expand(p, k, t)
+    before = own - 1
+    before = torch.where(torch.arange(t, device=ids.device) == 0, length - 1, before)
+    return Layout(inputs, rows, own, before)
+
+
+def prefers_shared(prompt: int, response: int, k: int, hidden: int, media: bool) -> bool:
+    """Whether the shared layout is cheaper for one prompt of `prompt` tokens and k responses of `response` tokens.
+
+    Linear layers cost about 24·hidden² per token, attention 4·hidden per query-key pair. Plain rows use the causal kernel
+    (half of the pairs); a block mask visits all pairs. Media towers are not counted: they run once in the shared layout.
+    """
+    if k < 2:
+        return False
+    if media:
+        response = response // 2  # the tower runs k times in the plain layout
+    linear, pair = 24 * hidden**2, 4 * hidden
+    row, long_row = prompt + response, prompt + k * response
+    cost_plain = k * (row * linear + row**2 * pair / 2)
+    cost_shared = long_row * linear + long_row**2 * pair / 2 * _MASKED_ATTENTION
+    return cost_shared < cost_plain
+
+
+def repeat(batch: Batch, k: int) -> dict[str, Tensor]:
+    """The prompts' tensors with each prompt (and its rows of media) k times in a row."""
+    if k == 1:
+        return dict(batch.prompt)
+    return {key: value[row_index(batch, key, k).to(value.device)] for key, value in batch.prompt.items()}
+
+
+def row_index(batch: Batch, key: str, k: int) -> Tensor:
+    """Which rows of `batch.prompt[key]` make up every prompt k times."""
+    if key not in batch.blocks:
+        return torch.arange(len(batch)).repeat_interleave(k)
+    starts = [0]
+    for count in batch.blocks[key]:
+        starts.append(starts[-1] + count)
+    blocks = [torch.arange(a, b).repeat(k) for a, b in zip(starts, starts[1:], strict=False)]
+    return torch.cat(blocks)
+
+
+def _append(inputs: dict[str, Tensor], family: Family, ids: Tensor, mask: Tensor) -> None:
+    """Grow every per-token key by the response tokens, in place."""
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], mask.to(inputs["attention_mask"].dtype)], 1)
+    for key, value in family.per_token.items():
+        if key in inputs:
+            grown = torch.full_like(ids, value, dtype=inputs[key].dtype)
+            inputs[key] = torch.cat([inputs[key], grown], 1)
+
+
+def _continued(positions: Tensor, t: int) -> Tensor:
+    """Positions of t tokens after prompts that end (left padding) in a text token."""
+    return positions[..., -1:] + 1 + torch.arange(t, device=positions.device)
+
+
+def _block_mask(valid: Tensor, length: int, k: int, t: int) -> Tensor:
+    """(P, 1, L, L) bool, True where a query may attend: causal, without the sibling responses, without padding.
+
+    A padded query keeps itself, or its softmax would have no entry.
+    """
+    total = length + k * t
+    owner = torch.zeros(total, dtype=torch.long, device=valid.device)
+    owner[length:] = 1 + torch.arange(k * t, device=valid.device) // max(t, 1)
+    causal = torch.ones(total, total, dtype=torch.bool, device=valid.device).tril()
+    allowed = causal & ((owner[None, :] == 0) | (owner[None, :] == owner[:, None]))
+    allowed = allowed[None] & valid.bool()[:, None, :]
+    return (allowed | torch.eye(total, dtype=torch.bool, device=valid.device))[:, None]

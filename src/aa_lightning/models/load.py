@@ -1,0 +1,148 @@
+"""The production loader of token models: a folder, a hub id or a tiny offline build, through transformers' Auto classes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers.models.auto import modeling_auto
+
+from aa_lightning.config import ModelOptions
+from aa_lightning.models.adapters import Adapters, add_adapters, merge_saved
+from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
+from aa_lightning.models.encoding import Limits, TokenEncoder
+from aa_lightning.models.families import Family, family_of
+from aa_lightning.models.reference import Reference, choose_form, frozen
+from aa_lightning.models.scorer import Scorer, saved_head
+from aa_lightning.models.tiny.cache import tiny_folder
+
+
+def load_policy(options: ModelOptions, limits: Limits, reference: bool) -> AutoregressivePolicy:
+    """A token policy with the reference that its algorithm needs.
+
+    Args:
+        options: the `model` section of the configuration.
+        limits: longest prompt and response.
+        reference: whether the algorithm compares with a reference.
+    """
+    model, processor = load(options)
+    family = family_of(model.config)
+    form = choose_form(options.reference, options.lora.rank, reference)
+    copied = frozen(TokenNetwork(copy.deepcopy(model), family, options.layout)) if form == "frozen" else None
+    adapters = prepare_training(model, family, options)
+    network = TokenNetwork(model, family, options.layout)
+    encoder = TokenEncoder(processor, family, limits)
+    return AutoregressivePolicy(network, encoder, Reference(form, copied, adapters), adapters)
+
+
+def load_scorer(options: ModelOptions, limits: Limits) -> Scorer:
+    """A reward model: the backbone of a token model with a scalar head."""
+    model, processor = load(options)
+    family = family_of(model.config)
+    prepare_training(model, family, options)
+    encoder = TokenEncoder(processor, family, limits)
+    return Scorer(TokenNetwork(model, family, options.layout), encoder, saved_head(locate(options)))
+
+
+def load(options: ModelOptions) -> tuple[nn.Module, Any]:
+    """Model and processor, on the CPU, in evaluation mode.
+
+    Raises:
+        OSError: nothing at the path.
+        ValueError: a checkpoint of another family than the configuration names.
+    """
+    transformers.utils.logging.disable_progress_bar()
+    folder = locate(options)
+    adapter = Path(folder) / "adapter_config.json"
+    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
+    common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+    config = transformers.AutoConfig.from_pretrained(base, **common)
+    _check_family(config, options)
+    _set_dropout(config, options.dropout)
+    model = _model_class(config).from_pretrained(
+        base,
+        config=config,
+        dtype=getattr(torch, options.dtype),
+        attn_implementation=options.attention,
+        quantization_config=_quantization(options.quantization),
+        **common,
+    )
+    if adapter.is_file():
+        model = merge_saved(model, adapter.parent)
+    processor = transformers.AutoProcessor.from_pretrained(folder, **common)
+    if options.chat_template is not None:
+        processor.chat_template = Path(options.chat_template).read_text()
+    return model.eval(), processor
+
+
+def locate(options: ModelOptions) -> str:
+    """The folder or hub id behind `model.path`; a tiny model is built on first use."""
+    if options.path.startswith("tiny:"):
+        return str(tiny_folder(options.path.removeprefix("tiny:"), options.tiny))
+    return options.path
+
+
+def prepare_training(model: nn.Module, family: Family, options: ModelOptions) -> Adapters | None:
+    """Freeze what shall not train, put adapters in, switch checkpointing on."""
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if options.lora.rank > 0:
+        lora = options.lora
+        return add_adapters(model, family, lora.rank, lora.alpha, lora.dropout, lora.target)
+    still = [family.parameters(group) for group in options.freeze]
+    unused = family.unused(model.config)
+    if unused is not None:
+        still.append(re.compile(unused))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(pattern.search(name) for pattern in still))
+    return None
+
+
+def _model_class(config: Any) -> Any:
+    """The class that holds the whole model. AutoModelForCausalLM alone would load only the text part of some."""
+    multimodal = {**modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES}
+    multimodal.update(modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES)
+    if config.model_type in multimodal:
+        return transformers.AutoModelForMultimodalLM
+    if config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return transformers.AutoModelForCausalLM
+    return vars(transformers)[config.architectures[0]]
+
+
+def _check_family(config: Any, options: ModelOptions) -> None:
+    if config.model_type != options.family:
+        raise ValueError(
+            f"model.path={options.path} holds a model of type {config.model_type!r}, and model.family says "
+            f"{options.family!r}: type model.family={config.model_type}, or another model.path"
+        )
+
+
+def _set_dropout(config: Any, rate: float) -> None:
+    """One dropout rate for attention and residual layers, in the model and each of its parts."""
+    for part in (config, *config.sub_configs):
+        section = config if part is config else vars(config)[part]
+        for key in [k for k in section.to_dict() if k.endswith("dropout")]:
+            setattr(section, key, rate)
+
+
+def _quantization(kind: str | None) -> Any:
+    if kind is None:
+        return None
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"model.quantization={kind} needs bitsandbytes, which is not installed: "
+            "pip install 'aa_lightning[quantization]'"
+        ) from error
+    if kind == "nf4":
+        return transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    return transformers.BitsAndBytesConfig(load_in_8bit=True)

@@ -1,0 +1,82 @@
+"""The reference of an alignment objective, in its forms: a frozen copy, the policy with its adapter off, none.
+
+A frozen copy is never a registered submodule: it has no place in checkpoints, gradients or the optimiser, and a strategy
+places or shards it by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import nn
+
+from aa_lightning.models.adapters import Adapters
+from aa_lightning.types import Batch, LogLikelihood
+
+ReferenceForm = Literal["frozen", "adapter", "none"]
+
+
+class Reference:
+    """Offers `log_likelihood` without gradient, by whichever network stands for the reference."""
+
+    def __init__(self, form: ReferenceForm, network: nn.Module | None = None, adapters: Adapters | None = None):
+        self.form, self.network, self.adapters = form, network, adapters
+
+    def modules(self) -> list[nn.Module]:
+        """Networks that a strategy must place or shard by itself."""
+        return [self.network] if self.form == "frozen" else []
+
+    @contextmanager
+    def active(self, policy_network: nn.Module) -> Iterator[_Frozen]:
+        """The reference, while the context lasts.
+
+        Raises:
+            ValueError: the run was built without a reference.
+        """
+        if self.form == "none":
+            raise ValueError(
+                "the policy was built without a reference (model.reference=none), and the algorithm asks for one: "
+                "use model.reference=auto"
+            )
+        if self.form == "frozen":
+            yield _Frozen(self.network)
+            return
+        with self.adapters.off():
+            yield _Frozen(policy_network)
+
+
+class _Frozen:
+    """A network as a reference: same numbers, no graph."""
+
+    def __init__(self, network: nn.Module):
+        self._network = network
+
+    @torch.no_grad()
+    def log_likelihood(self, batch: Batch) -> LogLikelihood:
+        return self._network(batch)
+
+
+def frozen(network: nn.Module) -> nn.Module:
+    """Take gradients and dropout away from a copy."""
+    return network.requires_grad_(False).eval()
+
+
+def choose_form(wanted: str, lora_rank: int, needed: bool) -> ReferenceForm:
+    """`auto` becomes the cheapest form that is right.
+
+    Raises:
+        ValueError: the adapter form without an adapter.
+    """
+    if not needed or wanted == "none":
+        return "none"
+    if wanted == "adapter" and lora_rank == 0:
+        raise ValueError(
+            "model.reference=adapter takes the policy with its adapter off as the reference, and there is no adapter: "
+            "set model.lora.rank=16, or model.reference=frozen"
+        )
+    if wanted == "auto":
+        return "adapter" if lora_rank > 0 else "frozen"
+    return wanted

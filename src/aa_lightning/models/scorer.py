@@ -1,0 +1,71 @@
+"""Reward models: one number for a response, read from the hidden state of its last token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from aa_lightning.models.autoregressive import TokenNetwork
+from aa_lightning.models.encoding import TokenEncoder
+from aa_lightning.types import Batch
+
+HEAD_FILE = "score.safetensors"
+
+
+class ScoringNetwork(nn.Module):
+    """A backbone with a linear head, read at the last token of each response, never at padding."""
+
+    def __init__(self, network: TokenNetwork):
+        super().__init__()
+        self.network = network
+        width = network.model.config.get_text_config().hidden_size
+        self.head = nn.Linear(width, 1, bias=False)
+        nn.init.normal_(self.head.weight, std=1 / (width + 1))
+        if not _tied(network.model):
+            network.model.get_output_embeddings().requires_grad_(False)  # never used here
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(P, K) rewards."""
+        hidden, layout = self.network.hidden(batch)
+        last = batch.response["mask"].sum(-1).long() - 1
+        rows = layout.rows.gather(-1, last[..., None])[..., 0]
+        columns = layout.own.gather(-1, last[..., None])[..., 0]
+        states = hidden[rows, columns].to(self.head.weight.dtype)
+        return self.head(states)[..., 0].float()
+
+
+class Scorer(nn.Module):
+    """A trainable reward model over token responses."""
+
+    def __init__(self, network: TokenNetwork, encoder: TokenEncoder, head: Tensor | None = None):
+        super().__init__()
+        self.network, self.encoder = ScoringNetwork(network), encoder
+        if head is not None:
+            with torch.no_grad():
+                self.network.head.weight.copy_(head)
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Nothing is random in a reward."""
+        return batch
+
+    def score(self, batch: Batch) -> Tensor:
+        """(P, K) rewards of complete responses."""
+        return self.network(batch)
+
+
+def save_head(scorer: Scorer, folder: Path) -> None:
+    """Write the scalar head beside the backbone."""
+    save_file({"score.weight": scorer.network.head.weight.detach().cpu().contiguous()}, folder / HEAD_FILE)
+
+
+def saved_head(path: str) -> Tensor | None:
+    """The head that lies beside a backbone, if one does."""
+    file = Path(path) / HEAD_FILE
+    return load_file(file)["score.weight"] if file.is_file() else None
+
+
+def _tied(model: nn.Module) -> bool:
+    return model.get_output_embeddings().weight is model.get_input_embeddings().weight
