@@ -1,0 +1,19 @@
+"""python -m aa_lightning.report <run folder> …"""
+
+import argparse
+
+from aa_lightning.report import write_report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m aa_lightning.report", description="Write report.html into run folders.")
+    parser.add_argument("folder", nargs="+", help="a run folder, such as outputs/<date>/<time>_dpo_ti2t")
+    for folder in parser.parse_args().folder:
+        try:
+            print(write_report(folder))
+        except ValueError as error:
+            parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

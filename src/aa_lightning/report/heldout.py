@@ -1,0 +1,166 @@
+"""What the held-out numbers say: a measure before and after, beside what a model with blanked media reaches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from aa_lightning.report.page import Html, number, section, table, tag
+from aa_lightning.runs import Run
+
+Tone = Literal["good", "bad", "flat", "none"]
+BLANK = "blank/"
+_MAIN = ("preference_accuracy", "reward_accuracy", "answer_accuracy", "margin")
+_LOWER_IS_BETTER = ("loss", "error", "perplexity", "kl", "fid")
+_SHARES = ("accuracy", "share", "rate")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One held-out measure, and the same with blanked media (NaN where not measured)."""
+
+    name: str
+    before: float
+    after: float
+    blank_before: float = math.nan
+    blank_after: float = math.nan
+
+    @property
+    def label(self) -> str:
+        return self.name.replace("_", " ").replace("/", " · ")
+
+    @property
+    def is_share(self) -> bool:
+        return self.name.endswith(_SHARES)
+
+    @property
+    def sign(self) -> int:
+        """+1 where more is better, −1 where less is."""
+        return -1 if self.name.endswith(_LOWER_IS_BETTER) else 1
+
+    @property
+    def gain(self) -> float:
+        return self.sign * (self.after - self.before)
+
+    def show(self, value: float) -> str:
+        return f"{100 * value:.1f} %" if self.is_share and math.isfinite(value) else number(value)
+
+    def show_change(self) -> str:
+        change = self.after - self.before
+        if math.isnan(change):
+            return "–"
+        if self.is_share:
+            return f"{100 * change:+.1f} points".replace("-", "−")
+        return f"{'+' if change > 0 else ''}{number(change)}"
+
+    def chance(self, examples: int | None) -> float:
+        """The change that sampling alone may cause: two standard errors of a difference of shares, or 0."""
+        if not self.is_share or not examples:
+            return 0.0
+        variance = sum(p * (1 - p) for p in (self.before, self.after)) / examples
+        return 2 * math.sqrt(max(variance, 0.0))
+
+
+def measures(run: Run) -> list[Measure]:
+    """The held-out measures of a run, the one that matters most first."""
+    plain = {name: pair for name, pair in run.heldout.items() if not name.startswith(BLANK)}
+    missing = (math.nan, math.nan)
+    found = [Measure(name, *pair, *run.heldout.get(BLANK + name, missing)) for name, pair in plain.items()]
+    rank = {name: place for place, name in enumerate(_MAIN)}
+    return sorted(found, key=lambda measure: rank.get(measure.name, len(_MAIN)))
+
+
+def examples_behind(run: Run, measure: Measure) -> int | None:
+    """How many held-out examples were asked for; answers are generated for fewer of them than are scored."""
+    settings = run.config.get("evaluation") or {}
+    return settings.get("generate" if measure.name.startswith("answer") else "size")
+
+
+def verdict(run: Run) -> tuple[Tone, list[str]]:
+    """Whether it worked, in sentences, and how good that is."""
+    if run.status == "failed":
+        return "bad", [f"The run failed: {(run.error or 'for a reason that is not recorded').splitlines()[0]}"]
+    if run.status == "unfinished":
+        return "none", [_unfinished(run)]
+    found = measures(run)
+    if not found:
+        return "none", ["Nothing was measured on held-out data, so nothing here can say whether it worked."]
+    main = found[0]
+    if math.isnan(main.gain):
+        known = main.after if math.isnan(main.before) else main.before
+        text = f"Held-out {main.label} is {main.show(known)}, but was measured only once, so it does not show what "
+        return "none", [text + "training did. Set evaluation.before=true."]
+    tone, text = _compare(main, examples_behind(run, main))
+    control = _control(main) if tone == "good" else None
+    return tone, [text] if control is None else [text, control]
+
+
+def _unfinished(run: Run) -> str:
+    last = int(run.metrics[-1]["step"]) if run.metrics else 0
+    reached = f"it logged {len(run.metrics)} rows, the last at step {last}" if run.metrics else "it logged nothing"
+    return (
+        f"The run did not finish: there is no summary.json; {reached}. "
+        f"To go on where its last checkpoint stands, repeat the command with resume={run.folder.name}."
+    )
+
+
+def _compare(main: Measure, examples: int | None) -> tuple[Tone, str]:
+    before, after = main.show(main.before), main.show(main.after)
+    moved = f"held-out {main.label} went from {before} to {after} ({main.show_change()})"
+    chance = main.chance(examples)
+    beyond = f"; with {examples} examples up to {100 * chance:.1f} points may be chance" if chance else ""
+    if abs(main.gain) <= max(chance, 1e-9):
+        return "flat", f"No clear effect: {moved}{beyond}."
+    return ("good", f"It worked: {moved}{beyond}.") if main.gain > 0 else ("bad", f"It got worse: {moved}{beyond}.")
+
+
+def _control(main: Measure) -> str | None:
+    """What part of a gain needs the media: the gap between seeing and blanked, against the gain."""
+    if math.isnan(main.blank_after):
+        return None
+    needed = main.sign * (main.after - main.blank_after)
+    control = f"with the media blanked the trained model reaches {main.show(main.blank_after)}"
+    if needed >= main.gain / 2:
+        return f"The gain needs the media: {control}."
+    if needed > main.gain / 10:
+        return f"Part of the gain needs no media: {control}."
+    return f"But the gain does not come from the media: {control}, so it learned a shortcut in the rest of the data."
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def heldout_section(run: Run) -> Html | None:
+    found = measures(run)
+    if not found:
+        return None
+    blank = any(not math.isnan(measure.blank_after + measure.blank_before) for measure in found)
+    head = ["measure", "before", "after", "change", *(["blanked before", "blanked after"] if blank else []), ""]
+    rows = [[*_cells(measure, blank), _dumbbell(measure)] for measure in found]
+    note = "○ before  ● after" + ("  ❘ after, with the media blanked" if blank else "")
+    return section("Held-out", table(head, rows, class_="numbers"), tag("p", note, class_="note"))
+
+
+def _cells(measure: Measure, blank: bool) -> list[str]:
+    tone = "flat" if measure.gain == 0 or math.isnan(measure.gain) else ("good" if measure.gain > 0 else "bad")
+    change = tag("span", measure.show_change(), class_=tone)
+    controls = [measure.show(measure.blank_before), measure.show(measure.blank_after)] if blank else []
+    return [measure.label, measure.show(measure.before), tag("b", measure.show(measure.after)), change, *controls]
+
+
+def _dumbbell(measure: Measure) -> Html:
+    """A track from 0 to 100 % with before, after and the blanked control on it."""
+    if not measure.is_share or math.isnan(measure.after):
+        return Html("")
+    before = measure.after if math.isnan(measure.before) else measure.before
+    x0, x1 = (6 + 188 * min(max(value, 0), 1) for value in (before, measure.after))
+    marks = [
+        '<line class="track" x1="6" x2="194" y1="9" y2="9"/>',
+        f'<line class="move" x1="{x0:.1f}" x2="{x1:.1f}" y1="9" y2="9"/>',
+        f'<circle class="from" cx="{x0:.1f}" cy="9" r="4"/><circle class="to" cx="{x1:.1f}" cy="9" r="4.5"/>',
+    ]
+    if not math.isnan(measure.blank_after):
+        x = 6 + 188 * min(max(measure.blank_after, 0), 1)
+        marks.append(f'<line class="blank" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="16"/>')
+    return Html(f'<svg class="dumbbell" viewBox="0 0 200 18" aria-hidden="true">{"".join(marks)}</svg>')

@@ -1,0 +1,106 @@
+"""Samples before and after, side by side, with their media inside the page."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from typing import Any
+
+from aa_lightning.report.page import Html, join, section, tag
+from aa_lightning.runs import Run
+
+FROM_DATA = ("chosen", "rejected", "reference")  # responses that the data set gives; all others were sampled
+EMBEDDED_FILE = 4 * 2**20  # bytes; a larger media file is linked, not embedded
+EMBEDDED_PAGE = 48 * 2**20  # bytes of media in one page; what comes later is linked
+LONG_TEXT = 600  # characters; the rest is folded away
+
+
+def samples_section(run: Run) -> Html | None:
+    """One card per sample, or None where nothing was sampled."""
+    before, after = (_by_id(run.samples.get(moment, [])) for moment in ("before", "after"))
+    cards, media = [], Media(run)
+    for name, sample in {**before, **after}.items():
+        moments = {"before": before.get(name), "after": after.get(name)}
+        cards.append(_card(media, sample, {moment: one for moment, one in moments.items() if one}))
+    return section(f"Samples ({len(cards)})", *cards) if cards else None
+
+
+class Media:
+    """Media files as elements: embedded while they are small and the page is not yet large, linked otherwise."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.left = EMBEDDED_PAGE
+
+    def element(self, kind: str, name: str) -> Html:
+        """`<img>`, `<audio>` or `<video>` of a media file of the run."""
+        path = self.run.media(name)
+        if path is None:
+            return tag("p", f"{kind} {name} is missing", class_="missing")
+        relative = path.relative_to(self.run.folder.resolve()).as_posix()
+        size = path.stat().st_size
+        address = relative
+        if size <= min(EMBEDDED_FILE, self.left):
+            self.left -= size
+            mime = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            address = f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        if kind == "image":
+            return tag("a", tag("img", src=address, alt=name, loading="lazy"), href=relative, title=name)
+        return tag(kind, src=address, controls=True, preload="metadata", title=name)
+
+
+def _by_id(samples: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {str(sample["id"]): sample for sample in samples}
+
+
+def _card(media: Media, sample: dict[str, Any], moments: dict[str, dict[str, Any]]) -> Html:
+    prompt = [_message(media, message) for message in sample["prompt"]]
+    given = {name: parts for name, parts in sample["responses"].items() if name in FROM_DATA}
+    data = [_answer(media, name, parts, name) for name, parts in given.items()]
+    if sample.get("answer") is not None:
+        data.append(_answer(media, "expected answer", [{"type": "text", "text": str(sample["answer"])}], "reference"))
+    sampled = [_sampled(media, moment, one["responses"]) for moment, one in moments.items()]
+    return tag(
+        "article",
+        tag("header", str(sample["id"])),
+        tag("div", *prompt, class_="prompt"),
+        tag("div", *sampled, class_="sampled") if sampled else None,
+        tag("div", *data, class_="given") if data else None,
+        class_="sample",
+    )
+
+
+def _sampled(media: Media, moment: str, responses: dict[str, list[dict[str, Any]]]) -> Html:
+    own = {name: parts for name, parts in responses.items() if name not in FROM_DATA}
+    titles = {name: moment if len(own) == 1 else f"{moment} · {name}" for name in own}
+    return tag("div", *(_answer(media, titles[name], parts, moment) for name, parts in own.items()))
+
+
+def _answer(media: Media, title: str, parts: list[dict[str, Any]], class_: str) -> Html:
+    body = _parts(media, parts) if parts else tag("p", "(empty)", class_="missing")
+    return tag("div", tag("h4", title), body, class_=f"answer {class_}")
+
+
+def _message(media: Media, message: dict[str, Any]) -> Html:
+    return tag("div", tag("h4", message["role"]), _parts(media, message["content"]), class_="message")
+
+
+def _parts(media: Media, parts: list[dict[str, Any]]) -> Html:
+    return join(_part(media, part) for part in parts)
+
+
+def _part(media: Media, part: dict[str, Any]) -> Html:
+    kind = part["type"]
+    content = part[kind]
+    if kind in ("image", "audio", "video") and isinstance(content, str):
+        return media.element(kind, content)
+    return _text(content if kind == "text" else f"[{kind}] {content}")
+
+
+def _text(content: str) -> Html:
+    if not content.strip():
+        return tag("p", "(empty)" if not content else f"(blank: {content!r})", class_="missing")
+    if len(content) <= LONG_TEXT:
+        return tag("p", content, class_="text")
+    rest = tag("details", tag("summary", f"{len(content) - LONG_TEXT:,} more characters"), content[LONG_TEXT:])
+    return tag("div", content[:LONG_TEXT], rest, class_="text")
