@@ -50,7 +50,7 @@ def _displacement(run: Run) -> list[str]:
         return []
     return [
         f"The log-probability of chosen responses fell from {number(chosen[0])} to {number(chosen[1])} while the "
-        f"reward margin grew: the model moves away from both responses. An auxiliary likelihood term (algo.nll) counters it."
+        f"reward margin grew: the model moves away from both responses. A likelihood term (algo.nll) counters it."
     ]
 
 
