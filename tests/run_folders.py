@@ -57,7 +57,12 @@ def summary(after: float, beta: float) -> dict[str, Any]:
             "heldout/blank/preference_accuracy": 0.55,
         },
         "train": {"train/loss": 0.21},
-        "throughput": {"throughput/prompts_per_s": 41.5, "throughput/tokens_per_s": 5120.0, "time/step_s": 0.193},
+        "throughput": {
+            "prompts_per_s": 41.5,
+            "throughput/tokens_per_s": 5120.0,
+            "time/step_s": 0.193,
+            "train_s": 116.0,
+        },
         "memory": {"memory/peak_gib": 1.25},
         "dropped": [{"row": 17, "column": "image", "reason": "cannot identify <image> file"}],
         "paths": {"run": str(after)},

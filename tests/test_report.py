@@ -140,6 +140,7 @@ def test_costs_and_dropped_rows_and_the_command_are_there(html: str) -> None:
     assert tiles == {
         "41.5": "prompts per second",
         "5,120": "tokens per second",
+        "116": "seconds of training",
         "0.193": "seconds per step",
         "8.33": "% padding",
         "1.25": "GiB peak memory",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,18 +46,19 @@ def test_jobs_are_ordered_by_objective_and_failed_ones_come_last(sweep: Path) ->
 def test_the_table_shows_objective_heldout_numbers_and_time(sweep: Path) -> None:
     for name, time in ((".hydra/overrides.yaml", 1000), ("summary.json", 1042)):
         os.utime(sweep / "1_algo.beta=0.1" / name, (time, time))
-    _, head, _, best, *_ = table(find_runs(sweep)).splitlines()
-    names = head.split()
-    assert names.pop() == "error"  # empty for a finished job
-    assert dict(zip(names, best.split(), strict=True)) == {
+    _, head, rule, best, *_ = table(find_runs(sweep)).splitlines()
+    columns = [(found.start(), found.end()) for found in re.finditer("─+", rule)]
+    cells = {head[start:end].strip(): best[start:end].strip() for start, end in columns}
+    assert cells == {
         "job": "1_algo.beta=0.1",
         "status": "finished",
         "algo.beta": "0.1",
         "objective": "0.9",
-        "preference_accuracy": "0.9",
-        "answer_accuracy": "0.64",
-        "margin": "1.75",
+        "preference accuracy": "52.0 % → 90.0 %",
+        "answer accuracy": "21.0 % → 64.0 %",
+        "margin": "0 → 1.75",
         "seconds": "42",
+        "error": "",
     }
 
 
@@ -80,7 +82,7 @@ def test_the_sweep_is_written_as_csv_json_and_page(sweep: Path) -> None:
     plain = json.loads((sweep / "sweep.json").read_text())
     assert [row["objective"] for row in plain] == [0.9, 0.7, None]
     assert plain[2]["error"] == ERROR
-    assert '<a href="1_algo.beta=0.1/report.html">1_algo.beta=0.1</a>' in html
+    assert '<a href="1_algo.beta%3D0.1/report.html">1_algo.beta=0.1</a>' in html
     assert "got 0 &lt;here&gt;" in html
 
 

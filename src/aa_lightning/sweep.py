@@ -23,6 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hydra.experimental.callback import Callback
 
@@ -66,17 +67,16 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
         for name in names:
             row[f"{name} before"], row[f"{name} after"] = held.get(name, (math.nan, math.nan))
         row["seconds"] = _seconds(run)
-        row["error"] = (run.error or "").partition("\n")[0] if run.status == "failed" else ""
+        row["error"] = _error(run)
         found.append(row)
     return found
 
 
 def table(runs: Sequence[Run]) -> str:
-    """The sweep as text for a terminal: the varied overrides, objective, held-out numbers after training, time."""
-    shown = [{key: _cell(key, value) for key, value in row.items()} for row in rows(runs)]
-    head = [key for key in shown[0] if not key.endswith(" before") and any(row[key] for row in shown)]
-    lines = [[key.removesuffix(" after") for key in head], *([row[key] for key in head] for row in shown)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    """The sweep as text for a terminal: varied overrides, objective, held-out numbers before → after, time, errors."""
+    shown = _shown(runs)
+    lines = [list(shown[0]), *([_clip(cell) for cell in row.values()] for row in shown)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([_title(runs), text[0], "  ".join("─" * width for width in widths), *text[1:]])
 
@@ -156,12 +156,34 @@ def _seconds(run: Run) -> float:
     return ended.stat().st_mtime - started.stat().st_mtime
 
 
-def _cell(key: str, value: Any) -> str:
-    if not isinstance(value, float):
-        return value if len(value) <= _WIDEST else value[: _WIDEST - 1] + "…"
-    if math.isnan(value):
-        return ""
-    return f"{value:.0f}" if key == "seconds" else number(value)
+def _shown(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """One dict of cells per job, best first; columns without any content are left out."""
+    keys, _ = varied(runs)
+    labels = dict.fromkeys(measure.label for run in runs for measure in measures(run))
+    found = []
+    for run in ranked(runs):
+        moved = {one.label: f"{one.show(one.before)} → {one.show(one.after)}" for one in measures(run)}
+        row = {"job": run.name, "status": run.status}
+        row |= {key: run.overrides.get(key, "") for key in keys}
+        row["objective"] = _blank_or(number(run.objective), run.objective)
+        row |= {label: moved.get(label, "") for label in labels}
+        row["seconds"] = _blank_or(f"{_seconds(run):.0f}", _seconds(run))
+        row["error"] = _error(run)
+        found.append(row)
+    filled = [key for key in found[0] if any(row[key] for row in found)]
+    return [{key: row[key] for key in filled} for row in found]
+
+
+def _error(run: Run) -> str:
+    return (run.error or "").partition("\n")[0] if run.status == "failed" else ""
+
+
+def _blank_or(text: str, value: float) -> str:
+    return "" if math.isnan(value) else text
+
+
+def _clip(cell: str) -> str:
+    return cell if len(cell) <= _WIDEST else cell[: _WIDEST - 1] + "…"
 
 
 def _finite(value: Any) -> Any:
@@ -169,10 +191,12 @@ def _finite(value: Any) -> Any:
 
 
 def _page(folder: Path, runs: Sequence[Run]) -> Html:
-    found = rows(runs)
-    head = [key for key in found[0] if any(_cell(key, row[key]) for row in found)]
-    pairs = zip(ranked(runs), found, strict=True)
-    body = [[_html_cell(run, folder, key, row[key]) for key in head] for run, row in pairs]
+    shown = _shown(runs)
+    head = [key for key in shown[0] if key != "error"]
+    body = []
+    for run, row in zip(ranked(runs), shown, strict=True):
+        job = tag("div", _job(run, folder), tag("span", _error(run), class_="bad wrap"))
+        body.append([job, *(row[key] for key in head[1:])])
     return page(
         f"Sweep {folder.name}",
         tag("h1", f"Sweep {folder.name}"),
@@ -182,12 +206,9 @@ def _page(folder: Path, runs: Sequence[Run]) -> Html:
     )
 
 
-def _html_cell(run: Run, folder: Path, key: str, value: Any) -> str:
-    if key == "job" and (run.folder / "report.html").is_file():
-        return tag("a", value, href=(run.folder / "report.html").relative_to(folder).as_posix())
-    if key == "error":
-        return tag("span", value, class_="bad wrap")
-    return value if isinstance(value, str) else _cell(key, value)
+def _job(run: Run, folder: Path) -> str:
+    report = run.folder / "report.html"
+    return tag("a", run.name, href=quote(report.relative_to(folder).as_posix())) if report.is_file() else run.name
 
 
 def main() -> None:

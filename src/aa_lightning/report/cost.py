@@ -13,6 +13,7 @@ from aa_lightning.runs import Run
 _COSTS = {
     "throughput/prompts_per_s": ("prompts per second", 1),
     "throughput/tokens_per_s": ("tokens per second", 1),
+    "throughput/train_s": ("seconds of training", 1),
     "time/step_s": ("seconds per step", 1),
     "time/data_s": ("seconds per step waiting for data", 1),
     "data/padding_share": ("% padding", 100),
@@ -34,11 +35,12 @@ def cost_section(run: Run) -> Html | None:
 
 
 def cost(run: Run, name: str) -> float:
-    """One cost of a run under its metric name (`time/step_s`); NaN if it is recorded nowhere."""
+    """One cost of a run under its metric name (`time/step_s`, or `step_s` alone); NaN if it is recorded nowhere."""
     for part in ("throughput", "memory", "train"):
-        value = (run.summary.get(part) or {}).get(name)
-        if value is not None:
-            return float(value)
+        recorded = run.summary.get(part) or {}
+        for key in (name, name.rsplit("/", 1)[-1]):
+            if recorded.get(key) is not None:
+                return float(recorded[key])
     logged = [value for value in run.series(name)[1] if math.isfinite(value)]
     return median(logged) if logged else math.nan
 

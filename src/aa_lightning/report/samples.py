@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import mimetypes
 from typing import Any
+from urllib.parse import quote
 
 from aa_lightning.report.page import Html, join, section, tag
 from aa_lightning.runs import Run
@@ -39,13 +40,13 @@ class Media:
             return tag("p", f"{kind} {name} is missing", class_="missing")
         relative = path.relative_to(self.run.folder.resolve()).as_posix()
         size = path.stat().st_size
-        address = relative
+        address = quote(relative)
         if size <= min(EMBEDDED_FILE, self.left):
             self.left -= size
             mime = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
             address = f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
         if kind == "image":
-            return tag("a", tag("img", src=address, alt=name, loading="lazy"), href=relative, title=name)
+            return tag("a", tag("img", src=address, alt=name, loading="lazy"), href=quote(relative), title=name)
         return tag(kind, src=address, controls=True, preload="metadata", title=name)
 
 
