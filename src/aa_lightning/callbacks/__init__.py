@@ -1,0 +1,1 @@
+"""What accompanies training: checkpoints, random state, held-out numbers, throughput."""

@@ -1,0 +1,229 @@
+"""One job of a command: checked, run in as many processes as it asks for, its failure said in plain words."""
+
+from __future__ import annotations
+
+import errno
+import json
+import pickle
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aa_lightning.workers import WorkersFailed, end_with_parent, is_worker, rank, run_workers
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    Function = Callable[[DictConfig], Any]
+
+JOB = "AA_LIGHTNING_JOB"  # in a worker's environment: the folder with what it shall do
+FREE_MIB = 64  # a run folder on a disk with less is refused
+PACKAGE = Path(__file__).parent
+
+
+class JobFailed(Exception):
+    """A job of a sweep failed; the reason was printed and lies in its folder. The sweep goes on."""
+
+
+def run_job(cfg: DictConfig, function: Function, worker: list[str], full: bool) -> Any:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    folder = run_folder()
+    alone = HydraConfig.get().mode != RunMode.MULTIRUN
+    (folder / "error.txt").unlink(missing_ok=True)
+    try:
+        return _checked(cfg, function, worker, folder)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not _interrupted(stop):
+            raise
+        _say_how_to_resume(folder)
+        raise KeyboardInterrupt from stop
+    except Exception as error:
+        if full:
+            raise
+        _report(error, folder, alone)
+        if alone:
+            sys.exit(1)
+        raise JobFailed(f"{folder}: {error}") from None
+
+
+def run_folder() -> Path:
+    """Where this job writes. On all ranks of one machine the same folder; under torchrun and Slurm, rank 0's alone
+    lasts and other ranks get a temporary one."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def processes(trainer: Mapping[str, Any]) -> int:
+    """How many processes a Trainer's `devices` asks for on this machine. Imports torch only to count GPUs.
+
+    Raises:
+        ConfigError: several machines, without a launcher that reaches them.
+    """
+    from aa_lightning.config import ConfigError
+
+    if "num_nodes" in trainer and trainer["num_nodes"] > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={trainer['num_nodes']} needs a launcher that starts a process on each machine\n"
+            f"type: torchrun --nnodes={trainer['num_nodes']} --nproc-per-node=<GPUs> -m aa_lightning.train …, or srun"
+        )
+    devices = trainer["devices"]
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        return len(devices)
+    if str(devices) in ("auto", "-1"):
+        return 1 if trainer["accelerator"] == "cpu" else _gpus()
+    return len(devices.split(",")) if "," in str(devices) else int(devices)
+
+
+def say(message: str) -> int:
+    """Print what is wrong; the exit code that goes with it."""
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _checked(cfg: DictConfig, function: Function, worker: list[str], folder: Path) -> Any:
+    from omegaconf import OmegaConf
+
+    from aa_lightning.config import check_config
+
+    check_config(cfg)
+    _require_space(folder)
+    if is_worker() or "trainer" not in cfg:
+        return function(cfg)
+    count = processes(OmegaConf.to_container(cfg.trainer, resolve=True))
+    return function(cfg) if count == 1 else _in_workers(cfg, worker, count)
+
+
+def _require_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free / 2**20
+    if free < FREE_MIB:
+        message = f"only {free:.0f} MiB are free on the disk of {folder}\ntype: output=<a folder on another disk>"
+        raise OSError(errno.ENOSPC, message)
+
+
+def _interrupted(stop: BaseException) -> bool:
+    """Lightning turns Ctrl-C into exit code 1, and SIGTERM into an exception of its own."""
+    kinds = {type(stop).__name__, type(stop.__context__).__name__}
+    return bool(kinds & {"KeyboardInterrupt", "SIGTERMException", "_Terminated"})
+
+
+def _say_how_to_resume(folder: Path) -> None:
+    checkpoints = folder / "checkpoints"
+    if checkpoints.is_dir() and any(checkpoints.iterdir()):
+        how = f"to continue at the last checkpoint, type: python -m aa_lightning.train resume={folder}"
+    else:
+        how = "no checkpoint was written yet (they come every checkpoint.every_n_steps)"
+    print(f"\nstopped. {how}", file=sys.stderr)
+
+
+def _report(error: Exception, folder: Path, alone: bool) -> None:
+    """Say what is wrong; the whole story goes to error.txt, unless a mistyped value alone ended a run."""
+    message, expected, story = _describe(error)
+    if not expected:
+        print(story, file=sys.stderr)
+    say(message if alone else f"{folder.name}: {message}")
+    if alone and _is_config_error(error) and _discard(folder):
+        return
+    (folder / "error.txt").write_text(f"{message}\n\n{story}", encoding="utf-8")
+    print(f"details: {folder / 'error.txt'}", file=sys.stderr)
+
+
+def _describe(error: BaseException) -> tuple[str, bool, str]:
+    """(message, whether it was written for users, the whole traceback). An error that one of our own lines raised as
+    ValueError, TypeError or OSError is a sentence for users; from anywhere else it is a bug or a surprise."""
+    while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, _WorkerError):
+        return str(error), error.expected, error.story
+    story = "".join(traceback.format_exception(error))
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
+    expected = isinstance(error, OSError) or (ours and isinstance(error, ValueError | TypeError))
+    return str(error) if expected else f"{type(error).__name__}: {error}", expected, story
+
+
+def _is_config_error(error: Exception) -> bool:
+    from aa_lightning.config import ConfigError
+
+    return isinstance(error, ConfigError)
+
+
+def _discard(folder: Path) -> bool:
+    """Remove a run folder in which nothing happened; only what Hydra puts there may be in it."""
+    for path in folder.iterdir():
+        if path.name != ".hydra" and not (path.suffix == ".log" and path.stat().st_size == 0):
+            return False
+    shutil.rmtree(folder)
+    return True
+
+
+# ---------------------------------------------------------------- several processes
+
+
+class _WorkerError(RuntimeError):
+    def __init__(self, message: str, expected: bool, story: str):
+        super().__init__(message)
+        self.expected = expected
+        self.story = story
+
+
+def _in_workers(cfg: DictConfig, worker: list[str], count: int) -> Any:
+    """Run the job in `count` processes; what rank 0 returns."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # so that ${now:} is the same on all ranks
+    with tempfile.TemporaryDirectory(prefix="aa_lightning_job") as name:
+        folder = Path(name)
+        (folder / "job.pickle").write_bytes(pickle.dumps((plain, HydraConfig.instance().cfg)))
+        try:
+            run_workers(worker, count, env={JOB: name})
+        except WorkersFailed as error:
+            raise _first_error(folder, error, count) from error
+        return json.loads((folder / "0.json").read_text(encoding="utf-8"))["value"]
+
+
+def _first_error(folder: Path, failed: WorkersFailed, count: int) -> Exception:
+    """The error that came first: the other ranks' broken connections only follow from it."""
+    told = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    errors = sorted((one for one in told if "message" in one), key=lambda one: one["time"])
+    if not errors:
+        return _WorkerError(str(failed), True, str(failed))
+    first = errors[0]
+    return _WorkerError(f"rank {first['rank']} of {count}: {first['message']}", first["expected"], first["story"])
+
+
+def run_rank(function: Function, folder: Path) -> int:
+    """One rank of a job that `_in_workers` started."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.utils import configure_log, setup_globals
+
+    end_with_parent()
+    setup_globals()
+    cfg, hydra_cfg = pickle.loads((folder / "job.pickle").read_bytes())
+    HydraConfig.instance().cfg = hydra_cfg
+    if rank() == 0:
+        configure_log(hydra_cfg.hydra.job_logging, hydra_cfg.hydra.verbose)
+    result: dict[str, Any] = {"rank": rank()}
+    try:
+        result["value"] = function(cfg)
+    except Exception as error:
+        message, expected, story = _describe(error)
+        result |= {"time": time.time(), "message": message, "expected": expected, "story": story}
+    part = folder / f"{rank()}.part"
+    part.write_text(json.dumps(result), encoding="utf-8")
+    part.rename(folder / f"{rank()}.json")  # in one piece, or not at all
+    return 1 if "message" in result else 0
+
+
+def _gpus() -> int:
+    import torch
+
+    return max(torch.cuda.device_count(), 1)

@@ -1,0 +1,151 @@
+"""From the command line to a job: Hydra, errors in plain words, worker processes.
+
+    @command("train")
+    def main(cfg):
+        \"\"\"Align a model. …\"\"\"
+        from aa_lightning.build import …       # heavy imports happen here, after the configuration was checked
+
+Nothing heavy is imported here, Hydra only when there is something to compose: `--help` and typos answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aa_lightning.jobs import JOB, PACKAGE, JobFailed, run_job, run_rank, say
+from aa_lightning.messages import explain, group_page, help_page
+from aa_lightning.workers import is_worker, rank
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    Function = Callable[[DictConfig], Any]
+
+INTERRUPTED = 130
+
+
+def command(config_name: str) -> Callable[[Function], Callable[[], None]]:
+    """Make a command of a function that takes the composed configuration and may return a number to compare.
+
+    The function's docstring is the help page. It runs once per process, in a run folder that exists (`run_folder`).
+
+    Args:
+        config_name: the file in conf/, without .yaml.
+    """
+
+    def decorate(function: Function) -> Callable[[], None]:
+        @functools.wraps(function)
+        def main() -> None:
+            sys.exit(_main(function, config_name))
+
+        return main
+
+    return decorate
+
+
+def conf_dir() -> Path:
+    """The configuration groups: the checkout's, else those in the wheel."""
+    checkout = PACKAGE.parents[1] / "conf"
+    return checkout if (checkout / "train.yaml").is_file() else PACKAGE / "conf"
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def _main(function: Function, config_name: str) -> int:
+    if JOB in os.environ:
+        return run_rank(function, Path(os.environ[JOB]))
+    typed = sys.argv[1:]
+    folders = [conf_dir(), *_own_folders(typed)]
+    if "--help" in typed or "-h" in typed:
+        return _help(function, config_name, folders, typed)
+    if is_worker() and {"-m", "--multirun"} & set(typed):
+        return say("a sweep starts its own processes and cannot run inside torchrun or srun\ntype: it without them")
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print, and we say it in our words
+    try:
+        _hydra(function, config_name, full)
+    except JobFailed:
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if full:
+            raise
+        return say(_folder_problem(error) or explain(error, config_name, folders, _overrides(typed)))
+    return 0
+
+
+def _hydra(function: Function, config_name: str, full: bool) -> None:
+    import hydra
+
+    worker = _worker_command(function)
+
+    @functools.wraps(function)
+    def job(cfg: DictConfig) -> Any:
+        return run_job(cfg, function, worker, full)
+
+    if rank() > 0:
+        folder = tempfile.mkdtemp(prefix="aa_lightning_rank")
+        sys.argv += [f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+
+
+def _help(function: Function, config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> int:
+    asked = [item for item in _overrides(typed) if "=" not in item]
+    about = inspect.cleandoc(function.__doc__ or "")
+    try:
+        page = group_page(asked[0], folders) if asked else help_page(config_name, about, folders)
+    except ValueError as error:
+        return say(str(error))
+    print(page)
+    return 0
+
+
+def _own_folders(typed: Sequence[str]) -> list[Path]:
+    """The folders given by --config-dir, in both spellings."""
+    joined = [item.partition("=")[2] for item in typed if item.startswith(("--config-dir=", "-cd="))]
+    apart = [typed[i + 1] for i, item in enumerate(typed[:-1]) if item in ("--config-dir", "-cd")]
+    return [Path(folder).resolve() for folder in joined + apart]
+
+
+def _overrides(typed: Sequence[str]) -> list[str]:
+    takes_value = (
+        "--config-dir",
+        "-cd",
+        "--config-name",
+        "-cn",
+        "--config-path",
+        "-cp",
+        "--cfg",
+        "-c",
+        "--package",
+        "-p",
+    )
+    values = {i + 1 for i, item in enumerate(typed) if item in takes_value}
+    return [item for i, item in enumerate(typed) if not item.startswith("-") and i not in values]
+
+
+def _worker_command(function: Function) -> list[str]:
+    """How the same command is started again: by module, as a script, or by what a console script imports."""
+    if function.__module__ != "__main__":
+        start = f"import sys; from {function.__module__} import {function.__name__} as main; main()"
+        return [sys.executable, "-c", start]
+    spec = sys.modules["__main__"].__spec__
+    return [sys.executable, *(["-m", spec.name] if spec else [os.path.abspath(sys.argv[0])])]
+
+
+def _folder_problem(error: Exception) -> str | None:
+    """A run folder that cannot be made, which Hydra finds out first."""
+    from hydra.errors import HydraException
+
+    if not isinstance(error, OSError) or isinstance(error, HydraException):
+        return None
+    return f"the run folder cannot be written: {error}\ntype: output=<a folder that can be written>"
