@@ -167,7 +167,9 @@ def test_a_run_that_was_cut_off_is_reported_up_to_its_last_whole_row(tmp_path: P
         file.write("110,0,0.5,0.")
     html = write_report(folder).read_text()
     assert "The run did not finish: there is no summary.json; it logged 10 rows, the last at step 100." in html
-    assert "resume=cut" in html
+    assert "It left no checkpoint to continue from." in html
+    (folder / "checkpoints" / "last.ckpt").write_bytes(b"")
+    assert f"type: python -m aa_lightning.train resume={folder}</p>" in write_report(folder).read_text()
     assert points(html, "train/loss") == 10
     assert "Samples" not in html
     assert "<h2>Held-out" not in html

@@ -97,12 +97,14 @@ def verdict(run: Run) -> tuple[Tone, list[str]]:
 
 
 def _unfinished(run: Run) -> str:
-    last = int(run.metrics[-1]["step"]) if run.metrics else 0
-    reached = f"it logged {len(run.metrics)} rows, the last at step {last}" if run.metrics else "it logged nothing"
-    return (
-        f"The run did not finish: there is no summary.json; {reached}. "
-        f"To go on where its last checkpoint stands, repeat the command with resume={run.folder.name}."
+    reached = (
+        f"it logged {len(run.metrics)} rows, the last at step {int(run.metrics[-1]['step'])}" if run.metrics else ""
     )
+    told = f"The run did not finish: there is no summary.json; {reached or 'it logged nothing'}. "
+    checkpoints = run.folder / "checkpoints"
+    if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+        return told + "It left no checkpoint to continue from."
+    return f"{told}To continue at its last checkpoint, type: python -m aa_lightning.train resume={run.folder}"
 
 
 def _compare(main: Measure, examples: int | None) -> tuple[Tone, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from aa_lightning.report.page import Html, join, section, tag
+from aa_lightning.report.page import Html, join, section, table, tag
 from aa_lightning.runs import Run
 
 FROM_DATA = ("chosen", "rejected", "reference")  # responses that the data set gives; all others were sampled
@@ -24,6 +25,26 @@ def samples_section(run: Run) -> Html | None:
         moments = {"before": before.get(name), "after": after.get(name)}
         cards.append(_card(media, sample, {moment: one for moment, one in moments.items() if one}))
     return section(f"Samples ({len(cards)})", *cards) if cards else None
+
+
+def side_by_side(runs: Sequence[Run]) -> Html:
+    """The samples that all runs share: the prompt, then what each run answered after training. For notebooks.
+
+    Raises:
+        ValueError: the runs share no sample.
+    """
+    after = [_by_id(run.samples.get("after", [])) for run in runs]
+    shared = [name for name in after[0] if all(name in samples for samples in after)]
+    if not shared:
+        raise ValueError("these runs share no sample: compare runs with the same data, seed and evaluation.samples > 0")
+    media = [Media(run) for run in runs]
+    rows = []
+    for name in shared:
+        asked = [_message(media[0], message) for message in after[0][name]["prompt"]]
+        chosen = _parts(media[0], after[0][name]["responses"].get("chosen", []))
+        said = [_own_parts(own, samples[name]["responses"]) for own, samples in zip(media, after, strict=True)]
+        rows.append([join(asked), chosen, *said])
+    return table(["prompt", "chosen in the data", *(run.name for run in runs)], rows)
 
 
 class Media:
@@ -69,6 +90,11 @@ def _card(media: Media, sample: dict[str, Any], moments: dict[str, dict[str, Any
         tag("div", *data, class_="given") if data else None,
         class_="sample",
     )
+
+
+def _own_parts(media: Media, responses: dict[str, list[dict[str, Any]]]) -> Html:
+    """What the model itself answered, without a heading."""
+    return join(_parts(media, parts) for name, parts in responses.items() if name not in FROM_DATA)
 
 
 def _sampled(media: Media, moment: str, responses: dict[str, list[dict[str, Any]]]) -> Html:
