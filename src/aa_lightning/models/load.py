@@ -13,7 +13,7 @@ import transformers
 from torch import nn
 from transformers.models.auto import modeling_auto
 
-from aa_lightning.config import ModelOptions
+from aa_lightning.config import Model as ModelOptions
 from aa_lightning.models.adapters import Adapters, add_adapters, merge_saved
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.encoding import Limits, TokenEncoder

@@ -1,0 +1,248 @@
+"""Configuration to objects: the only place that calls Hydra's instantiate, and that refuses what cannot work together.
+
+Whatever would be silently wrong later is refused here, before any weights load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter
+
+from aa_lightning.config import SECTIONS, split_batch
+from aa_lightning.data.options import DataOptions
+from aa_lightning.types import Algorithm, Example, Kind, can_serve
+
+
+@dataclass
+class Run:
+    """Everything that a command needs of one configuration."""
+
+    algorithm: Algorithm
+    policy: Any
+    module: Any
+    data: Any
+    trainer: Any
+    suite: Any
+    folder: Path
+
+
+def options(cfg: DictConfig, section: str) -> Any:
+    """A section of the configuration as its typed option class."""
+    plain = OmegaConf.to_container(cfg[section], resolve=True)
+    plain.pop("_target_", None)
+    return TypeAdapter(SECTIONS[section]).validate_python(plain)
+
+
+def data_options(cfg: DictConfig) -> DataOptions:
+    """The `data` section as its typed option class."""
+    return TypeAdapter(DataOptions).validate_python(OmegaConf.to_container(cfg.data, resolve=True))
+
+
+def build_run(cfg: DictConfig, folder: Path) -> Run:
+    """Build a training run.
+
+    Args:
+        cfg: the composed and checked configuration.
+        folder: of the run.
+
+    Raises:
+        ValueError: parts that cannot work together, with what to type instead.
+    """
+    import lightning as L
+
+    from aa_lightning.module import AlignmentModule
+
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    algorithm = instantiate(cfg.algo, _convert_="all")
+    data = data_options(cfg)
+    check_compatible(cfg, algorithm, data)
+    policy = build_policy(cfg, algorithm)
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    module = AlignmentModule(policy, algorithm, options(cfg, "optimizer"), plain)
+    trainer_settings = instantiate(cfg.trainer, _convert_="all", _partial_=True)
+    datamodule = build_data(cfg, algorithm, policy)
+    suite = build_suite(cfg, algorithm, policy, data)
+    trainer = trainer_settings(
+        logger=_loggers(cfg, folder),
+        callbacks=_callbacks(cfg, suite, folder),
+        accumulate_grad_batches=datamodule.accumulate,
+        default_root_dir=folder,
+        use_distributed_sampler=False,
+        enable_checkpointing=True,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **_validation(cfg),
+    )
+    return Run(algorithm, policy, module, datamodule, trainer, suite, folder)
+
+
+# ---------------------------------------------------------------- what fits what
+
+
+def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -> None:
+    """Refuse an algorithm that the model or the data cannot serve.
+
+    Raises:
+        ValueError: which parts, why, and what to type.
+    """
+    likelihood = cfg.model.likelihood
+    name = type(algorithm).__name__
+    if likelihood not in algorithm.accepts:
+        raise ValueError(
+            f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
+            f"model.family={cfg.model.family} has {'an exact one' if likelihood == 'exact' else 'only a bound (a denoising error)'}: "
+            "type another model= or algo=, for example algo=dpo"
+        )
+    kind = data.template.kind if data.template is not None else "feedback"
+    if not can_serve(kind, algorithm.supervision):
+        raise ValueError(
+            f"{name} learns from {algorithm.supervision} rows, and the data set has {kind} rows only: "
+            f"type a data= that has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
+        )
+    if cfg.model.likelihood == "bound" and algorithm.trains == "reward_model":
+        raise ValueError(
+            f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
+            "type a token model, for example model=tiny_llava"
+        )
+
+
+def build_policy(cfg: DictConfig, algorithm: Algorithm) -> Any:
+    """The policy or reward model that the algorithm trains."""
+    from aa_lightning.models import load
+
+    model = options(cfg, "model")
+    limits = load.Limits(
+        prompt=cfg.loader.max_prompt_tokens, response=cfg.loader.max_response_tokens, on_long=cfg.loader.on_long
+    )
+    if algorithm.trains == "reward_model":
+        return load.load_scorer(model, limits)
+    if cfg.model.likelihood == "bound":
+        from aa_lightning.models.diffusion import load_diffusion
+
+        return load_diffusion(model, algorithm.uses_reference)
+    return load.load_policy(model, limits, algorithm.uses_reference)
+
+
+# ---------------------------------------------------------------- data
+
+
+def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
+    """The data module of a run."""
+    from aa_lightning.datamodule import AlignmentData
+
+    processes = processes_of(cfg)
+    micro, accumulate = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes)
+    data = data_options(cfg)
+    return AlignmentData(
+        examples(data, "train", algorithm.supervision),
+        examples(data, "val", algorithm.supervision),
+        policy.encoder,
+        options(cfg, "loader"),
+        micro,
+        accumulate,
+        cfg.seed,
+    )
+
+
+def examples(data: DataOptions, split: str, kind: Kind) -> Sequence[Example]:
+    """Decoded examples of a split, weakened to the kind that is asked for."""
+    from aa_lightning.data.examples import load_examples
+
+    return load_examples(data, split, kind)
+
+
+def processes_of(cfg: DictConfig) -> int:
+    """Processes over all nodes, as they are configured."""
+    from aa_lightning.launch import device_count
+
+    return device_count(cfg) * int(cfg.trainer.get("num_nodes", 1))
+
+
+def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions) -> Any:
+    """The held-out measures of a run."""
+    from aa_lightning.evaluation.suite import Suite
+
+    wanted = options(cfg, "evaluation")
+    blank = replace(data, corruption="blank")
+    controls = {"blank": blank} if wanted.blank_control and data.corruption is None and _shows_media(data) else {}
+    return Suite(
+        sets=_sets(cfg, algorithm, policy, data),
+        controls={name: _sets(cfg, algorithm, policy, changed) for name, changed in controls.items()},
+        reference=algorithm.uses_reference,
+        scores=algorithm.trains == "reward_model",
+        max_new_tokens=wanted.max_new_tokens,
+    )
+
+
+def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions) -> Any:
+    from aa_lightning.datamodule import EncodedExamples, PromptsOnly
+    from aa_lightning.evaluation.suite import HeldOutSets
+    from aa_lightning.loader import EvalLoader
+
+    wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
+
+    def load(encoded: Any) -> EvalLoader:
+        return EvalLoader(encoded, encoded.collate, batch_size=loader.eval_batch_size, workers=loader.workers)
+
+    kind = data.template.kind if data.template is not None else "preference"
+    paired = can_serve(kind, "preference")
+    held_out = examples(data, "val", "preference" if paired else "demonstration")[: wanted.size]
+    sets = HeldOutSets()
+    if paired:
+        sets.pairs = load(EncodedExamples(held_out, policy.encoder))
+    else:
+        sets.demonstrations = load(EncodedExamples(held_out, policy.encoder))
+    if algorithm.trains == "policy" and wanted.generate:
+        sets.prompts = load(PromptsOnly(held_out[: wanted.generate], policy.encoder))
+    return sets
+
+
+def _shows_media(data: DataOptions) -> bool:
+    """Whether prompts hold pictures."""
+    return data.template is not None and any(part.image is not None for part in data.template.prompt)
+
+
+# ---------------------------------------------------------------- the trainer's parts
+
+
+def _loggers(cfg: DictConfig, folder: Path) -> list[Any]:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from aa_lightning.callbacks.metrics import MetricsCsv
+
+    wanted = options(cfg, "logger")
+    loggers: list[Any] = [MetricsCsv(folder / "metrics.csv")] if wanted.csv else []
+    if wanted.tensorboard:
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+    return loggers
+
+
+def _callbacks(cfg: DictConfig, suite: Any, folder: Path) -> list[Any]:
+    from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
+    from aa_lightning.callbacks.heldout import HeldOut
+    from aa_lightning.callbacks.progress import Progress
+    from aa_lightning.callbacks.rng import RandomStates
+    from aa_lightning.callbacks.throughput import Throughput
+
+    kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
+    shown = suite.sets.prompts.dataset.examples[: wanted.samples] if suite.sets.prompts is not None else []
+    callbacks = [
+        RandomStates(),
+        Throughput(),
+        HeldOut(suite, wanted.before, shown, folder / "samples"),
+        SteadyCheckpoint(folder / "checkpoints", kept.every_n_steps, kept.keep),
+    ]
+    return [*callbacks, Progress()] if cfg.trainer.enable_progress_bar else callbacks
+
+
+def _validation(cfg: DictConfig) -> dict[str, Any]:
+    """When the validation loss is measured: never during training, or every so many steps."""
+    if cfg.trainer.val_check_interval is None:
+        return {"limit_val_batches": 0, "val_check_interval": None}
+    return {"check_val_every_n_epoch": None}

@@ -1,0 +1,118 @@
+"""The LightningDataModule: template-normalised examples of any modality, encoded in data workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from aa_lightning.config import Loader
+from aa_lightning.loader import EvalLoader, TrainLoader
+from aa_lightning.types import Batch, Encoder, Example, Feedback, Preference, Prompt, Rating
+
+
+@dataclass
+class Item:
+    """One example with its tensors."""
+
+    example: Example
+    encoded: Any
+
+
+class EncodedExamples(Sequence):
+    """Examples, tokenised (or resized) when they are asked for."""
+
+    def __init__(self, examples: Sequence[Example], encoder: Encoder):
+        self.examples, self.encoder = examples, encoder
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Item:
+        example = self.examples[index]
+        return Item(example, self.encoder.encode(example, example.responses))
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """P examples as one batch, with their supervision."""
+        batch = self.encoder.collate([item.encoded for item in items])
+        batch.supervision = supervision([item.example for item in items])
+        return batch
+
+
+class PromptsOnly(EncodedExamples):
+    """The same examples without their responses, for generation."""
+
+    def __getitem__(self, index: int) -> Item:
+        example = self.examples[index]
+        asked = Prompt(id=example.id, messages=example.messages, answer=example.answer, keep=example.keep)
+        return Item(example, self.encoder.encode(asked, []))
+
+
+def supervision(examples: Sequence[Example]) -> dict[str, Tensor]:
+    """What the data says about responses: margin (P,) where every row has one, desirable (P, 1) for ratings."""
+    found = {}
+    if all(isinstance(e, Preference | Feedback) and e.margin is not None for e in examples):
+        found["margin"] = torch.tensor([float(e.margin) for e in examples])
+    if all(isinstance(e, Rating) for e in examples):
+        found["desirable"] = torch.tensor([[e.desirable] for e in examples])
+    return found
+
+
+class AlignmentData(L.LightningDataModule):
+    """Training and held-out data of a run.
+
+    Args:
+        train, val: examples of the kind that the algorithm asks for.
+        encoder: the policy's.
+        options: of the loaders.
+        micro_batch_size: prompts per forward pass and process.
+        accumulate: forward passes per optimiser step.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Example],
+        val: Sequence[Example],
+        encoder: Encoder,
+        options: Loader,
+        micro_batch_size: int,
+        accumulate: int,
+        seed: int,
+    ):
+        super().__init__()
+        self.train_examples = EncodedExamples(train, encoder)
+        self.val_examples = EncodedExamples(val, encoder)
+        self.val_prompts = PromptsOnly(val, encoder)
+        self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
+
+    def train_dataloader(self) -> TrainLoader:
+        return TrainLoader(
+            self.train_examples,
+            self.train_examples.collate,
+            batch_size=self.options.batch_size,
+            micro_batch_size=self.micro_batch_size,
+            seed=self.seed,
+            workers=self.options.workers,
+            count=supervised_terms,
+        )
+
+    def val_dataloader(self) -> EvalLoader:
+        return self.evaluation(self.val_examples)
+
+    def evaluation(self, examples: EncodedExamples) -> EvalLoader:
+        """A loader over held-out examples, each exactly once over all ranks."""
+        return EvalLoader(
+            examples, examples.collate, batch_size=self.options.eval_batch_size, workers=self.options.workers
+        )
+
+
+def supervised_terms(batch: Batch) -> float:
+    """How many terms of a batch are trained on: tokens, or one for each picture."""
+    if "mask" in batch.response:
+        return batch.response["mask"].sum().item()
+    return float(next(iter(batch.response.values())).shape[:2].numel())

@@ -1,0 +1,1 @@
+"""Held-out measures and generation for evaluation."""

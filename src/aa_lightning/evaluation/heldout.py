@@ -1,0 +1,103 @@
+"""Held-out measures of a policy or reward model, each over every example exactly once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from aa_lightning.data.shapes import check_answer
+from aa_lightning.models.scorer import Scorer
+from aa_lightning.types import Batch, Policy, Response, Rollout
+
+Measures = dict[str, float]
+
+
+class Averages:
+    """Means over all batches and ranks. Every rank names them up front, or ranks without a batch would not take part."""
+
+    def __init__(self, device: torch.device, *names: str):
+        self._device = device
+        self._means = {name: MeanMetric(nan_strategy="ignore").to(device) for name in names}
+
+    def update(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._means[name].update(value.float().to(self._device))
+
+    def compute(self) -> Measures:
+        """What was measured at least once."""
+        means = {name: mean.compute().item() for name, mean in self._means.items()}
+        return {name: mean for name, mean in means.items() if not math.isnan(mean)}
+
+
+@torch.no_grad()
+def preferences(policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool) -> Measures:
+    """How the policy ranks held-out pairs.
+
+    Returns:
+        preference_accuracy and margin: of the implicit reward log π − log π_ref (a tie counts half), with a reference;
+        likelihood_accuracy and likelihood_margin: of log π itself; logp_chosen, logp_rejected: nats.
+    """
+    names = ["likelihood_accuracy", "likelihood_margin", "logp_chosen", "logp_rejected"]
+    averages = Averages(device, *names, *(["preference_accuracy", "margin"] if reference else []))
+    for batch in batches:
+        batch = policy.prepare(batch.to(device))
+        total = policy.log_likelihood(batch).total
+        averages.update(_ranked(total, "likelihood_accuracy", "likelihood_margin"))
+        averages.update({"logp_chosen": total[:, 0], "logp_rejected": total[:, 1]})
+        if reference:
+            with policy.as_reference() as frozen:
+                averages.update(
+                    _ranked(total - frozen.log_likelihood(batch).total, "preference_accuracy", "margin")
+                )
+    return averages.compute()
+
+
+@torch.no_grad()
+def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device) -> Measures:
+    """How a reward model ranks held-out pairs: reward_accuracy (a tie counts half) and reward_margin."""
+    averages = Averages(device, "reward_accuracy", "reward_margin")
+    for batch in batches:
+        score = scorer.score(scorer.prepare(batch.to(device)))
+        averages.update(_ranked(score, "reward_accuracy", "reward_margin"))
+    return averages.compute()
+
+
+@torch.no_grad()
+def demonstrations(policy: Policy, batches: Iterable[Batch], device: torch.device) -> Measures:
+    """The mean log-likelihood per term of held-out responses, `logp_per_term`."""
+    averages = Averages(device, "logp_per_term")
+    for batch in batches:
+        averages.update({"logp_per_term": policy.log_likelihood(policy.prepare(batch.to(device))).mean[:, 0]})
+    return averages.compute()
+
+
+def answers(
+    draw: Callable[[Batch], Rollout], batches: Iterable[Batch], device: torch.device
+) -> tuple[Measures, list[Rollout]]:
+    """Answer prompts and check what has a reference answer: answer_accuracy, and the rollouts themselves."""
+    averages, rollouts = Averages(device, "answer_accuracy"), []
+    for batch in batches:
+        rollout = draw(batch.to(device))
+        rollouts.append(rollout)
+        checked = [
+            check_answer(expected, spoken(responses[0]))
+            for expected, responses in zip(batch.answers, rollout.responses, strict=True)
+            if expected is not None
+        ]
+        if checked:
+            averages.update({"answer_accuracy": torch.tensor(checked)})
+    return averages.compute(), rollouts
+
+
+def spoken(response: Response) -> str:
+    """The text of a response."""
+    return "".join(part["text"] for part in response if part["type"] == "text")
+
+
+def _ranked(values: Tensor, accuracy: str, margin: str) -> dict[str, Tensor]:
+    gap = values[:, 0] - values[:, 1]
+    return {accuracy: (gap > 0).float() + 0.5 * (gap == 0).float(), margin: gap}

@@ -1,0 +1,102 @@
+"""All held-out measures of one model on one data set, with the samples that a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from aa_lightning.evaluation import heldout
+from aa_lightning.evaluation.heldout import Measures
+from aa_lightning.types import Batch, Response, Rollout
+
+Loader = Any  # yields batches, afresh at each iteration
+
+
+@dataclass
+class HeldOutSets:
+    """Loaders over the same held-out examples in the forms that the measures read; None where the data cannot serve."""
+
+    pairs: Loader | None = None
+    demonstrations: Loader | None = None
+    prompts: Loader | None = None
+
+
+@dataclass
+class Measured:
+    """Numbers by name, and what was said."""
+
+    measures: Measures = field(default_factory=dict)
+    responses: list[Response] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to measure.
+
+    Attributes:
+        sets: the held-out data.
+        controls: the same data without what should matter (blanked pictures), by name.
+        reference: whether the policy has a reference to compare with.
+        scores: whether the model is a reward model.
+        max_new_tokens: of an answer.
+    """
+
+    sets: HeldOutSets
+    controls: dict[str, HeldOutSets]
+    reference: bool
+    scores: bool
+    max_new_tokens: int
+
+    def run(
+        self,
+        model: Any,
+        device: torch.device,
+        whole: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> Measured:
+        """Measure a model; its mode and all random states are left as they were.
+
+        Args:
+            whole: a context in which sharded weights are whole, for generation.
+        """
+        with _undisturbed(model, device):
+            measured = self._measure(model, self.sets, device, whole)
+            for name, sets in self.controls.items():
+                control = self._measure(model, sets, device, whole)
+                measured.measures.update({f"{name}/{key}": value for key, value in control.measures.items()})
+        return measured
+
+    def _measure(self, model: Any, sets: HeldOutSets, device: torch.device, whole) -> Measured:
+        measured = Measured()
+        if self.scores:
+            measured.measures.update(heldout.rewards(model, sets.pairs, device))
+            return measured
+        if sets.pairs is not None:
+            measured.measures.update(heldout.preferences(model, sets.pairs, device, self.reference))
+        if sets.demonstrations is not None:
+            measured.measures.update(heldout.demonstrations(model, sets.demonstrations, device))
+        if sets.prompts is not None:
+            with whole():
+                answered, rollouts = heldout.answers(self._greedy(model), sets.prompts, device)
+            measured.measures.update(answered)
+            measured.responses = [said[0] for rollout in rollouts for said in rollout.responses]
+        return measured
+
+    def _greedy(self, model: Any) -> Callable[[Batch], Rollout]:
+        if model.likelihood == "bound":
+            return lambda batch: model.sample(batch, 1)
+        return lambda batch: model.sample(batch, 1, max_new_tokens=self.max_new_tokens, temperature=0.0)
+
+
+@contextmanager
+def _undisturbed(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(0)
+        yield
+    model.train(training)

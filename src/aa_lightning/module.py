@@ -1,0 +1,133 @@
+"""The LightningModule that wraps one algorithm and one policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from aa_lightning import strategies
+from aa_lightning.config import Optimizer
+from aa_lightning.types import Algorithm, Batch
+
+
+class AlignmentModule(L.LightningModule):
+    """Trains a policy (or reward model) with an algorithm.
+
+    Args:
+        policy: a policy or a reward model; what is registered in it trains and is saved.
+        algorithm: `loss, metrics = algorithm(policy, batch)`.
+        optimizer: of the AdamW optimiser and its schedule.
+        hyperparameters: the resolved configuration as a plain dictionary; it goes into every checkpoint.
+    """
+
+    def __init__(
+        self, policy: nn.Module, algorithm: Algorithm, optimizer: Optimizer, hyperparameters: Mapping[str, Any]
+    ):
+        super().__init__()
+        self.policy, self.algorithm, self.optimizer_options = policy, algorithm, optimizer
+        self.save_hyperparameters({"config": dict(hyperparameters)})
+        self._terms_per_micro_batch = torch.tensor(0.0)
+
+    # ------------------------------------------------------------ steps
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        batch = self.policy.prepare(batch)
+        batch.normalizer = self._normalizer(batch, index)
+        loss, metrics = self.algorithm(self.policy, batch)
+        self._refuse_non_finite(loss, batch)
+        self._log("train", {"loss": loss.detach(), **metrics}, batch)
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        loss, metrics = self.algorithm(self.policy, self.policy.prepare(batch))
+        self._log("val", {"loss": loss.detach(), **metrics}, batch)
+
+    def _normalizer(self, batch: Batch, index: int) -> Tensor | None:
+        """Supervised terms per micro-batch and rank, averaged over the whole step.
+
+        Lightning averages the losses of ranks and micro-batches. A sum of terms divided by this number therefore averages
+        to the mean over all terms of the step.
+        """
+        if batch.normalizer is None:
+            return None
+        window = self.trainer.accumulate_grad_batches
+        if index % window == 0:
+            total = self.trainer.strategy.reduce(batch.normalizer.clone(), reduce_op="sum")
+            self._terms_per_micro_batch = total / (window * self.trainer.world_size)
+        return self._terms_per_micro_batch
+
+    def _refuse_non_finite(self, loss: Tensor, batch: Batch) -> None:
+        if torch.isfinite(loss):
+            return
+        raise ValueError(
+            f"the loss is {loss.item()} at step {self.global_step}, on rows {', '.join(batch.ids)}. Look at these rows "
+            "(python -m aa_lightning.check), lower optimizer.lr, or raise trainer.precision; the last checkpoint is "
+            "good: resume=<run folder> continues from it"
+        )
+
+    def _log(self, stage: str, metrics: Mapping[str, Tensor], batch: Batch) -> None:
+        named = {f"{stage}/{name}": value for name, value in metrics.items()}
+        self.log_dict(named, batch_size=len(batch), sync_dist=True, on_step=stage == "train", on_epoch=stage == "val")
+
+    # ------------------------------------------------------------ set-up
+
+    def configure_model(self) -> None:
+        strategies.shard_policy(self.trainer, self.policy)
+
+    def on_fit_start(self) -> None:
+        strategies.place_reference(self.trainer, self.policy)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        options = self.optimizer_options
+        optimizer = torch.optim.AdamW(
+            self._parameter_groups(), lr=options.lr, betas=tuple(options.betas), eps=options.eps
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total, options))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Matrices decay, vectors (norms, biases) do not."""
+        trained = [p for p in self.policy.parameters() if p.requires_grad]
+        if not trained:
+            raise ValueError(
+                "nothing would train: every parameter is frozen. Take a group out of model.freeze, or set model.lora.rank"
+            )
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.optimizer_options.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+    # ------------------------------------------------------------ checkpoints
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint["hyper_parameters"]["config"]
+        ours = self.hparams["config"]
+        for section, key in (("model", "family"), ("model", "path"), ("algo", "_target_")):
+            if saved[section][key] != ours[section][key]:
+                raise ValueError(
+                    f"the checkpoint was made with {section}.{key}={saved[section][key]} and this run has "
+                    f"{section}.{key}={ours[section][key]}: resume with the same model and algorithm, or start a new run "
+                    "from those weights with init=<checkpoint>"
+                )
+
+
+def rate(step: int, total: int, options: Optimizer) -> float:
+    """The share of the learning rate at a step: linear warm-up, then constant, linear or cosine decay to `final_lr`."""
+    warmup = round(options.warmup * total)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    if options.schedule == "constant":
+        return 1.0
+    falling = 1 - progress if options.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+    return options.final_lr + (1 - options.final_lr) * falling

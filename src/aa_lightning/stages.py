@@ -1,0 +1,126 @@
+"""Where a run starts from: another run, a checkpoint, an export, or a named stage that is trained once and cached.
+
+A stage is an ordinary run in the user's cache folder. Its key is made of everything that shapes it: the resolved
+configuration, the versions of the libraries and this package's own source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from aa_lightning.compose import compose
+from aa_lightning.launch import conf_dir
+
+_LIBRARIES = ("torch", "transformers", "diffusers", "lightning")
+_PACKAGE = Path(__file__).parent
+
+
+def ensure_stage(cfg: DictConfig) -> None:
+    """Train the stage that `init` names, if the cache does not hold it yet.
+
+    Raises:
+        ValueError: no stage of that name, or its training failed.
+    """
+    if not _names_stage(cfg):
+        return
+    stage = _stage_config(cfg)
+    folder = _folder(stage)
+    if (folder / "export").is_dir():
+        return
+    print(f"init={cfg.init}: training this stage once; it is kept in {folder} for later runs", flush=True)
+    _train(stage, folder)
+
+
+def starting_point(cfg: DictConfig) -> str | None:
+    """The path of weights that `init` means, or None for the model's own.
+
+    Raises:
+        ValueError: nothing to start from there.
+    """
+    if cfg.init is None:
+        return None
+    if _names_stage(cfg):
+        return str(_folder(_stage_config(cfg)) / "export")
+    path = Path(cfg.init)
+    if (path / "export").is_dir():
+        return str(path / "export")
+    if path.is_dir() and any((path / name).is_file() for name in ("config.json", "model_index.json", "adapter_config.json")):
+        return str(path)
+    if path.is_file() and path.suffix == ".ckpt":
+        return str(path)
+    raise ValueError(
+        f"init={cfg.init} is nothing to start from: give a run folder (with export/), an export folder, a .ckpt file, or "
+        f"stage:<name> with one of {', '.join(stage_names())}"
+    )
+
+
+def stage_names() -> list[str]:
+    """The stages in conf/stage."""
+    return sorted(path.stem for path in (conf_dir() / "stage").glob("*.yaml"))
+
+
+def _names_stage(cfg: DictConfig) -> bool:
+    return cfg.init is not None and cfg.init.startswith("stage:")
+
+
+def _stage_config(cfg: DictConfig) -> DictConfig:
+    """The stage's overrides, on the model and data of the run that starts from it."""
+    name = cfg.init.removeprefix("stage:")
+    file = conf_dir() / "stage" / f"{name}.yaml"
+    if not file.is_file():
+        raise ValueError(f"init={cfg.init}: there is no stage {name}; there is {', '.join(stage_names())}")
+    stage = compose([f"modality={cfg.modality_name}", *OmegaConf.load(file).overrides])
+    plain_lora = {"lora": {"rank": 0}, "freeze": [], "reference": "auto"} if cfg.model.likelihood == "exact" else {}
+    stage.model = OmegaConf.merge(cfg.model, plain_lora)
+    stage.data, stage.seed = cfg.data, cfg.seed
+    return stage
+
+
+def _folder(stage: DictConfig) -> Path:
+    source = b"".join(path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py")) if path.parent.name not in ("report",))
+    shaped_by: dict[str, Any] = {
+        "config": OmegaConf.to_container(stage, resolve=True),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "source": hashlib.sha256(source).hexdigest(),
+    }
+    key = hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_root() / "stages" / f"{stage.modality_name}-{key}"
+
+
+def cache_root() -> Path:
+    """`$AA_LIGHTNING_CACHE`, or `aa_lightning` in the user's cache folder."""
+    given = os.environ.get("AA_LIGHTNING_CACHE")
+    return Path(given) if given else Path.home() / ".cache" / "aa_lightning"
+
+
+def _train(stage: DictConfig, folder: Path) -> None:
+    """Train the stage in a process of its own, whatever launched this one, and keep the first that gets ready."""
+    workshop = folder.with_name(f".{folder.name}-{os.getpid()}")
+    workshop.mkdir(parents=True)
+    OmegaConf.save(stage, workshop / "stage.yaml", resolve=True)
+    launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_NTASKS", "MASTER_PORT", "AA_LIGHTNING_JOB")
+    env = {key: value for key, value in os.environ.items() if key not in launcher}
+    done = subprocess.run([sys.executable, "-c", _RUN, str(workshop)], env=env, check=False)
+    if done.returncode:
+        raise ValueError(f"the stage in {workshop} could not be trained; its own message stands above")
+    if not folder.exists():
+        workshop.rename(folder)
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from omegaconf import OmegaConf
+from aa_lightning.train import train
+folder = Path(sys.argv[1])
+train(OmegaConf.load(folder / "stage.yaml"), folder)
+"""
