@@ -20,7 +20,7 @@ from aa_lightning.data.shapes.scenes import COLOURS, GRID, SHAPES, Palette, Scen
 
 Row = dict[str, Any]
 Made = TypeVar("Made", Question, PictureRequest)
-_BUCKETS = {"train": range(0, 8), "val": range(8, 9), "test": range(9, 10)}
+_BUCKETS = {"train": range(8), "val": range(8, 9), "test": range(9, 10)}
 _MOST_DRAWS = 10_000
 
 

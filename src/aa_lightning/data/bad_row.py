@@ -1,0 +1,22 @@
+"""What can be wrong with a row, and where."""
+
+from __future__ import annotations
+
+
+class BadRow(ValueError):
+    """A row that cannot become an example. `reason` is made of full sentences.
+
+    `column` is the column (or the path into it) at fault.
+    """
+
+    def __init__(self, row: str, column: str, reason: str):
+        super().__init__(f"row {row}, column {column!r}: {reason}")
+        self.row, self.column, self.reason = row, column, reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        """Errors travel out of worker processes."""
+        return type(self), (self.row, self.column, self.reason)
+
+
+class LeftOut(BadRow):
+    """A row that the template itself wants left out: a tie, two equal responses, a label without a decision."""

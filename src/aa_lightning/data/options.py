@@ -1,0 +1,258 @@
+"""What a data set's YAML may say: sources, the mapping from columns to examples, what to do with bad rows.
+
+Every class here is checked when the configuration is read; nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic.dataclasses import dataclass
+
+from aa_lightning.data.corruption import Corruption
+from aa_lightning.data.shapes import Shapes
+from aa_lightning.types import Kind
+
+STRICT = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+# ---------------------------------------------------------------- the mapping: selectors, parts, labels
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Select:
+    """A value taken from a row: where it comes from (one of the first five), then what is done to it, in this order."""
+
+    column: str | None = None  # a column, or a path into it: conversations[-1].value
+    first_of: list[str] | None = None  # the first of these columns that is there
+    join: list[Selector] | str | None = None  # several columns, or the elements of one list column
+    format: str | None = None  # literal text with {names}; the names are given beside it
+    one_of: list[str] | None = None  # one of these literals, drawn from a seed made of the row's id
+
+    fields: dict[str, Selector] = Field(default_factory=dict)  # of format
+    with_: str = Field(default=" ", alias="with")  # between what is joined
+    skip_empty: bool = False  # leave empty texts out of a join, an empty text out of a prompt
+    optional: bool = False  # null or no such column: leave the part out
+
+    json_: bool = Field(default=False, alias="json")  # the cell is a JSON string
+    get: str | None = None  # a path into the value
+    after: str | None = None  # what stands behind the last occurrence of this text
+    remove: list[str] = Field(default_factory=list)
+    replace: dict[str, str] = Field(default_factory=dict)
+    strip: bool = False
+    lower: bool = False
+    then: Selector | None = None  # a text to append
+    number: bool = False
+    true_values: list[str] | None = None  # the texts that mean true
+
+    as_: Literal["bytes", "path", "url", "pil", "array", "base64"] | None = Field(default=None, alias="as")
+    root: str | None = None  # the folder of relative paths; $NAME is read from the environment
+
+    role: str = "role"  # keys of a turn, and the names of those who speak
+    content: str = "content"
+    user: str = "user"
+    assistant: str = "assistant"
+    system: str = "system"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_fields(cls, given: Any) -> Any:
+        """`{format: "{q}?", q: question}`: names of the format are keys of their own."""
+        options = given if isinstance(given, dict) else given.kwargs
+        if not isinstance(options.get("format"), str):
+            return given
+        names = {name for _, name, _, _ in Formatter().parse(options["format"]) if name}
+        fields = {name: options[name] for name in names if name in options}
+        rest = {key: value for key, value in options.items() if key not in fields}
+        return {**rest, "fields": {**rest.get("fields", {}), **fields}}
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> Select:
+        origins = ("column", "first_of", "join", "format", "one_of")
+        values = (self.column, self.first_of, self.join, self.format, self.one_of)
+        if sum(value is not None for value in values) != 1:
+            raise ValueError(f"a mapping in place of a column's name needs exactly one of {', '.join(origins)}")
+        if self.format is not None:
+            missing = {name for _, name, _, _ in Formatter().parse(self.format) if name} - set(self.fields)
+            if missing:
+                raise ValueError(f"format names {', '.join(sorted(missing))}: say beside it which column that is")
+        return self
+
+
+Selector = str | Select
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PartOptions:
+    """One piece of a prompt or of an answer."""
+
+    text: Selector | None = None
+    image: Selector | None = None  # a list gives several pictures
+    messages: Selector | None = None  # a whole list of turns
+
+    @model_validator(mode="after")
+    def _is_one_part(self) -> PartOptions:
+        if sum(value is not None for value in (self.text, self.image, self.messages)) != 1:
+            raise ValueError("a part is exactly one of text, image, messages")
+        return self
+
+
+def _as_parts(given: Any) -> Any:
+    """An answer is a column of text, one part, or a list of parts."""
+    if isinstance(given, str):
+        return [{"text": given}]
+    if isinstance(given, dict):
+        return [given if set(given) & {"text", "image", "messages"} else {"text": given}]
+    return given
+
+
+Answer = Annotated[list[PartOptions], BeforeValidator(_as_parts)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Preferred:
+    """Which response is the chosen one: an id column, a number or a rank per response, or a list with a 1."""
+
+    column: str | None = None
+    first: str | int | bool | None = None  # the id that prefers the first response
+    second: str | int | bool | None = None
+    other: Literal["drop", "error"] = "error"  # any other id
+
+    scores: list[Selector] | None = None  # the larger wins
+    onehot: str | None = None  # a list column with 1 for the preferred response
+    ranks: str | None = None  # a list column of ranks
+    lower: Literal["better", "worse"] = "better"  # of ranks
+    tie: Literal["drop", "error"] = "error"  # equal scores, ranks or marks
+
+    @model_validator(mode="after")
+    def _is_one_form(self) -> Preferred:
+        forms = (self.column, self.scores, self.onehot, self.ranks)
+        if sum(form is not None for form in forms) != 1:
+            raise ValueError("preferred is `first`, `second`, or exactly one of column, scores, onehot, ranks")
+        if self.column is not None and (self.first is None or self.second is None):
+            raise ValueError(
+                "preferred by an id column needs the ids of both responses: {column: c, first: 1, second: 2}"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FeedbackOptions:
+    """Language feedback on the two responses, in their order; null where there is none for one of them."""
+
+    critique: list[Selector | None] | None = Field(default=None, min_length=2, max_length=2)
+    refinement: list[Answer | None] | None = Field(default=None, min_length=2, max_length=2)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FunctionOptions:
+    """A function that makes new columns out of columns, where a mapping cannot say it."""
+
+    name: str  # of `data/functions.py`, or the dotted path of your own
+    columns: list[str]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+DropRule = Literal["equal_responses", "tie", "other_label", "empty"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TemplateOptions:
+    """How a row becomes examples."""
+
+    kind: Kind
+    prompt: list[PartOptions] = Field(default_factory=list)  # in the order of the user's turn
+    system: str | Select | None = None  # a literal, or {column: c}
+    responses: list[Answer] | None = Field(default=None, min_length=2, max_length=2)
+    preferred: Literal["first", "second"] | Preferred | None = None
+    completion: Answer | None = None  # of demonstrations and ratings; null: the last turn of the prompt's messages
+    turns: Literal["last", "all"] = "last"  # which assistant turns of a demonstration are trained
+    label: Selector | None = None  # of ratings: true is desirable
+    ratings: dict[str, list[Selector] | Selector] | None = None  # dimension: a number per response
+    feedback: FeedbackOptions | None = None
+    margin: Selector | list[Selector] | None = None  # by how much; of two columns, the difference
+    answer: Selector | None = None  # a checkable answer
+    keep: dict[str, Selector | list[Selector]] = Field(default_factory=dict)
+    drop: list[DropRule] = Field(default_factory=list)  # which rows are left out instead of being errors
+    answers: PartOptions | Selector | None = None  # a list column of n answers, which gives pairs
+    pairs: Literal["all", "adjacent", "best_vs_worst", "best_vs_random"] = "all"
+    split_common_prefix: list[str] | None = Field(default=None, min_length=2, max_length=2)
+    function: FunctionOptions | None = None
+
+    @model_validator(mode="after")
+    def _says_what_its_kind_needs(self) -> TemplateOptions:
+        if self.kind in ("preference", "feedback"):
+            self._check_preference()
+        elif self.responses is not None or self.answers is not None:
+            raise ValueError(f"a {self.kind} has no `responses` or `answers`: write `completion`, or another kind")
+        if self.kind == "rating" and (self.completion is None or self.label is None):
+            raise ValueError("a rating needs `completion` and `label`")
+        if not self.prompt and self.split_common_prefix is None:
+            raise ValueError("`prompt` is missing: say which columns the prompt is made of")
+        self._check_prompt()
+        return self
+
+    def _check_prompt(self) -> None:
+        turns = sum(part.messages is not None for part in self.prompt) + (self.split_common_prefix is not None)
+        if turns > 1 or (turns and any(part.text is not None for part in self.prompt)):
+            raise ValueError("a prompt is either texts and pictures of one turn, or one list of turns and pictures")
+        if self.kind == "demonstration" and self.completion is None and not turns:
+            raise ValueError("a demonstration needs `completion`, or turns whose last one is the answer")
+
+    def _check_preference(self) -> None:
+        given = [self.responses, self.answers, self.split_common_prefix]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError(
+                f"a {self.kind} needs exactly one of `responses`, `answers`, `split_common_prefix`"
+            )
+        if self.preferred is None and self.ratings is None:
+            raise ValueError(f"a {self.kind} needs `preferred` (or `ratings`): which response is the chosen one")
+        if self.answers is not None and (self.feedback, self.margin) != (None, None):
+            raise ValueError("`feedback` and `margin` belong to two `responses`, not to a list of `answers`")
+
+
+# ---------------------------------------------------------------- sources and the whole
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Table:
+    """Rows of a file, of several files, of a folder, or of a data set of the hub."""
+
+    path: str  # my.jsonl, rows/*.parquet, a folder, or a hub id such as openbmb/RLAIF-V-Dataset
+    name: str | None = None  # the hub's configuration
+    split: str = "train"  # of the hub
+    files: list[str] | None = None  # of the hub repository, or of the folder
+    data_dir: str | None = None  # of the hub repository
+    root: str | None = None  # folder of relative media paths; null: the folder of the file
+
+
+def _kind_of_source(given: Any) -> str:
+    modality = "modality" in given if isinstance(given, dict) else isinstance(given, Shapes)
+    return "shapes" if modality else "table"
+
+
+SourceOptions = Annotated[
+    Annotated[Shapes, Tag("shapes")] | Annotated[Table, Tag("table")], Discriminator(_kind_of_source)
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataOptions:
+    """One file of `conf/data/`."""
+
+    train: SourceOptions
+    val: SourceOptions | None
+    val_share: float | None = Field(gt=0, lt=1)
+    template: TemplateOptions | None  # null: recognised from the columns
+    on_bad_row: Literal["error", "skip"]
+    limit: int | None = Field(ge=1)
+    corruption: Corruption | None
+    verify_media: bool
+
+    @model_validator(mode="after")
+    def _holds_out_once(self) -> DataOptions:
+        if self.val is not None and self.val_share is not None:
+            raise ValueError("give either `val`, a source of its own, or `val_share`, a share of train; not both")
+        return self

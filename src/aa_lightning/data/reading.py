@@ -1,0 +1,258 @@
+"""Reading one row through selectors: every value that leaves here is of the type asked for, or the row is bad."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from numbers import Number, Real
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from aa_lightning import media
+from aa_lightning.data import paths
+from aa_lightning.data.bad_row import BadRow, LeftOut
+from aa_lightning.data.options import PartOptions, Select, Selector
+from aa_lightning.types import Part, text
+
+_NO_NUMBER = ("", "n/a", "na", "none", "null", "nan")
+
+
+class Reader:
+    """One row, read through selectors.
+
+    Args:
+        row: column to value.
+        row_id: names the row in errors and seeds `one_of`.
+        drop: the drop rules of the template.
+        root: the folder that relative media paths start from.
+    """
+
+    def __init__(self, row: Mapping[str, Any], row_id: str, drop: Sequence[str] = (), root: str | None = None):
+        self.row, self.id, self.drop, self.root = row, row_id, drop, root
+
+    # ------------------------------------------------------------ faults
+
+    def bad(self, column: str, reason: str) -> BadRow:
+        return BadRow(self.id, column, reason)
+
+    def unwanted(self, rule: str, column: str, reason: str, dropped: bool = False) -> BadRow:
+        """A fault that a drop rule may declare as wanted."""
+        if dropped or rule in self.drop:
+            return LeftOut(self.id, column, reason)
+        return self.bad(
+            column, f"{reason} Add `{rule}` to `drop` in the template to leave such rows out, named and counted."
+        )
+
+    # ------------------------------------------------------------ values
+
+    def value(self, selector: Selector) -> Any:
+        """What a selector selects, of any type; None where it is null."""
+        if isinstance(selector, str):
+            return self._at(selector)
+        value = self._operated(selector, self._origin(selector))
+        if selector.number:
+            return self.number(value, name(selector))
+        if selector.true_values is not None:
+            return str(value) in selector.true_values
+        return value
+
+    def text(self, selector: Selector) -> str:
+        """A text; numbers are written out."""
+        return self._as_text(self.value(selector), name(selector))
+
+    def number(self, value: Any, column: str) -> float:
+        """A number, also out of a text."""
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise self.bad(column, f"A number was expected, and {_shown(value)} found.") from None
+
+    def rating(self, value: Any, column: str) -> float | None:
+        """A number, or None where none was given (`N/A`)."""
+        if value is None or (isinstance(value, str) and value.strip().lower() in _NO_NUMBER):
+            return None
+        return self.number(value, column)
+
+    def truth(self, selector: Selector) -> bool:
+        """A boolean, or the numbers 0 and 1; a text means nothing unless `true_values` says what."""
+        value = self.value(selector)
+        if isinstance(value, bool) or (isinstance(value, Number) and value in (0, 1)):
+            return bool(value)
+        raise self.bad(
+            name(selector),
+            f"True or false was expected, and {_shown(value)} found. "
+            "Write `{column: ..., true_values: [...]}` to say which texts mean true.",
+        )
+
+    def elements(self, selector: Selector) -> list[Any]:
+        """A list."""
+        value = self.value(selector)
+        if not isinstance(value, list):
+            raise self.bad(name(selector), f"A list was expected, and {_shown(value)} found.")
+        return value
+
+    def parts(self, options: Sequence[PartOptions]) -> list[Part]:
+        """The text and media parts of a prompt or an answer, media undecoded, with the column they come from."""
+        return [part for option in options for part in self._parts_of(option)]
+
+    def media_part(self, kind: str, value: Any, selector: Selector) -> Part:
+        """An undecoded media part; the faults that show without decoding are raised here."""
+        part = {"type": kind, kind: self._located(value, selector), "column": name(selector)}
+        try:
+            media.check(part)
+        except media.MediaError as error:
+            raise self.bad(name(selector), str(error)) from error
+        return part
+
+    def text_part(self, content: str, column: str) -> Part:
+        """A text part that says something."""
+        if not content.strip():
+            raise self.unwanted("empty", column, "The text is empty.")
+        return text(content)
+
+    # ------------------------------------------------------------ inside
+
+    def _parts_of(self, option: PartOptions) -> list[Part]:
+        if option.text is not None:
+            return self._text_parts(option.text)
+        selector = option.image
+        if selector is None:
+            raise self.bad("messages", "A list of turns cannot stand inside an answer that has other parts.")
+        if self._absent(selector):
+            return []
+        value = self.value(selector)
+        values = value if isinstance(value, list) else [value]
+        return [self.media_part("image", element, selector) for element in values]
+
+    def _text_parts(self, selector: Selector) -> list[Part]:
+        if self._absent(selector):
+            return []
+        content = self.text(selector)
+        if isinstance(selector, Select) and selector.skip_empty and not content.strip():
+            return []
+        return [self.text_part(content, name(selector))]
+
+    def _absent(self, selector: Selector) -> bool:
+        """Whether an optional selector finds nothing."""
+        if isinstance(selector, str) or not selector.optional:
+            return False
+        if selector.column is None:
+            return False
+        return not paths.has(self.row, selector.column) or self._at(selector.column) is None
+
+    def _at(self, path: str) -> Any:
+        if not paths.has(self.row, path):
+            raise self.bad(
+                path,
+                f"There is no such column; the columns are {', '.join(self.row)}. "
+                "Write one of them in the template.",
+            )
+        try:
+            return paths.look_up(self.row, path)
+        except KeyError as error:
+            raise self.bad(path, error.args[0]) from error
+
+    def _origin(self, selector: Select) -> Any:
+        if selector.column is not None:
+            return None if self._absent(selector) else self._at(selector.column)
+        if selector.first_of is not None:
+            present = [column for column in selector.first_of if paths.has(self.row, column)]
+            return self._at(present[0] if present else selector.first_of[0])
+        if selector.join is not None:
+            return self._joined(selector)
+        if selector.format is not None:
+            return selector.format.format(**{key: self.text(field) for key, field in selector.fields.items()})
+        return Random(self.id).choice(selector.one_of)
+
+    def _joined(self, selector: Select) -> str:
+        if isinstance(selector.join, str):
+            texts = [self._as_text(element, selector.join) for element in self.elements(selector.join)]
+        else:
+            texts = ["" if self._absent(field) else self.text(field) for field in selector.join]
+        return selector.with_.join(t for t in texts if t.strip() or not selector.skip_empty)
+
+    def _operated(self, selector: Select, value: Any) -> Any:
+        if selector.json_:
+            value = self._parsed(value, name(selector))
+        if selector.get is not None:
+            value = self._got(value, selector.get, name(selector))
+        if selector.after is not None:
+            value = self._behind(self._as_text(value, name(selector)), selector.after, name(selector))
+        if selector.remove or selector.replace or selector.strip or selector.lower or selector.then is not None:
+            value = self._cleaned(self._as_text(value, name(selector)), selector)
+        return value
+
+    def _parsed(self, value: Any, column: str) -> Any:
+        try:
+            return json.loads(value)
+        except (TypeError, ValueError) as error:
+            raise self.bad(column, f"JSON was expected, and {_shown(value)} found ({error}).") from error
+
+    def _got(self, value: Any, path: str, column: str) -> Any:
+        if not isinstance(value, Mapping):
+            raise self.bad(column, f"Keys and values were expected, and {_shown(value)} found.")
+        try:
+            return paths.look_up(value, path)
+        except KeyError as error:
+            raise self.bad(column, error.args[0]) from error
+
+    def _behind(self, value: str, mark: str, column: str) -> str:
+        if mark not in value:
+            raise self.bad(column, f"The text has no {mark!r}: {_shown(value)}.")
+        return value.rpartition(mark)[2]
+
+    def _cleaned(self, value: str, selector: Select) -> str:
+        for old in selector.remove:
+            value = value.replace(old, "")
+        for old, new in selector.replace.items():
+            value = value.replace(old, new)
+        value = value.strip() if selector.strip else value
+        value = value.lower() if selector.lower else value
+        return value if selector.then is None else value + self.text(selector.then)
+
+    def _as_text(self, value: Any, column: str) -> str:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, Real) and not isinstance(value, bool):
+            return str(value)
+        if value is None:
+            raise self.unwanted("empty", column, "The text is null.")
+        raise self.bad(column, f"A text was expected, and {_shown(value)} found.")
+
+    def _located(self, value: Any, selector: Selector) -> Any:
+        told = selector if isinstance(selector, Select) else Select(column=selector)
+        if not isinstance(value, str) or told.as_ in ("url", "base64"):
+            wrap = {"url": media.Url, "base64": media.Base64}.get(told.as_)
+            return value if wrap is None or not isinstance(value, str) else wrap(value)
+        root = told.root or self.root
+        if root is None or not value.strip():
+            return value
+        folder = os.path.expandvars(root)
+        if "$" in folder:
+            raise self.bad(
+                name(selector), f"The folder {root!r} names an environment variable that is not set."
+            )
+        return str(Path(folder).expanduser() / value)
+
+
+def name(selector: Selector) -> str:
+    """The column that a selector reads, for errors."""
+    if isinstance(selector, str):
+        return selector
+    if selector.column is not None:
+        return selector.column
+    if selector.first_of is not None:
+        return selector.first_of[0]
+    if selector.join is not None:
+        return selector.join if isinstance(selector.join, str) else ", ".join(map(name, selector.join))
+    return ", ".join(map(name, selector.fields.values())) or "one_of"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    shown = repr(value)
+    kind = type(value).__name__
+    return f"{shown if len(shown) <= 80 else shown[:77] + '...'} (of type {kind})"

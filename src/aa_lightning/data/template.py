@@ -1,0 +1,290 @@
+"""A mapping written in YAML, applied to rows: one row gives one example or several, or is bad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from aa_lightning.data import functions
+from aa_lightning.data.bad_row import BadRow, LeftOut
+from aa_lightning.data.options import PartOptions, Select, TemplateOptions
+from aa_lightning.data.ranking import (
+    by_scores,
+    chosen_index,
+    label_scores,
+    means,
+    pair_up,
+    read_ratings,
+)
+from aa_lightning.data.reading import Reader, name
+from aa_lightning.data.turns import only_answer, place_in_parts, place_in_turns, read_turns, split_prefix
+from aa_lightning.types import (
+    Demonstration,
+    Example,
+    Feedback,
+    Message,
+    Part,
+    Preference,
+    Prompt,
+    Rating,
+    Response,
+    text,
+)
+
+__all__ = ["BadRow", "LeftOut", "Template"]
+
+
+class Template:
+    """Applies a mapping to rows. Media stay undecoded in the parts.
+
+    Args:
+        options: the mapping.
+        root: the folder that relative media paths start from.
+    """
+
+    def __init__(self, options: TemplateOptions, root: str | None = None):
+        self.options, self.root = options, root
+        self._function = functions.find(options.function.name) if options.function else None
+        answers = [*(options.responses or []), *([options.completion] if options.completion else [])]
+        read = [*options.prompt, *(part for answer in answers for part in answer)]
+        self._has_pictures = any(part.image is not None for part in read)
+
+    def __call__(self, row: Mapping[str, Any], row_id: str) -> list[Example]:
+        """The examples of a row, of the kind that the mapping names.
+
+        Args:
+            row: column to value.
+            row_id: names the examples and errors.
+
+        Raises:
+            LeftOut: a drop rule of the mapping leaves the row out.
+            BadRow: the row does not have what the mapping needs.
+        """
+        reader = Reader(row, row_id, self.options.drop, self.root)
+        if self._function is not None:
+            reader.row = {**row, **self._computed(reader)}
+        examples = self._examples(reader)
+        if len(examples) == 1:
+            return examples
+        return [replace(example, id=f"{row_id}/{i}") for i, example in enumerate(examples)]
+
+    def _examples(self, reader: Reader) -> list[Example]:
+        options = self.options
+        if options.split_common_prefix is not None:
+            return self._from_prefix(reader)
+        if options.kind == "demonstration" and options.completion is None:
+            return self._from_turns(reader)
+        base = self._base(reader, self._prompt(reader))
+        if options.kind == "prompt":
+            return [Prompt(**base)]
+        if options.kind == "demonstration":
+            return [Demonstration(**base, response=self._answer(reader, options.completion))]
+        if options.kind == "rating":
+            response = self._answer(reader, options.completion)
+            return [Rating(**base, response=response, desirable=reader.truth(options.label))]
+        if options.answers is not None:
+            return self._from_answers(reader, base)
+        responses = [self._answer(reader, answer) for answer in options.responses]
+        return [self._preference(reader, base, responses)]
+
+    # ------------------------------------------------------------ prompts
+
+    def _base(self, reader: Reader, messages: list[Message]) -> dict[str, Any]:
+        options = self.options
+        if messages[-1]["role"] != "user":
+            raise reader.bad(
+                self._prompt_column,
+                f"The prompt ends with a turn of the {messages[-1]['role']}; it must end with the user's. "
+                "Leave the answer out with a slice: `messages: messages[:-1]`.",
+            )
+        return {
+            "id": reader.id,
+            "messages": messages,
+            "answer": None if options.answer is None else reader.text(options.answer),
+            "keep": {
+                key: [reader.value(s) for s in told] if isinstance(told, list) else reader.value(told)
+                for key, told in options.keep.items()
+            },
+        }
+
+    @property
+    def _prompt_column(self) -> str:
+        part = self.options.prompt[-1] if self.options.prompt else None
+        return name(part.messages or part.text or part.image) if part else self.options.split_common_prefix[0]
+
+    def _prompt(self, reader: Reader) -> list[Message]:
+        """The turns up to the answer, or, for a conversation, with it."""
+        turns = next((part.messages for part in self.options.prompt if part.messages is not None), None)
+        if turns is not None:
+            return self._with_media(reader, read_turns(reader, reader.value(turns), turns))
+        parts = reader.parts(self.options.prompt)
+        if not parts:
+            raise reader.unwanted("empty", self._prompt_column, "The prompt is empty.")
+        return self._with_system(reader, [{"role": "user", "content": self._placed(reader, parts)}])
+
+    def _with_media(self, reader: Reader, messages: list[Message]) -> list[Message]:
+        given = reader.parts([part for part in self.options.prompt if part.image is not None])
+        slots = any(len(part) == 1 for message in messages for part in message["content"])
+        if self._has_pictures or slots:
+            messages = place_in_turns(reader, messages, given, self._prompt_column)
+        return self._with_system(reader, messages)
+
+    def _with_system(self, reader: Reader, messages: list[Message]) -> list[Message]:
+        system = self.options.system
+        if system is None or messages[0]["role"] == "system":
+            return messages
+        said = reader.text(system) if isinstance(system, Select) else system
+        return [{"role": "system", "content": [text(said)]}, *messages]
+
+    # ------------------------------------------------------------ answers
+
+    def _answer(self, reader: Reader, options: list[PartOptions]) -> Response:
+        if len(options) == 1 and options[0].messages is not None:
+            selector = options[0].messages
+            return only_answer(reader, read_turns(reader, reader.value(selector), selector), name(selector))
+        parts = reader.parts(options)
+        if not parts:
+            raise reader.unwanted("empty", name(options[0].text or options[0].image), "The answer is empty.")
+        return self._placed(reader, parts)
+
+    def _placed(self, reader: Reader, parts: list[Part]) -> list[Part]:
+        if not self._has_pictures:
+            return parts
+        return place_in_parts(reader, parts, self._prompt_column)
+
+    def _preference(self, reader: Reader, base: dict[str, Any], responses: list[Response]) -> Preference:
+        options = self.options
+        ratings = read_ratings(reader, options.ratings or {}, n=2)
+        if options.preferred is not None:
+            chosen = chosen_index(reader, options.preferred)
+        else:
+            chosen = by_scores(reader, means(reader, ratings), ", ".join(ratings))
+        order = (chosen, 1 - chosen)
+        made = self._pair(reader, base, responses, order, ratings)
+        margin = self._margin(reader, order)
+        if not isinstance(made, Feedback) or options.feedback is None:
+            return replace(made, margin=margin)
+        told = options.feedback
+        critiques = [None if c is None else reader.text(c) for c in told.critique or (None, None)]
+        refined = [None if r is None else self._answer(reader, r) for r in told.refinement or (None, None)]
+        return replace(
+            made,
+            margin=margin,
+            critique=(critiques[order[0]], critiques[order[1]]),
+            refinement=(refined[order[0]], refined[order[1]]),
+        )
+
+    def _pair(
+        self,
+        reader: Reader,
+        base: dict[str, Any],
+        responses: list[Response],
+        order: tuple[int, int],
+        ratings: dict[str, list[float | None]],
+    ) -> Preference:
+        chosen, rejected = (responses[i] for i in order)
+        if _equal(chosen, rejected):
+            raise reader.unwanted("equal_responses", self._response_columns, "The two responses are equal.")
+        if self.options.kind == "preference":
+            return Preference(**base, chosen=chosen, rejected=rejected)
+        scores = {dimension: tuple(values[i] for i in order) for dimension, values in ratings.items()}
+        given = {dimension: pair for dimension, pair in scores.items() if None not in pair}
+        return Feedback(**base, chosen=chosen, rejected=rejected, scores=given)
+
+    @property
+    def _response_columns(self) -> str:
+        options = self.options
+        if options.responses is None:
+            return ", ".join(options.split_common_prefix or [self._answers_column])
+        parts = [part for answer in options.responses for part in answer]
+        return ", ".join(name(part.messages or part.text or part.image) for part in parts)
+
+    def _margin(self, reader: Reader, order: tuple[int, int]) -> float | None:
+        margin = self.options.margin
+        if margin is None:
+            return None
+        if not isinstance(margin, list):
+            return reader.number(reader.value(margin), name(margin))
+        first, second = (reader.number(reader.value(margin[i]), name(margin[i])) for i in order)
+        return first - second
+
+    # ------------------------------------------------------------ rows that give other forms
+
+    def _from_prefix(self, reader: Reader) -> list[Example]:
+        messages, *responses = split_prefix(reader, self.options.split_common_prefix)
+        if not messages:
+            raise reader.bad(self._prompt_column, "The two conversations share no turn that could be the prompt.")
+        base = self._base(reader, self._with_media(reader, messages))
+        return [self._preference(reader, base, responses)]
+
+    def _from_turns(self, reader: Reader) -> list[Example]:
+        messages = self._prompt(reader)
+        if messages[-1]["role"] != "assistant":
+            raise reader.bad(self._prompt_column, f"The last turn is the {messages[-1]['role']}'s, not an answer.")
+        answered = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        if self.options.turns == "last":
+            answered = answered[-1:]
+        return [
+            Demonstration(**self._base(reader, messages[:i]), response=messages[i]["content"])
+            for i in answered
+            if i > 0 and messages[i - 1]["role"] == "user"
+        ]
+
+    @property
+    def _answers_column(self) -> str:
+        answers = self.options.answers
+        return name((answers.text or answers.image) if isinstance(answers, PartOptions) else answers)
+
+    def _from_answers(self, reader: Reader, base: dict[str, Any]) -> list[Example]:
+        options, column = self.options, self._answers_column
+        responses = self._listed(reader)
+        ratings = read_ratings(reader, options.ratings or {}, n=len(responses))
+        if options.preferred is None:
+            scores, scored_by = means(reader, ratings), ", ".join(ratings)
+        else:
+            scores, scored_by = label_scores(reader, options.preferred)
+        if len(scores) != len(responses):
+            raise reader.bad(scored_by, f"There are {len(scores)} values for {len(responses)} answers.")
+        pairs = pair_up(scores, options.pairs, Random(f"{reader.id}/pairs"))
+        unlike = [pair for pair in pairs if not _equal(responses[pair[0]], responses[pair[1]])]
+        if pairs and not unlike:
+            raise reader.unwanted("equal_responses", column, "All answers are equal.")
+        if not pairs:
+            tie = options.preferred is not None and options.preferred.tie == "drop"
+            raise reader.unwanted("tie", scored_by, f"All {len(responses)} answers are tied.", dropped=tie)
+        return [self._pair(reader, base, responses, pair, ratings) for pair in unlike]
+
+    def _listed(self, reader: Reader) -> list[Response]:
+        """One response for each element of the list column."""
+        answers = self.options.answers
+        if isinstance(answers, PartOptions) and answers.image is not None:
+            values = reader.elements(answers.image)
+            return [[reader.media_part("image", value, answers.image)] for value in values]
+        selector = answers.text if isinstance(answers, PartOptions) else answers
+        return [[reader.text_part(str(value or ""), name(selector))] for value in reader.elements(selector)]
+
+    def _computed(self, reader: Reader) -> dict[str, Any]:
+        told = self.options.function
+        values = [reader.value(column) for column in told.columns]
+        try:
+            return self._function(*values, **told.arguments)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise reader.bad(
+                ", ".join(told.columns), f"The function {told.name} refuses it: {error}"
+            ) from error
+
+
+def _equal(one: Response, two: Response) -> bool:
+    return len(one) == len(two) and all(_equal_parts(a, b) for a, b in zip(one, two, strict=True))
+
+
+def _equal_parts(one: Part, two: Part) -> bool:
+    if one["type"] != two["type"]:
+        return False
+    a, b = one[one["type"]], two[two["type"]]
+    if isinstance(a, str) and isinstance(b, str):
+        return a.strip() == b.strip()
+    # undecoded media are compared as stored
+    return a is b or (isinstance(a, bytes | dict) and type(a) is type(b) and a == b)

@@ -1,0 +1,5 @@
+"""What can be wrong with a medium."""
+
+
+class MediaError(ValueError):
+    """A medium cannot be read: the message is the reason, in a sentence."""
