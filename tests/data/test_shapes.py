@@ -3,11 +3,11 @@
 import json
 from collections import Counter, defaultdict
 
-import aa_lightning  # noqa: F401
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+import aa_lightning  # noqa: F401
 from aa_lightning.data.shapes import Figure, Scene, Shapes, check_answer, draw
 from aa_lightning.data.shapes.language import RELATIONS
 from aa_lightning.data.shapes.render import centre
@@ -65,8 +65,8 @@ def test_every_figure_of_the_ground_truth_is_seen_at_its_place_and_no_other_colo
 
 
 def test_shapes_fill_their_analytic_share_of_the_picture():
-    """A large figure has radius r = 0.4 * 40 = 16 of 120 pixels: circle pi r^2, square (1.7 r)^2, triangle 2 r * 1.85 r / 2,
-    diamond 1.5 r * 2 r / 2, cross 2 * 0.6 r * 2 r - (0.6 r)^2."""
+    """A large figure has radius r = 0.4 * 40 = 16 of 120 pixels: circle pi r^2, square (1.7 r)^2, triangle
+    2 r * 1.85 r / 2, diamond 1.5 r * 2 r / 2, cross 2 * 0.6 r * 2 r - (0.6 r)^2."""
     r2 = 16**2
     areas = {"circle": np.pi * r2, "square": 2.89 * r2, "triangle": 1.85 * r2, "diamond": 1.5 * r2, "cross": 2.04 * r2}
     for shape, area in areas.items():
@@ -92,7 +92,7 @@ def test_answers_are_true_of_the_scene(row):
         count = sum(words[2].startswith(f.shape) for f in figures)
         assert ["zero", "one", "two", "three", "four"][count] == row["answer"]
     if row["kind"] == "yesno":
-        assert (row["answer"] == "yes") == (tuple([words[-1], words[2]]) in {f.look for f in figures})
+        assert (row["answer"] == "yes") == ((words[-1], words[2]) in {f.look for f in figures})
     if row["kind"] == "caption":
         assert [f"{f.colour} {f.shape}" in row["answer"] for f in figures] == [True] * len(figures)
         assert all(f"{f.colour} {f.shape}" in row["chosen"].lower() for f in figures)
@@ -109,20 +109,19 @@ def test_the_rejected_picture_differs_from_the_chosen_one_in_a_single_place():
     for row in _rows("t2i", size=40, kinds=["colour", "shape"], image_size=90):
         differs = (np.asarray(row["chosen"]()) != np.asarray(row["rejected"]())).any(-1)
         ys, xs = np.nonzero(differs)
-        assert 0 < len(xs) and np.ptp(xs) <= 30 and np.ptp(ys) <= 30  # within one cell of 90 / 3 pixels
+        assert len(xs) > 0 and np.ptp(xs) <= 30 and np.ptp(ys) <= 30  # within one cell of 90 / 3 pixels
 
 
 def test_a_guesser_without_the_picture_is_at_chance():
-    """It counts, on 3000 training rows, how often a response won for a question, and bets on the more frequent winner. For
-    600 fair coins the standard deviation of the share is 0.02."""
+    """It counts, on 3000 training rows, how often a response won for a question, and bets on the more frequent winner.
+    For 600 fair coins the standard deviation of the share is 0.02."""
     wins = Counter()
     for row in _rows("ti2t", size=3000, seed=1):
         wins[row["prompt"], row["chosen"]] += 1
         wins[row["prompt"], row["rejected"]] -= 1
     held_out = [row for row in _rows("ti2t", "val", 600, seed=2) if row["kind"] != "caption"]
     bets = [
-        np.sign(wins[row["prompt"], row["chosen"]] - wins[row["prompt"], row["rejected"]]) / 2 + 0.5
-        for row in held_out
+        np.sign(wins[row["prompt"], row["chosen"]] - wins[row["prompt"], row["rejected"]]) / 2 + 0.5 for row in held_out
     ]
     assert 0.44 < np.mean(bets) < 0.56
 
@@ -145,15 +144,16 @@ def test_chosen_and_rejected_answers_have_the_same_distribution(kind):
 @pytest.mark.parametrize("kind", ["colour", "shape", "count", "relation"])
 def test_chosen_and_rejected_pictures_have_the_same_distribution_of_ink(kind):
     rows = _rows("t2i", size=300, kinds=[kind], image_size=32)
-    ink = np.array([[(np.asarray(row[side]()).min(-1) < 200).mean() for side in ("chosen", "rejected")] for row in rows])
+    ink = np.array(
+        [[(np.asarray(row[side]()).min(-1) < 200).mean() for side in ("chosen", "rejected")] for row in rows]
+    )
     difference = ink[:, 0] - ink[:, 1]
     assert abs(difference.mean()) <= 5 * difference.std() / 300**0.5 + 1e-9
 
 
 def test_kinds_take_turns():
-    assert Counter(row["kind"] for row in _rows("ti2t", size=60)) == {
-        kind: 10 for kind in ("colour", "shape", "count", "relation", "yesno", "caption")
-    }
+    kinds = ("colour", "shape", "count", "relation", "yesno", "caption")
+    assert Counter(row["kind"] for row in _rows("ti2t", size=60)) == dict.fromkeys(kinds, 10)
 
 
 def test_the_text_world_says_the_whole_scene():

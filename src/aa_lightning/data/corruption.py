@@ -63,26 +63,17 @@ def corrupt(example: Example, options: CorruptionOptions, others: Callable[[], I
 
 def prompt_images(example: Example) -> list[Any]:
     """The pictures of a prompt, in order."""
-    return [
-        part["image"]
-        for message in example.messages
-        for part in message["content"]
-        if part["type"] == "image"
-    ]
+    return [part["image"] for message in example.messages for part in message["content"] if part["type"] == "image"]
 
 
 def _with_images(messages: list[Message], images: Iterable[Image.Image]) -> list[Message]:
     def content(parts: list[Part]) -> list[Part]:
-        return [
-            {"type": "image", "image": next(images)} if part["type"] == "image" else part for part in parts
-        ]
+        return [{"type": "image", "image": next(images)} if part["type"] == "image" else part for part in parts]
 
     return [{**message, "content": content(message["content"])} for message in messages]
 
 
-def _of_another_row(
-    example: Example, images: list[Image.Image], others: Iterable[Example]
-) -> list[Image.Image]:
+def _of_another_row(example: Example, images: list[Image.Image], others: Iterable[Example]) -> list[Image.Image]:
     for other in others:
         theirs = prompt_images(other)
         if theirs and all(_differ(a, b) for a in images for b in theirs):

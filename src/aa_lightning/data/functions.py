@@ -94,6 +94,4 @@ def _transcript(said: str) -> list[dict[str, str]]:
     if len(pieces) < 3 or pieces[0].strip():
         raise ValueError(r"The transcript does not begin with '\n\nHuman: '.")
     roles = ["assistant" if speaker.startswith("A") else "user" for speaker in pieces[1::2]]
-    return [
-        {"role": role, "content": content.strip()} for role, content in zip(roles, pieces[2::2], strict=True)
-    ]
+    return [{"role": role, "content": content.strip()} for role, content in zip(roles, pieces[2::2], strict=True)]

@@ -204,9 +204,7 @@ class TemplateOptions:
     def _check_preference(self) -> None:
         given = [self.responses, self.answers, self.split_common_prefix]
         if sum(value is not None for value in given) != 1:
-            raise ValueError(
-                f"a {self.kind} needs exactly one of `responses`, `answers`, `split_common_prefix`"
-            )
+            raise ValueError(f"a {self.kind} needs exactly one of `responses`, `answers`, `split_common_prefix`")
         if self.preferred is None and self.ratings is None:
             raise ValueError(f"a {self.kind} needs `preferred` (or `ratings`): which response is the chosen one")
         if self.answers is not None and (self.feedback, self.margin) != (None, None):

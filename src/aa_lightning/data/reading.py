@@ -146,8 +146,7 @@ class Reader:
         if not paths.has(self.row, path):
             raise self.bad(
                 path,
-                f"There is no such column; the columns are {', '.join(self.row)}. "
-                "Write one of them in the template.",
+                f"There is no such column; the columns are {', '.join(self.row)}. Write one of them in the template.",
             )
         try:
             return paths.look_up(self.row, path)
@@ -231,9 +230,7 @@ class Reader:
             return value
         folder = os.path.expandvars(root)
         if "$" in folder:
-            raise self.bad(
-                name(selector), f"The folder {root!r} names an environment variable that is not set."
-            )
+            raise self.bad(name(selector), f"The folder {root!r} names an environment variable that is not set.")
         return str(Path(folder).expanduser() / value)
 
 

@@ -271,9 +271,7 @@ class Template:
         try:
             return self._function(*values, **told.arguments)
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise reader.bad(
-                ", ".join(told.columns), f"The function {told.name} refuses it: {error}"
-            ) from error
+            raise reader.bad(", ".join(told.columns), f"The function {told.name} refuses it: {error}") from error
 
 
 def _equal(one: Response, two: Response) -> bool:

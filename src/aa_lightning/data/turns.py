@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -36,9 +35,7 @@ def read_turns(reader: Reader, value: Any, selector: Selector) -> list[Message]:
             if key not in turn:
                 raise reader.bad(column, f"Turn {i} has no {key!r}; its keys are {', '.join(map(str, turn))}.")
         if turn[told.role] not in roles:
-            raise reader.bad(
-                column, f"Turn {i} is said by {turn[told.role]!r}; known are {', '.join(roles)}."
-            )
+            raise reader.bad(column, f"Turn {i} is said by {turn[told.role]!r}; known are {', '.join(roles)}.")
         parts = _read_content(reader, turn[told.content], column)
         messages.append({"role": roles[turn[told.role]], "content": parts})
     return messages
@@ -90,18 +87,13 @@ def split_prefix(reader: Reader, columns: list[str]) -> tuple[list[Message], lis
     one, two = (reader.value(column) for column in columns)
     if isinstance(one, str) and isinstance(two, str):
         return _split_texts(reader, one, two, columns)
-    first, second = (
-        read_turns(reader, value, column) for value, column in zip((one, two), columns, strict=True)
-    )
+    first, second = (read_turns(reader, value, column) for value, column in zip((one, two), columns, strict=True))
     # the last turn is an answer even where both answers are the same
     pairs = zip(first[:-1], second[:-1], strict=False)
     shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)) - 1)
     return (
         first[:shared],
-        *(
-            only_answer(reader, turns[shared:], column)
-            for turns, column in zip((first, second), columns, strict=True)
-        ),
+        *(only_answer(reader, turns[shared:], column) for turns, column in zip((first, second), columns, strict=True)),
     )
 
 
@@ -116,16 +108,14 @@ def only_answer(reader: Reader, messages: list[Message], column: str) -> list[Pa
 def _split_texts(
     reader: Reader, one: str, two: str, columns: list[str]
 ) -> tuple[list[Message], list[Part], list[Part]]:
-    shared = os.path.commonprefix([one, two])
     # answers begin at a word, and each has at least one
-    longest = min(len(one.rstrip()), len(two.rstrip())) - 1
-    cut = max((match.end() for match in re.finditer(r"\s+", shared) if match.end() <= longest), default=0)
-    if not shared[:cut].strip():
+    longest = min(len(one.rstrip()), len(two.rstrip()))
+    starts = (match.end() for match in re.finditer(r"\s+", one) if match.end() < longest)
+    cut = max((start for start in starts if one[:start] == two[:start]), default=0)
+    if not one[:cut].strip():
         raise reader.bad(columns[0], f"It shares no beginning with {columns[1]!r} that could be the prompt.")
-    answers = [
-        [reader.text_part(value[cut:], column)] for value, column in zip((one, two), columns, strict=True)
-    ]
-    return [{"role": "user", "content": [text(shared[:cut].rstrip())]}], *answers
+    answers = [[reader.text_part(value[cut:], column)] for value, column in zip((one, two), columns, strict=True)]
+    return [{"role": "user", "content": [text(one[:cut].rstrip())]}], *answers
 
 
 def _read_content(reader: Reader, content: Any, column: str) -> list[Part]:

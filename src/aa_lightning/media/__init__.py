@@ -1,7 +1,7 @@
 """How a medium is checked and decoded; no model, no data set.
 
-`decode` turns an undecoded part into a decoded one (images: an RGB `PIL.Image.Image`); `check` finds cheap faults without
-decoding. Each medium has a module with these two functions.
+`decode` turns an undecoded part into a decoded one (images: an RGB `PIL.Image.Image`); `check` finds cheap faults
+without decoding. Each medium has a module with these two functions.
 """
 
 from __future__ import annotations

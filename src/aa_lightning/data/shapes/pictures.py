@@ -39,8 +39,7 @@ def request_count(palette: Palette, rng: Random) -> PictureRequest:
     free = cells(rng)
     first = palette.figure(rng, free[0])
     figures = [first] + [
-        palette.figure(rng, cell, shape=first.shape, colour=first.colour)
-        for cell in free[1 : palette.max_shapes]
+        palette.figure(rng, cell, shape=first.shape, colour=first.colour) for cell in free[1 : palette.max_shapes]
     ]
     count, wrong = rng.sample(range(1, palette.max_shapes + 1), 2)
     scene, wrong_scene = make_scene(figures[:count], rng), make_scene(figures[:wrong], rng)

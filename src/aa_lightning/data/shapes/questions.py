@@ -57,9 +57,7 @@ def ask_shape(palette: Palette, rng: Random) -> Question:
     """What shape is red? Exactly one figure is red."""
     free = cells(rng)
     figure = palette.figure(rng, free.pop())
-    others = [
-        palette.figure(rng, free.pop(), not_colour=figure.colour) for _ in range(palette.count(rng) - 1)
-    ]
+    others = [palette.figure(rng, free.pop(), not_colour=figure.colour) for _ in range(palette.count(rng) - 1)]
     wrong = other(rng, palette.shapes, figure.shape)
     fact = f"the {figure.colour} shape is"
     return Question(
@@ -147,9 +145,7 @@ def ask_caption(palette: Palette, rng: Random) -> Question:
     )
 
 
-def change_look(
-    scene: Scene, palette: Palette, rng: Random, attribute: str | None = None
-) -> tuple[Figure, Figure]:
+def change_look(scene: Scene, palette: Palette, rng: Random, attribute: str | None = None) -> tuple[Figure, Figure]:
     """One figure of a scene, and the same figure with another colour or another shape."""
     old = rng.choice(scene.figures)
     if (attribute or rng.choice(["colour", "shape"])) == "colour":
@@ -175,9 +171,7 @@ def related(palette: Palette, rng: Random, total: int) -> tuple[str, Scene, Figu
 def _one_of_its_shape(palette: Palette, rng: Random) -> tuple[Figure, Scene]:
     free = cells(rng)
     figure = palette.figure(rng, free.pop())
-    others = [
-        palette.figure(rng, free.pop(), not_shape=figure.shape) for _ in range(palette.count(rng) - 1)
-    ]
+    others = [palette.figure(rng, free.pop(), not_shape=figure.shape) for _ in range(palette.count(rng) - 1)]
     return figure, make_scene([figure, *others], rng)
 
 

@@ -88,9 +88,7 @@ class Shapes:
     def _makers(self) -> dict[str, Any]:
         return REQUESTS if self.modality == "t2i" else QUESTIONS
 
-    def _draw_from_split(
-        self, make: Callable[[Palette, Random], Made], palette: Palette, rng: Random
-    ) -> Made:
+    def _draw_from_split(self, make: Callable[[Palette, Random], Made], palette: Palette, rng: Random) -> Made:
         for _ in range(_MOST_DRAWS):
             made = make(palette, rng)
             if split_of(made.scene) == self.split:

@@ -1,0 +1,215 @@
+"""A map-style sequence of decoded examples of the kind that an algorithm asks for."""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from random import Random
+from typing import Literal, overload
+
+from tqdm import tqdm
+
+from aa_lightning import media
+from aa_lightning.data.bad_row import BadRow, LeftOut
+from aa_lightning.data.corruption import CorruptionOptions, corrupt, prompt_images
+from aa_lightning.data.options import DataOptions
+from aa_lightning.data.recognise import recognise
+from aa_lightning.data.sources import Source, media_root, open_source
+from aa_lightning.data.template import Template
+from aa_lightning.types import Example, Feedback, Kind, Part, Preference, can_serve, weaken
+
+_SHOW_PROGRESS_AFTER = 2.0  # seconds
+_NAMED = 5  # rows in an error
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A row that was left out, and why."""
+
+    row: str
+    column: str
+    reason: str
+
+
+class Examples(Sequence[Example]):
+    """Every row is read once at set-up, without decoding media, so that what is bad is known before training starts.
+
+    Args:
+        source: the rows.
+        template: makes examples of them.
+        wanted: the kind of example; richer rows are weakened to it.
+        on_bad_row: error: the first bad row stops; skip: bad rows are left out and listed in `dropped`. Rows that the
+            template's own drop rules leave out are listed in `dropped` either way.
+        rows: which rows of the source, by index; None means all.
+        corruption: spoils the pictures of prompts.
+        verify_media: decode every medium at set-up.
+
+    Raises:
+        BadRow: with `on_bad_row` error, the first bad row.
+        ValueError: the rows are poorer than what is wanted, or none is left.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        template: Template,
+        wanted: Kind,
+        on_bad_row: Literal["error", "skip"] = "error",
+        *,
+        rows: Sequence[int] | None = None,
+        corruption: CorruptionOptions | None = None,
+        verify_media: bool = False,
+    ):
+        if not can_serve(template.options.kind, wanted):
+            raise ValueError(
+                f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: choose a data "
+                f"set with {wanted} rows, or an algorithm that needs less"
+            )
+        self.source, self.template, self.wanted = source, template, wanted
+        self.on_bad_row, self.corruption = on_bad_row, corruption
+        self.dropped: list[Dropped] = []
+        self._row, self._part = array("q"), array("q")  # of the source, and among the examples of that row
+        self._scan(range(len(source)) if rows is None else rows, verify_media)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Examples: ...
+
+    def __getitem__(self, index: int | slice) -> Example | Examples:
+        """The decoded example; a slice gives fewer examples of the same source.
+
+        Raises:
+            BadRow: a medium that could be found turns out not to be decodable.
+        """
+        if isinstance(index, slice):
+            fewer = copy.copy(self)
+            fewer._row, fewer._part = self._row[index], self._part[index]
+            return fewer
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        example = self._decoded_at(index)
+        if self.corruption is None:
+            return example
+        return corrupt(example, self.corruption, lambda: self._others(index))
+
+    # ------------------------------------------------------------ set-up
+
+    def _scan(self, rows: Sequence[int], verify_media: bool) -> None:
+        pictures = False
+        for row in tqdm(rows, desc="reading rows", unit="row", delay=_SHOW_PROGRESS_AFTER, leave=False):
+            try:
+                examples = self._undecoded(row)
+                if verify_media:
+                    examples = [_decoded(example, row) for example in examples]
+            except BadRow as bad:
+                self._drop(row, bad)
+                continue
+            if not examples:
+                self.dropped.append(Dropped(str(row), "label", f"The response is not desirable, so no {self.wanted}."))
+            pictures = pictures or any(prompt_images(example) for example in examples)
+            self._row.extend([row] * len(examples))
+            self._part.extend(range(len(examples)))
+        if not len(self):
+            raise ValueError(f"none of {len(rows)} rows is left. {self._why_dropped()}".strip())
+        if self.corruption is not None and not pictures:
+            raise ValueError(
+                f"corruption={self.corruption.name} spoils the pictures of prompts, and the prompts of this data set have "
+                "none: set corruption=null"
+            )
+
+    def _drop(self, row: int, bad: BadRow) -> None:
+        if self.on_bad_row == "error" and not isinstance(bad, LeftOut):
+            advice = "To leave such rows out, named and counted, set data.on_bad_row=skip."
+            raise BadRow(str(row), bad.column, f"{bad.reason} {advice}") from bad
+        self.dropped.append(Dropped(str(row), bad.column, bad.reason))
+
+    def _why_dropped(self) -> str:
+        named = [f"Row {d.row}, column {d.column!r}: {d.reason}" for d in self.dropped[:_NAMED]]
+        more = len(self.dropped) - len(named)
+        return " ".join([*named, f"And {more} more." if more > 0 else ""])
+
+    # ------------------------------------------------------------ access
+
+    def _undecoded(self, row: int) -> list[Example]:
+        examples = self.template(self.source[row], str(row))
+        return [weak for example in examples for weak in weaken(example, self.wanted)]
+
+    def _others(self, index: int) -> Iterator[Example]:
+        """Decoded examples of other rows, in an order that depends on the index alone."""
+        start = Random(index).randrange(len(self))
+        for step in range(len(self)):
+            other = (start + step) % len(self)
+            if self._row[other] != self._row[index]:
+                yield self._decoded_at(other)
+
+    def _decoded_at(self, index: int) -> Example:
+        row = self._row[index]
+        return _decoded(self._undecoded(row)[self._part[index]], row)
+
+
+def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: Kind) -> Examples:
+    """The examples to train on, or those held out.
+
+    Args:
+        options: the data group of the configuration.
+        split: train, or val: a source of its own or a share of the training rows.
+        wanted: the kind of example that the algorithm asks for.
+
+    Raises:
+        FileNotFoundError, ValueError, BadRow: with what was given, why it cannot work and what to type.
+    """
+    origin = options.train if split == "train" or options.val_share is not None else options.val
+    if origin is None:
+        raise ValueError(
+            "the data set has no held-out rows: set data.val_share=0.05, or name their source with data.val"
+        )
+    source = open_source(origin)
+    rows: Sequence[int] = range(len(source))
+    if options.val_share is not None:
+        rows = [row for row in rows if _is_held_out(row, options.val_share) == (split == "val")]
+    return Examples(
+        source,
+        Template(options.template or recognise(source), media_root(origin)),
+        wanted,
+        options.on_bad_row,
+        rows=rows[: options.limit],
+        corruption=options.corruption,
+        verify_media=options.verify_media,
+    )
+
+
+def _is_held_out(row: int, share: float) -> bool:
+    """By a hash of the row's index, so that rows keep their side when others are added."""
+    return int.from_bytes(blake2b(str(row).encode(), digest_size=4).digest(), "big") < share * 2**32
+
+
+def _decoded(example: Example, row: int) -> Example:
+    """The example with its media decoded."""
+
+    def parts(undecoded: list[Part] | None) -> list[Part] | None:
+        return None if undecoded is None else [_decoded_part(part, row) for part in undecoded]
+
+    messages = [{**message, "content": parts(message["content"])} for message in example.messages]
+    changed = {"messages": messages}
+    if isinstance(example, Preference):
+        changed |= {"chosen": parts(example.chosen), "rejected": parts(example.rejected)}
+    elif example.responses:
+        changed |= {"response": parts(example.responses[0])}
+    if isinstance(example, Feedback):
+        changed |= {"refinement": tuple(map(parts, example.refinement))}
+    return replace(example, **changed)
+
+
+def _decoded_part(part: Part, row: int) -> Part:
+    try:
+        return media.decode(part)
+    except media.MediaError as error:
+        raise BadRow(str(row), part["column"], str(error)) from error

@@ -1,0 +1,145 @@
+"""Rows of local files. JSON, JSON lines and CSV need nothing but Python; parquet and arrow need `datasets`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aa_lightning.data.bad_row import BadRow
+
+Row = dict[str, Any]
+
+
+class JsonLines:
+    """A file with one JSON object per line, read line by line; empty lines do not count.
+
+    A line that is no object is a bad row when it is read, not before.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.starts = array("q")
+        self.lines = array("q")
+        with path.open("rb") as file:
+            start = 0
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    self.starts.append(start)
+                    self.lines.append(number)
+                start += len(line)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> Row:
+        with self.path.open("rb") as file:
+            file.seek(self.starts[index])
+            line = file.readline()
+        where = f"{self.path.name}, line {self.lines[index]}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise BadRow(str(index), where, f"The line is not JSON ({error}).") from error
+        if not isinstance(row, dict):
+            raise BadRow(str(index), where, f"The line holds a {type(row).__name__}, not an object with columns.")
+        return row
+
+    @property
+    def columns(self) -> list[str]:
+        return columns_of(self)
+
+
+class Rows:
+    """Rows in memory."""
+
+    def __init__(self, rows: list[Any], origin: str):
+        self.rows, self.origin = rows, origin
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Row:
+        row = self.rows[index]
+        if not isinstance(row, dict):
+            raise BadRow(str(index), self.origin, f"The element is a {type(row).__name__}, not an object with columns.")
+        if None in row or (None in row.values() and self.origin.endswith(".csv")):
+            raise BadRow(str(index), self.origin, f"The line has another number of cells than the header's {len(row)}.")
+        return row
+
+    @property
+    def columns(self) -> list[str]:
+        return columns_of(self)
+
+
+class ImageFolder:
+    """A folder of pictures with a metadata file whose column `file_name` names them."""
+
+    def __init__(self, metadata: JsonLines | Rows, folder: Path):
+        self.metadata, self.folder = metadata, folder
+
+    def __len__(self) -> int:
+        return len(self.metadata)
+
+    def __getitem__(self, index: int) -> Row:
+        row = self.metadata[index]
+        if "file_name" not in row:
+            raise BadRow(str(index), "file_name", f"There is no such column; the columns are {', '.join(row)}.")
+        return {**row, "image": str(self.folder / str(row["file_name"]))}
+
+    @property
+    def columns(self) -> list[str]:
+        return columns_of(self)
+
+
+def columns_of(source: Any) -> list[str]:
+    """The columns of the first row that can be read."""
+    for index in range(len(source)):
+        try:
+            return list(source[index])
+        except BadRow:
+            continue
+    return []
+
+
+def read_json(path: Path) -> Rows | JsonLines:
+    """A list of objects; a file that begins with an object is read as JSON lines."""
+    with path.open("rb") as file:
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            return JsonLines(path)
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); one object per line belongs in a .jsonl file") from error
+    if not isinstance(rows, list):
+        raise ValueError(f"{path} holds a {type(rows).__name__}; rows are a list of objects")
+    return Rows(rows, path.name)
+
+
+def read_csv(path: Path) -> Rows:
+    """A table with a header; every cell is a text."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return Rows(list(csv.DictReader(file)), path.name)
+
+
+def read_image_folder(metadata: Path) -> ImageFolder:
+    """The folder of a metadata.jsonl or metadata.csv."""
+    return ImageFolder(READERS[metadata.suffix](metadata), metadata.parent)
+
+
+def _read_arrow(path: Path) -> Any:
+    from aa_lightning.data.arrow import ArrowRows, load_file
+
+    return ArrowRows(load_file(path))
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".jsonl": JsonLines,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".parquet": _read_arrow,
+    ".arrow": _read_arrow,
+}

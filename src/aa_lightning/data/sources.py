@@ -1,0 +1,136 @@
+"""Sequences of rows: `len(source)`, `source[i] -> dict`, `source.columns`."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Protocol
+
+from aa_lightning.data.files import READERS, read_image_folder
+from aa_lightning.data.options import Table
+from aa_lightning.data.shapes import Shapes
+
+Row = dict[str, Any]
+
+
+class Source(Protocol):
+    """What a data set is before the template."""
+
+    columns: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Row: ...
+
+
+class Chain:
+    """Several sources, one after another."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self.sources = sources
+        self.ends = list(accumulate(len(source) for source in sources))
+        self.columns = sources[0].columns
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> Row:
+        which = bisect_right(self.ends, index)
+        start = self.ends[which - 1] if which else 0
+        return self.sources[which][index - start]
+
+
+def open_source(options: Shapes | Table) -> Source:
+    """The rows that a source's options name.
+
+    Raises:
+        FileNotFoundError: no such file; the message has the near matches.
+        ValueError: a file of an unknown kind.
+    """
+    if isinstance(options, Shapes):
+        return options
+    if not is_local(options):
+        return _from_hub(options)
+    return _chained([_open_file(path) for path in _local_files(options)])
+
+
+def media_root(options: Shapes | Table) -> str | None:
+    """The folder that relative media paths start from: the one given, or that of the file."""
+    if isinstance(options, Shapes):
+        return None
+    if options.root is not None or not is_local(options):
+        return options.root
+    path = Path(options.path)
+    if path.is_dir():
+        return str(path)
+    return str(path.parent) if not glob.has_magic(options.path) else str(Path(_local_files(options)[0]).parent)
+
+
+def is_local(options: Table) -> bool:
+    """Whether a path means files of this machine: it exists, looks like a path, or ends like a file."""
+    path = options.path
+    looks_local = path.startswith(("/", "./", "../", "~")) or glob.has_magic(path) or Path(path).suffix in READERS
+    return looks_local or Path(path).exists()
+
+
+def _local_files(options: Table) -> list[Path]:
+    path = Path(options.path).expanduser()
+    if path.is_dir() and options.files:
+        patterns = [str(path / name) for name in options.files]
+    else:
+        patterns = [str(path)]
+    found = []
+    for pattern in patterns:
+        matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        if not matches or not Path(matches[0]).exists():
+            raise FileNotFoundError(_missing(Path(pattern)))
+        found += [Path(match) for match in matches]
+    return found
+
+
+def _open_file(path: Path) -> Source:
+    if path.is_dir():
+        return _open_folder(path)
+    if path.suffix not in READERS:
+        raise ValueError(f"{path} ends with {path.suffix!r}; rows are read from {', '.join(READERS)} files")
+    return READERS[path.suffix](path)
+
+
+def _open_folder(path: Path) -> Source:
+    if (path / "dataset_info.json").exists() and (path / "state.json").exists():
+        return READERS[".arrow"](path)
+    for name in ("metadata.jsonl", "metadata.csv"):
+        if (path / name).exists():
+            return read_image_folder(path / name)
+    inside = ", ".join(sorted(child.name for child in path.iterdir())[:10]) or "nothing"
+    raise ValueError(
+        f"{path} is a folder without metadata.jsonl, metadata.csv or a saved data set; in it: {inside}. "
+        f"Name the files: path={path}/*.parquet"
+    )
+
+
+def _chained(sources: list[Source]) -> Source:
+    return sources[0] if len(sources) == 1 else Chain(sources)
+
+
+def _from_hub(options: Table) -> Source:
+    from aa_lightning.data.arrow import ArrowRows, load_hub
+
+    return ArrowRows(load_hub(options))
+
+
+def _missing(path: Path) -> str:
+    """Names the first part of a path that does not exist, and what stands beside it under similar names."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f"there is no {path}: the folder {parent} does not exist"
+    names = sorted(child.name for child in parent.iterdir())
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    there = (
+        f"did you mean {', '.join(near)}?" if near else f"in {parent.resolve()}: {', '.join(names[:10]) or 'nothing'}"
+    )
+    return f"there is no {path}; {there}"
