@@ -31,7 +31,7 @@ def make_run(folder: Path, *, after: float = 0.91, rows: int = 60, beta: float =
 
 def record_hydra(folder: Path, overrides: list[str], direction: str = "maximize") -> None:
     choices = {"algo": "dpo", "model": "tiny_llava", "modality": "ti2t", "data": "shapes_ti2t"}
-    hydra = {"runtime": {"choices": choices}, "sweeper": {"direction": direction}}
+    hydra = {"job": {"name": "train"}, "runtime": {"choices": choices}, "sweeper": {"direction": direction}}
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save({"hydra": hydra}, folder / ".hydra" / "hydra.yaml")
     OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
@@ -40,10 +40,10 @@ def record_hydra(folder: Path, overrides: list[str], direction: str = "maximize"
 
 def summary(after: float, beta: float) -> dict[str, Any]:
     return {
-        "command": f"python -m aa_lightning.train algo=dpo modality=ti2t algo.beta={beta}",
-        "algo": "dpo",
+        "command": "train.py algo=dpo",
+        "algo": "PreferenceOptimization",
         "modality": "ti2t",
-        "model": "tiny_llava",
+        "model": "tiny:llava",
         "before": {
             "heldout/preference_accuracy": 0.52,
             "heldout/margin": 0.0,
@@ -57,26 +57,22 @@ def summary(after: float, beta: float) -> dict[str, Any]:
             "heldout/blank/preference_accuracy": 0.55,
         },
         "train": {"train/loss": 0.21},
-        "throughput": {
-            "prompts_per_s": 41.5,
-            "throughput/tokens_per_s": 5120.0,
-            "time/step_s": 0.193,
-            "train_s": 116.0,
-        },
-        "memory": {"memory/peak_gib": 1.25},
+        "throughput": {"prompts_per_s": 41.5, "steps": 600, "train_s": 116.0},
+        "memory": {"peak_gib": 1.25},
         "dropped": [{"row": 17, "column": "image", "reason": "cannot identify <image> file"}],
-        "paths": {"run": str(after)},
+        "paths": {},
         "objective": after,
     }
 
 
 def write_metrics(folder: Path, rows: int) -> None:
-    lines = ["step,epoch," + ",".join(COLUMNS) + ",train/lr,val/loss,time/step_s,data/padding_share"]
+    lines = ["step,epoch," + ",".join(COLUMNS) + ",train/lr,val/loss,time/step_s,data/padding_share,heldout/margin"]
     for row in range(rows):
         x = row / rows
         values = [math.log(2) * math.exp(-2 * x), 2 * x, 0.5 + 0.4 * x, -40 - 5 * x, -41 - 15 * x, 1e-4 * (1 - x)]
         val = f"{0.69 - 0.3 * x:.6f}" if row % 20 == 0 else ""
-        lines.append(f"{10 * (row + 1)},0," + ",".join(f"{v:.8g}" for v in values) + f",{val},0.19,0.0833")
+        lines.append(f"{10 * (row + 1)},0," + ",".join(f"{v:.8g}" for v in values) + f",{val},0.19,0.0833,")
+    lines.append(f"{10 * rows},0,,,,,,,,,,1.75")
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
 
 
@@ -97,9 +93,14 @@ def _sample(pictures: Path, index: int, moment: str) -> dict[str, Any]:
     content = [{"type": "image", "image": name}, {"type": "text", "text": QUESTION}]
     long = " And so on." * 90 * index
     said = {"before": "blue blue <script>alert(1)</script>", "after": f"A {colour} circle.{long}"}
-    answers = {"chosen": f"A {colour} circle.", "rejected": "A green square.", "policy": said[moment]}
+    answers = {"data": f"A {colour} circle.", "policy": said[moment]}
     responses = {key: [{"type": "text", "text": value}] for key, value in answers.items()}
-    return {"id": f"shapes/{index}", "prompt": [{"role": "user", "content": content}], "responses": responses}
+    return {
+        "id": f"shapes/{index}",
+        "answer": colour,
+        "prompt": [{"role": "user", "content": content}],
+        "responses": responses,
+    }
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -74,11 +75,29 @@ class Run:
         return _read_yaml(path)["hydra"] if path.is_file() else {}
 
     @cached_property
-    def overrides(self) -> dict[str, str]:
-        """What was typed: `{"algo": "dpo", "algo.beta": "0.1"}`."""
+    def typed(self) -> list[str]:
+        """What was typed: `["algo=dpo", "+algo.beta=0.1"]`; empty for a run that Python code started."""
         path = self.folder / ".hydra" / "overrides.yaml"
-        typed = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else []
-        return dict(_key_value(item) for item in typed)
+        return [str(item) for item in OmegaConf.load(path)] if path.is_file() else []
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """What was typed, by key: `{"algo": "dpo", "algo.beta": "0.1"}`."""
+        return dict(_key_value(item) for item in self.typed)
+
+    @property
+    def command(self) -> str | None:
+        """What to type to repeat the run, or None if that is not recorded."""
+        name = self.hydra.get("job", {}).get("name")
+        if name is None:
+            return self.summary.get("command")
+        return shlex.join(["python", "-m", f"aa_lightning.{name}", *self.typed])
+
+    @property
+    def dropped(self) -> list[dict[str, str]]:
+        """The rows that training left out: row, column, reason."""
+        rows = [row if isinstance(row, dict) else {"reason": row} for row in self.summary.get("dropped") or []]
+        return [{key: str(row.get(key, "")) for key in ("row", "column", "reason")} for row in rows]
 
     @property
     def error(self) -> str | None:
@@ -100,8 +119,7 @@ class Run:
     def choice(self, group: str) -> str | None:
         """Which option of a config group (`algo`, `model`, `data` …) the run used, or None if it is not recorded."""
         chosen = self.hydra.get("runtime", {}).get("choices", {}).get(group)
-        given = self.summary.get(group, chosen)
-        return given if isinstance(given, str) else chosen
+        return chosen or self.summary.get(group)
 
     @cached_property
     def heldout(self) -> dict[str, tuple[float, float]]:

@@ -47,10 +47,10 @@ def cost(run: Run, name: str) -> float:
 
 def dropped_section(run: Run) -> Html | None:
     """The rows that training did not see, each with its reason."""
-    rows = run.summary.get("dropped") or []
+    rows = run.dropped
     if not rows:
         return None
-    cells = [[str(row["row"]), str(row["column"]), str(row["reason"])] for row in rows[:_SHOWN_DROPPED]]
+    cells = [[row["row"], row["column"], row["reason"]] for row in rows[:_SHOWN_DROPPED]]
     more = f"and {len(rows) - _SHOWN_DROPPED} more" if len(rows) > _SHOWN_DROPPED else None
     listing = tag("details", tag("summary", "Which, and why"), table(("row", "column", "reason"), cells), more)
     return section(f"Dropped rows ({len(rows)})", listing)
@@ -58,14 +58,13 @@ def dropped_section(run: Run) -> Html | None:
 
 def repeat_section(run: Run) -> Html:
     """The command, the files, the configuration and the versions."""
-    command = run.summary.get("command") or " ".join(f"{key}={value}" for key, value in run.overrides.items())
     config = run.folder / "config.yaml"
     folded = [("Configuration", config.read_text(encoding="utf-8"))] if config.is_file() else []
     if run.error:
         folded.insert(0, ("Error", run.error))
     return section(
         "Repeat it",
-        tag("pre", command) if command else None,
+        tag("pre", run.command) if run.command else None,
         tag("p", *_links(run), class_="links"),
         *(tag("details", tag("summary", title), tag("pre", text)) for title, text in folded),
         tag("p", _versions(run), class_="note"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aa_lightning.report.page import Html, number, section, tag
-from aa_lightning.runs import Run
+from aa_lightning.runs import HELDOUT, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,6 +49,7 @@ def curves_section(run: Run) -> Html | None:
     known = [figure for title, names in _PANELS.items() if (figure := _figure(run, title, names))]
     shown = {f"{split}/{name}" for names in _PANELS.values() for name in names for split in ("train", "val")}
     columns = dict.fromkeys(name for row in run.metrics for name in row if name not in ("step", "epoch"))
+    shown |= {name for name in columns if name.startswith(HELDOUT)}  # two points, which the table shows better
     rest = dict.fromkeys(name.removeprefix("train/").removeprefix("val/") for name in columns if name not in shown)
     more = [figure for name in rest if (figure := _figure(run, name, (name,)))]
     folded = tag("details", tag("summary", f"More curves ({len(more)})"), _grid(more)) if more else None

@@ -55,7 +55,7 @@ def _displacement(run: Run) -> list[str]:
 
 
 def _dropped(run: Run) -> list[str]:
-    rows = run.summary.get("dropped") or []
+    rows = run.dropped
     if not rows:
         return []
     reasons = Counter(row["reason"] for row in rows)

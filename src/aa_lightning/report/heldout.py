@@ -11,7 +11,7 @@ from aa_lightning.runs import Run
 
 Tone = Literal["good", "bad", "flat", "none"]
 BLANK = "blank/"
-_MAIN = ("preference_accuracy", "reward_accuracy", "answer_accuracy", "margin")
+_MAIN = ("preference_accuracy", "reward_accuracy", "answer_accuracy", "likelihood_accuracy", "logp_per_term", "margin")
 _LOWER_IS_BETTER = ("loss", "error", "perplexity", "kl", "fid")
 _SHARES = ("accuracy", "share", "rate")
 
@@ -80,7 +80,7 @@ def examples_behind(run: Run, measure: Measure) -> int | None:
 def verdict(run: Run) -> tuple[Tone, list[str]]:
     """Whether it worked, in sentences, and how good that is."""
     if run.status == "failed":
-        return "bad", [f"The run failed: {(run.error or 'for a reason that is not recorded').splitlines()[0]}"]
+        return "bad", ["The run failed: " + str(run.error).partition("\n\n")[0]]
     if run.status == "unfinished":
         return "none", [_unfinished(run)]
     found = measures(run)
@@ -97,10 +97,9 @@ def verdict(run: Run) -> tuple[Tone, list[str]]:
 
 
 def _unfinished(run: Run) -> str:
-    reached = (
-        f"it logged {len(run.metrics)} rows, the last at step {int(run.metrics[-1]['step'])}" if run.metrics else ""
-    )
-    told = f"The run did not finish: there is no summary.json; {reached or 'it logged nothing'}. "
+    steps, _ = run.series("train/loss")
+    reached = f"it logged {len(steps)} rows, the last at step {steps[-1]}" if steps else "it logged nothing"
+    told = f"The run did not finish: there is no summary.json; {reached}. "
     checkpoints = run.folder / "checkpoints"
     if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
         return told + "It left no checkpoint to continue from."

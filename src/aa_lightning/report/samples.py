@@ -11,7 +11,8 @@ from urllib.parse import quote
 from aa_lightning.report.page import Html, join, section, table, tag
 from aa_lightning.runs import Run
 
-FROM_DATA = ("chosen", "rejected", "reference")  # responses that the data set gives; all others were sampled
+_TITLES = {"data": "in the data", "chosen": "chosen in the data", "rejected": "rejected in the data"}
+FROM_DATA = tuple(_TITLES)  # responses that the data set gives; all others were sampled
 EMBEDDED_FILE = 4 * 2**20  # bytes; a larger media file is linked, not embedded
 EMBEDDED_PAGE = 48 * 2**20  # bytes of media in one page; what comes later is linked
 LONG_TEXT = 600  # characters; the rest is folded away
@@ -41,10 +42,10 @@ def side_by_side(runs: Sequence[Run]) -> Html:
     rows = []
     for name in shared:
         asked = [_message(media[0], message) for message in after[0][name]["prompt"]]
-        chosen = _parts(media[0], after[0][name]["responses"].get("chosen", []))
+        chosen = _parts(media[0], after[0][name]["responses"].get("data", []))
         said = [_own_parts(own, samples[name]["responses"]) for own, samples in zip(media, after, strict=True)]
         rows.append([join(asked), chosen, *said])
-    return table(["prompt", "chosen in the data", *(run.name for run in runs)], rows)
+    return table(["prompt", "in the data", *(run.name for run in runs)], rows)
 
 
 class Media:
@@ -78,9 +79,9 @@ def _by_id(samples: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def _card(media: Media, sample: dict[str, Any], moments: dict[str, dict[str, Any]]) -> Html:
     prompt = [_message(media, message) for message in sample["prompt"]]
     given = {name: parts for name, parts in sample["responses"].items() if name in FROM_DATA}
-    data = [_answer(media, name, parts, name) for name, parts in given.items()]
+    data = [_answer(media, _TITLES[name], parts, name) for name, parts in given.items()]
     if sample.get("answer") is not None:
-        data.append(_answer(media, "expected answer", [{"type": "text", "text": str(sample["answer"])}], "reference"))
+        data.append(_answer(media, "expected answer", [{"type": "text", "text": str(sample["answer"])}], "chosen"))
     sampled = [_sampled(media, moment, one["responses"]) for moment, one in moments.items()]
     return tag(
         "article",
