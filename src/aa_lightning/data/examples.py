@@ -65,8 +65,8 @@ class Examples(Sequence[Example]):
     ):
         if not can_serve(template.options.kind, wanted):
             raise ValueError(
-                f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: choose a data "
-                f"set with {wanted} rows, or an algorithm that needs less"
+                f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: choose a "
+                f"data set with {wanted} rows, or an algorithm that needs less"
             )
         self.source, self.template, self.wanted = source, template, wanted
         self.on_bad_row, self.corruption = on_bad_row, corruption
@@ -121,8 +121,8 @@ class Examples(Sequence[Example]):
             raise ValueError(f"none of {len(rows)} rows is left. {self._why_dropped()}".strip())
         if self.corruption is not None and not pictures:
             raise ValueError(
-                f"corruption={self.corruption.name} spoils the pictures of prompts, and the prompts of this data set have "
-                "none: set corruption=null"
+                f"corruption={self.corruption.name} spoils the pictures of prompts, and the prompts of this data set "
+                "have none: set corruption=null"
             )
 
     def _drop(self, row: int, bad: BadRow) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from aa_lightning.data.corruption import Corruption
 from aa_lightning.data.shapes import Shapes
@@ -60,8 +61,8 @@ class Select:
     @classmethod
     def _collect_fields(cls, given: Any) -> Any:
         """`{format: "{q}?", q: question}`: names of the format are keys of their own."""
-        options = given if isinstance(given, dict) else given.kwargs
-        if not isinstance(options.get("format"), str):
+        options = given.kwargs if isinstance(given, ArgsKwargs) else given
+        if not isinstance(options, dict) or not isinstance(options.get("format"), str):
             return given
         names = {name for _, name, _, _ in Formatter().parse(options["format"]) if name}
         fields = {name: options[name] for name in names if name in options}

@@ -1,4 +1,4 @@
-"""Paths into a row: `question`, `video_0.video_path`, `conversations[-1].value`, `messages[:-1]`, `completions.response`."""
+"""Paths into a row: `question`, `video_0.video_path`, `turns[-1].value`, `messages[:-1]`, `completions.response`."""
 
 from __future__ import annotations
 

@@ -79,10 +79,8 @@ def is_local(options: Table) -> bool:
 
 def _local_files(options: Table) -> list[Path]:
     path = Path(options.path).expanduser()
-    if path.is_dir() and options.files:
-        patterns = [str(path / name) for name in options.files]
-    else:
-        patterns = [str(path)]
+    inside = path.is_dir() and options.files
+    patterns = [str(path / name) for name in options.files] if inside else [str(path)]
     found = []
     for pattern in patterns:
         matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]

@@ -1,4 +1,4 @@
-"""Shapes, the procedural world: scenes of coloured shapes with exact ground truth, in any amount, from a seed, offline.
+"""Shapes, the procedural world: coloured shapes with exact ground truth, in any amount, from a seed, offline.
 
 `scenes.py` what there is, `render.py` how it looks, `language.py` how it is said, `questions.py` what is asked about it,
 `pictures.py` which pictures are asked for, `answers.py` whether an answer is right, `source.py` the rows.

@@ -26,7 +26,7 @@ from aa_lightning.data.shapes.scenes import GRID, Figure, Palette, Scene, cells,
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a scene. `answer` and `wrong_answer` are checkable words, `right` and `wrong` say them in full."""
+    """A question about a scene. `answer`, `wrong_answer` are checkable words; `right`, `wrong` say them in full."""
 
     scene: Scene
     text: str
