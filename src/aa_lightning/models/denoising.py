@@ -1,0 +1,144 @@
+"""Denoising as a likelihood: errors at given draws, and the Gaussian steps of a sampling chain."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from aa_lightning.types import Batch, LogLikelihood
+
+PredictionType = Literal["epsilon", "v_prediction"]
+
+
+class Denoiser(nn.Module):
+    """A diffusers U-Net with its noise schedule, reading batches in the (P, K) layout.
+
+    Args:
+        unet: predicts noise or velocity from (noisy latents, timesteps, text states).
+        scheduler: a DDIMScheduler; only its schedule is used, the steps are our own, since a scheduler returns no
+            log-probabilities.
+
+    Raises:
+        ValueError: the scheduler predicts something other than noise or velocity.
+    """
+
+    def __init__(self, unet: nn.Module, scheduler: object):
+        super().__init__()
+        if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+            raise ValueError(
+                f"the checkpoint's scheduler has prediction_type={scheduler.config.prediction_type!r}, and the denoising "
+                "error is defined here for epsilon and v_prediction: choose another model.path"
+            )
+        self.unet, self.scheduler = unet, scheduler
+        self.prediction_type: PredictionType = scheduler.config.prediction_type
+        table = torch.cat([scheduler.alphas_cumprod, scheduler.final_alpha_cumprod[None]])
+        self.register_buffer("alphas_cumprod", table, persistent=False)  # the last entry, [-1], is where a chain ends
+
+    def forward(self, batch: Batch) -> LogLikelihood:
+        """Minus the mean squared error of every draw, (P, K, T), in float32 (2305.13301, 2311.12908)."""
+        latents, noise = batch.draws["latents"].float(), batch.draws["noise"].float()
+        p, k, t = *latents.shape[:2], noise.shape[1]
+        every = (p, k, t)
+        latents = latents[:, :, None].expand(*every, *latents.shape[2:]).flatten(0, 2)
+        noise = noise[:, None].expand(*every, *noise.shape[2:]).flatten(0, 2)
+        timesteps = batch.draws["timesteps"][:, None].expand(every).flatten()
+        context = batch.draws["context"]
+        context = context[:, None, None].expand(*every, *context.shape[1:]).flatten(0, 2)
+        level = self.level(timesteps)
+        predicted = self.predict(noised(latents, noise, level), timesteps, context)
+        error = (predicted - target(latents, noise, level, self.prediction_type)).square().mean((1, 2, 3))
+        return LogLikelihood(-error.view(every), torch.full(every, 1 / t, device=error.device))
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+        """The U-Net's output in float32. Arguments (B, C, h, w), (B,), (B, L, D)."""
+        dtype = self.unet.dtype
+        return self.unet(noisy.to(dtype), timesteps, context.to(dtype)).sample.float()
+
+    def level(self, timesteps: Tensor) -> Tensor:
+        """ᾱ of each timestep, (B, 1, 1, 1); timestep −1 is the end of a chain."""
+        return self.alphas_cumprod[timesteps][:, None, None, None]
+
+    # ------------------------------------------------------------ a chain
+
+    def steps(self, count: int) -> Tensor:
+        """Timesteps of a chain of `count` steps, (count + 1,), from noise to −1, the end."""
+        self.scheduler.set_timesteps(count)
+        end = torch.tensor([-1])
+        return torch.cat([self.scheduler.timesteps.cpu(), end]).to(self.alphas_cumprod.device)
+
+    def step(
+        self,
+        noisy: Tensor,
+        here: Tensor,
+        there: Tensor,
+        context: Tensor,
+        blank: Tensor,
+        eta: Tensor,
+        guidance: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean (B, C, h, w) and standard deviation (B, 1, 1, 1) of the step from timestep `here` to `there`.
+
+        Args:
+            noisy: (B, C, h, w).
+            here, there: (B,).
+            context, blank: text states of the captions and of the empty caption, (B, L, D).
+            eta: (B,), 0 for a deterministic step.
+            guidance: (B,), classifier-free guidance (2207.12598); 1 is none and costs no second pass.
+        """
+        predicted = self.predict(noisy, here, context)
+        if (guidance != 1).any():
+            without = self.predict(noisy, here, blank)
+            predicted = without + guidance[:, None, None, None] * (predicted - without)
+        return transition(
+            noisy, predicted, self.level(here), self.level(there), eta[:, None, None, None], self.prediction_type
+        )
+
+
+def noised(latents: Tensor, noise: Tensor, level: Tensor | float) -> Tensor:
+    """x_t = √ᾱ x_0 + √(1 − ᾱ) ε (2006.11239 eq. 4)."""
+    return level**0.5 * latents + (1 - level) ** 0.5 * noise
+
+
+def target(latents: Tensor, noise: Tensor, level: Tensor | float, prediction_type: PredictionType) -> Tensor:
+    """What the network shall predict: ε, or v = √ᾱ ε − √(1 − ᾱ) x_0 (2202.00512)."""
+    if prediction_type == "epsilon":
+        return noise
+    return level**0.5 * noise - (1 - level) ** 0.5 * latents
+
+
+def clean_and_noise(
+    noisy: Tensor, predicted: Tensor, level: Tensor | float, prediction_type: PredictionType
+) -> tuple[Tensor, Tensor]:
+    """The x_0 and ε that a prediction stands for."""
+    signal, spread = level**0.5, (1 - level) ** 0.5
+    if prediction_type == "epsilon":
+        return (noisy - spread * predicted) / signal, predicted
+    return signal * noisy - spread * predicted, spread * noisy + signal * predicted
+
+
+def transition(
+    noisy: Tensor,
+    predicted: Tensor,
+    level: Tensor,
+    next_level: Tensor,
+    eta: Tensor | float,
+    prediction_type: PredictionType,
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of p(x_{t−1} | x_t) (DDIM, 2010.02502 eq. 12 and 16)."""
+    clean, noise = clean_and_noise(noisy, predicted, level, prediction_type)
+    std = eta * ((1 - next_level) / (1 - level) * (1 - level / next_level)) ** 0.5
+    mean = next_level**0.5 * clean + (1 - next_level - std**2) ** 0.5 * noise
+    return mean, std
+
+
+def step_logprob(drawn: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log-density of a drawn step, the MEAN over its latent elements (2305.13301), (B,); 0 where nothing is random.
+
+    The mean, and not the sum, is what the clip range of 1e-4 of DDPO and its kin is made for.
+    """
+    safe = torch.where(std > 0, std, torch.ones_like(std))
+    density = -((drawn - mean) ** 2) / (2 * safe**2) - safe.log() - 0.5 * math.log(2 * math.pi)
+    return torch.where(std > 0, density, torch.zeros_like(density)).flatten(1).mean(1)
