@@ -15,30 +15,31 @@ import torch.distributed as dist
 RANK_STRIDE = 100_003  # between the seeds of two ranks
 
 
-class RandomState(L.Callback):
+class RandomStates(L.Callback):
     """Keeps every rank's generators in the checkpoint, gives each rank its own, and shields training from validation.
 
-    Args:
-        seed: of the run. Rank r trains with draws of its own: dropout, timesteps, noise. Validation draws the same
-            numbers every time, and training goes on as if there had been none.
+    The seed is the one that torch's generator has when the run is set up. Rank r trains with draws of its own: dropout,
+    timesteps, noise. Validation draws the same numbers every time, and training goes on as if there had been none.
     """
 
-    def __init__(self, seed: int):
-        self.seed = seed
-        self._resumed: dict[str, Any] | None = None
+    def __init__(self) -> None:
+        self.seed = 0
+        self._next: dict[str, Any] | None = None
         self._validation = contextlib.ExitStack()
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        seed_generators(self.seed + RANK_STRIDE * trainer.global_rank)
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        self.seed = torch.initial_seed() % 2**32 + RANK_STRIDE * trainer.global_rank
+        with fixed_draws(self.seed):
+            self._next = capture()
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        # not at load: what the start-up of a fit draws in between would shift everything
-        if self._resumed is not None:
-            restore(self._resumed)
-            self._resumed = None
+        # not before: what the start of a fit draws, which a resumed one may leave out, would shift everything
+        if self._next is not None:
+            restore(self._next)
+            self._next = None
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._validation.enter_context(fixed_draws(self.seed + RANK_STRIDE * trainer.global_rank))
+        self._validation.enter_context(fixed_draws(self.seed))
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._validation.close()
@@ -50,7 +51,7 @@ class RandomState(L.Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint["random_state"]
         if trainer.global_rank < len(saved):  # a rank that did not exist then keeps its own seed
-            self._resumed = saved[trainer.global_rank]
+            self._next = saved[trainer.global_rank]
 
 
 @contextlib.contextmanager
