@@ -314,6 +314,24 @@ def test_displacement_and_overfitting_are_pointed_out(tmp_path: Path) -> None:
     assert "val/loss was lowest at step 20 (0.4) and ended at 0.6: later steps overfit." in findings(Run(run.folder))
 
 
+def test_padding_and_waiting_are_pointed_out_with_the_option_that_helps(tmp_path: Path) -> None:
+    run = Run(make_run(tmp_path / "run"))
+    run.folder.joinpath("metrics.csv").write_text(
+        "step,epoch,time/step_s,time/data_s,data/padding_share\n1,0,0.5,0.2,0.4\n2,0,0.5,0.2,0.42\n3,0,9,0.2,0.1\n"
+    )
+    assert findings(run)[-2:] == [
+        "40% of the tokens were padding: loader.bucket=true batches rows of similar length.",
+        "40% of a step is waiting for data: more loader.workers decode ahead.",
+    ]
+
+
+def test_a_log_probability_is_neither_good_nor_bad(tmp_path: Path) -> None:
+    numbers = {"heldout/logp_rejected": -40.0}
+    folder = make_run(tmp_path / "run")
+    edit_summary(folder, before={"heldout/logp_rejected": -50.0}, after=numbers)
+    assert '<span class="flat">+10</span>' in write_report(folder).read_text()
+
+
 # ---------------------------------------------------------------- pieces
 
 

@@ -6,13 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from aa_lightning.report.cost import cost
 from aa_lightning.report.page import Html, number, section, tag
 from aa_lightning.runs import Run
+
+_WASTE = 0.25  # share of the tokens or of the time
 
 
 def findings(run: Run) -> list[str]:
     """The findings of a run, worst first; an empty list if nothing stands out."""
-    return [*_not_finite(run), *_overfitting(run), *_displacement(run), *_dropped(run)]
+    return [*_not_finite(run), *_overfitting(run), *_displacement(run), *_dropped(run), *_waste(run)]
 
 
 def findings_section(run: Run) -> Html | None:
@@ -62,6 +65,16 @@ def _dropped(run: Run) -> list[str]:
     told = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
     counted = "1 row of the data was" if len(rows) == 1 else f"{len(rows)} rows of the data were"
     return [f"{counted} left out: {told}."]
+
+
+def _waste(run: Run) -> list[str]:
+    padding, step, data = (cost(run, name) for name in ("data/padding_share", "time/step_s", "time/data_s"))
+    found = []
+    if padding > _WASTE:
+        found.append(f"{padding:.0%} of the tokens were padding: loader.bucket=true batches rows of similar length.")
+    if data > _WASTE * step:
+        found.append(f"{data / step:.0%} of a step is waiting for data: more loader.workers decode ahead.")
+    return found
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ Tone = Literal["good", "bad", "flat", "none"]
 BLANK = "blank/"
 _MAIN = ("preference_accuracy", "reward_accuracy", "answer_accuracy", "likelihood_accuracy", "logp_per_term", "margin")
 _LOWER_IS_BETTER = ("loss", "error", "perplexity", "kl", "fid")
+_NEITHER = ("logp_chosen", "logp_rejected")
 _SHARES = ("accuracy", "share", "rate")
 
 
@@ -36,7 +37,9 @@ class Measure:
 
     @property
     def sign(self) -> int:
-        """+1 where more is better, −1 where less is."""
+        """+1 where more is better, −1 where less is, 0 where neither is."""
+        if self.name in _NEITHER:
+            return 0
         return -1 if self.name.endswith(_LOWER_IS_BETTER) else 1
 
     @property
@@ -51,7 +54,8 @@ class Measure:
         if math.isnan(change):
             return "–"
         if self.is_share:
-            return f"{100 * change:+.1f} points".replace("-", "−")
+            points = f"{100 * change:+.1f}".replace("-", "−")
+            return f"{'0.0' if points[1:] == '0.0' else points} points"
         return f"{'+' if change > 0 else ''}{number(change)}"
 
     def chance(self, examples: int | None) -> float:

@@ -85,7 +85,7 @@ def _card(media: Media, sample: dict[str, Any], moments: dict[str, dict[str, Any
     sampled = [_sampled(media, moment, one["responses"]) for moment, one in moments.items()]
     return tag(
         "article",
-        tag("header", str(sample["id"])),
+        tag("header", f"sample {sample['id']}"),
         tag("div", *prompt, class_="prompt"),
         tag("div", *sampled, class_="sampled") if sampled else None,
         tag("div", *data, class_="given") if data else None,
