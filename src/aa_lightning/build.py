@@ -5,6 +5,7 @@ Whatever would be silently wrong later is refused here, before any weights load.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
 from aa_lightning.config import SECTIONS, split_batch
+from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.types import Algorithm, Example, Kind, can_serve
+from aa_lightning.workers import is_worker
 
 
 @dataclass
@@ -57,12 +60,13 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     import lightning as L
 
     from aa_lightning.module import AlignmentModule
+    from aa_lightning.stages import starting_point
 
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     algorithm = instantiate(cfg.algo, _convert_="all")
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data)
-    policy = build_policy(cfg, algorithm)
+    policy = build_policy(cfg, algorithm, starting_point(cfg))
     plain = OmegaConf.to_container(cfg, resolve=True)
     module = AlignmentModule(policy, algorithm, options(cfg, "optimizer"), plain)
     trainer_settings = instantiate(cfg.trainer, _convert_="all", _partial_=True)
@@ -74,7 +78,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         accumulate_grad_batches=datamodule.accumulate,
         default_root_dir=folder,
         use_distributed_sampler=False,
-        enable_checkpointing=True,
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         **_validation(cfg),
@@ -112,11 +116,17 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -
         )
 
 
-def build_policy(cfg: DictConfig, algorithm: Algorithm) -> Any:
-    """The policy or reward model that the algorithm trains."""
+def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:
+    """The policy or reward model that the algorithm trains.
+
+    Args:
+        start: weights to start from; None: those of `model.path`.
+    """
     from aa_lightning.models import load
 
     model = options(cfg, "model")
+    if start is not None:
+        model = replace(model, path=start)
     limits = load.Limits(
         prompt=cfg.loader.max_prompt_tokens, response=cfg.loader.max_response_tokens, on_long=cfg.loader.on_long
     )
@@ -158,10 +168,11 @@ def examples(data: DataOptions, split: str, kind: Kind) -> Sequence[Example]:
 
 
 def processes_of(cfg: DictConfig) -> int:
-    """Processes over all nodes, as they are configured."""
-    from aa_lightning.launch import device_count
+    """How many processes train together."""
+    from aa_lightning.jobs import processes
 
-    return device_count(cfg) * int(cfg.trainer.get("num_nodes", 1))
+    given = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS")
+    return int(given) if given and is_worker() else processes(OmegaConf.to_container(cfg.trainer, resolve=True))
 
 
 def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions) -> Any:
@@ -169,7 +180,7 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOp
     from aa_lightning.evaluation.suite import Suite
 
     wanted = options(cfg, "evaluation")
-    blank = replace(data, corruption="blank")
+    blank = replace(data, corruption=CorruptionOptions(name="blank"))
     controls = {"blank": blank} if wanted.blank_control and data.corruption is None and _shows_media(data) else {}
     return Suite(
         sets=_sets(cfg, algorithm, policy, data),
@@ -181,25 +192,21 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOp
 
 
 def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions) -> Any:
-    from aa_lightning.datamodule import EncodedExamples, PromptsOnly
+    from aa_lightning.datamodule import EncodedExamples, PromptsOnly, eval_loader
     from aa_lightning.evaluation.suite import HeldOutSets
-    from aa_lightning.loader import EvalLoader
 
     wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
-
-    def load(encoded: Any) -> EvalLoader:
-        return EvalLoader(encoded, encoded.collate, batch_size=loader.eval_batch_size, workers=loader.workers)
-
     kind = data.template.kind if data.template is not None else "preference"
     paired = can_serve(kind, "preference")
     held_out = examples(data, "val", "preference" if paired else "demonstration")[: wanted.size]
-    sets = HeldOutSets()
+    sets = HeldOutSets(held_out)
     if paired:
-        sets.pairs = load(EncodedExamples(held_out, policy.encoder))
+        sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
     else:
-        sets.demonstrations = load(EncodedExamples(held_out, policy.encoder))
+        sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
     if algorithm.trains == "policy" and wanted.generate:
-        sets.prompts = load(PromptsOnly(held_out[: wanted.generate], policy.encoder))
+        asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.keep)
+        sets.prompts = eval_loader(asked, loader)
     return sets
 
 
@@ -231,7 +238,7 @@ def _callbacks(cfg: DictConfig, suite: Any, folder: Path) -> list[Any]:
     from aa_lightning.callbacks.throughput import Throughput
 
     kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
-    shown = suite.sets.prompts.dataset.examples[: wanted.samples] if suite.sets.prompts is not None else []
+    shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
     callbacks = [
         RandomStates(),
         Throughput(),

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from hydra import compose as _compose
 from hydra import initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.core.global_hydra import GlobalHydra
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.config import check_config
 from aa_lightning.launch import conf_dir
@@ -23,12 +24,13 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     Raises:
         ConfigError: a value that cannot work.
     """
-    outer = HydraConfig.instance().cfg
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = _compose(config_name, list(overrides), return_hydra_config=True)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    HydraConfig.instance().cfg = outer
+    outer = get_gh_backup()  # inside a command Hydra is at work already
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = _compose(config_name, list(overrides))
+    finally:
+        restore_gh_from_backup(outer)
     OmegaConf.resolve(cfg)
     check_config(cfg)
     return cfg

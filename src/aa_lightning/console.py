@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import warnings
+
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
+_EXPECTED = (  # said at every run, and nothing to act on
+    "does not have many workers",
+    "isinstance(treespec, LeafSpec)",
+    "module\\(s\\) in eval mode",
+    "transfer_batch_to_device",
+    "No device id is provided",
+)
 _console = Console(highlight=False, soft_wrap=True)
 
 
@@ -24,3 +36,13 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     _console.print(table)
+
+
+def quiet() -> None:
+    """Lightning's and transformers' own chatter away; warnings that concern a user's data or model stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed warns that it found nothing else
+    for part in _EXPECTED:
+        warnings.filterwarnings("ignore", message=f".*{part}.*")

@@ -24,16 +24,31 @@ class Item:
 
 
 class EncodedExamples(Sequence):
-    """Examples, tokenised (or resized) when they are asked for."""
+    """Examples, tokenised (or resized) when they are first asked for.
 
-    def __init__(self, examples: Sequence[Example], encoder: Encoder):
-        self.examples, self.encoder = examples, encoder
+    Args:
+        examples: decoded examples.
+        encoder: the policy's.
+        keep: how many encoded examples stay in memory; a small data set is then decoded once and not once per epoch.
+    """
+
+    def __init__(self, examples: Sequence[Example], encoder: Encoder, keep: int = 0):
+        self.examples, self.encoder, self.keep = examples, encoder, keep
+        self._kept: dict[int, Item] = {}
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Item:
-        example = self.examples[index]
+        if index in self._kept:
+            return self._kept[index]
+        item = self.item(self.examples[index])
+        if len(self._kept) < self.keep:
+            self._kept[index] = item
+        return item
+
+    def item(self, example: Example) -> Item:
+        """The example with the tensors that the algorithm reads."""
         return Item(example, self.encoder.encode(example, example.responses))
 
     def collate(self, items: Sequence[Item]) -> Batch:
@@ -46,8 +61,7 @@ class EncodedExamples(Sequence):
 class PromptsOnly(EncodedExamples):
     """The same examples without their responses, for generation."""
 
-    def __getitem__(self, index: int) -> Item:
-        example = self.examples[index]
+    def item(self, example: Example) -> Item:
         asked = Prompt(id=example.id, messages=example.messages, answer=example.answer, keep=example.keep)
         return Item(example, self.encoder.encode(asked, []))
 
@@ -85,9 +99,8 @@ class AlignmentData(L.LightningDataModule):
         seed: int,
     ):
         super().__init__()
-        self.train_examples = EncodedExamples(train, encoder)
-        self.val_examples = EncodedExamples(val, encoder)
-        self.val_prompts = PromptsOnly(val, encoder)
+        self.train_examples = EncodedExamples(train, encoder, options.keep)
+        self.val_examples = EncodedExamples(val, encoder, options.keep)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
 
     def train_dataloader(self) -> TrainLoader:
@@ -102,13 +115,12 @@ class AlignmentData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> EvalLoader:
-        return self.evaluation(self.val_examples)
+        return eval_loader(self.val_examples, self.options)
 
-    def evaluation(self, examples: EncodedExamples) -> EvalLoader:
-        """A loader over held-out examples, each exactly once over all ranks."""
-        return EvalLoader(
-            examples, examples.collate, batch_size=self.options.eval_batch_size, workers=self.options.workers
-        )
+
+def eval_loader(examples: EncodedExamples, options: Loader) -> EvalLoader:
+    """A loader over held-out examples, each exactly once over all ranks."""
+    return EvalLoader(examples, examples.collate, batch_size=options.eval_batch_size, workers=options.workers)
 
 
 def supervised_terms(batch: Batch) -> float:

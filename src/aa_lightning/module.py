@@ -29,15 +29,14 @@ class AlignmentModule(L.LightningModule):
         self, policy: nn.Module, algorithm: Algorithm, optimizer: Optimizer, hyperparameters: Mapping[str, Any]
     ):
         super().__init__()
-        self.policy, self.algorithm, self.optimizer_options = policy, algorithm, optimizer
+        self.policy, self.algorithm, self.optimizer_options = policy.train(), algorithm, optimizer
         self.save_hyperparameters({"config": dict(hyperparameters)})
-        self._terms_per_micro_batch = torch.tensor(0.0)
 
     # ------------------------------------------------------------ steps
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         batch = self.policy.prepare(batch)
-        batch.normalizer = self._normalizer(batch, index)
+        batch.normalizer = self._normalizer(batch)
         loss, metrics = self.algorithm(self.policy, batch)
         self._refuse_non_finite(loss, batch)
         self._log("train", {"loss": loss.detach(), **metrics}, batch)
@@ -47,7 +46,7 @@ class AlignmentModule(L.LightningModule):
         loss, metrics = self.algorithm(self.policy, self.policy.prepare(batch))
         self._log("val", {"loss": loss.detach(), **metrics}, batch)
 
-    def _normalizer(self, batch: Batch, index: int) -> Tensor | None:
+    def _normalizer(self, batch: Batch) -> Tensor | None:
         """Supervised terms per micro-batch and rank, averaged over the whole step.
 
         Lightning averages the losses of ranks and micro-batches. A sum of terms divided by this number therefore averages
@@ -55,11 +54,8 @@ class AlignmentModule(L.LightningModule):
         """
         if batch.normalizer is None:
             return None
-        window = self.trainer.accumulate_grad_batches
-        if index % window == 0:
-            total = self.trainer.strategy.reduce(batch.normalizer.clone(), reduce_op="sum")
-            self._terms_per_micro_batch = total / (window * self.trainer.world_size)
-        return self._terms_per_micro_batch
+        total = self.trainer.strategy.reduce(batch.normalizer.clone(), reduce_op="sum")
+        return total / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def _refuse_non_finite(self, loss: Tensor, batch: Batch) -> None:
         if torch.isfinite(loss):

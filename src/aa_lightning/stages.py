@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.compose import compose
 from aa_lightning.launch import conf_dir
+from aa_lightning.workers import rank
 
 _LIBRARIES = ("torch", "transformers", "diffusers", "lightning")
 _PACKAGE = Path(__file__).parent
@@ -34,7 +36,9 @@ def ensure_stage(cfg: DictConfig) -> None:
         return
     stage = _stage_config(cfg)
     folder = _folder(stage)
-    if (folder / "export").is_dir():
+    while rank() > 0 and not folder.is_dir():
+        time.sleep(0.2)  # rank 0 trains it
+    if folder.is_dir():
         return
     print(f"init={cfg.init}: training this stage once; it is kept in {folder} for later runs", flush=True)
     _train(stage, folder)

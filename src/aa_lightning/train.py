@@ -8,14 +8,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.launch import command, run_folder
+from aa_lightning.jobs import run_folder
+from aa_lightning.launch import command
+from aa_lightning.reopen import overrides_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 @command("train")
-def main(cfg: DictConfig) -> float:
+def run(cfg: DictConfig) -> float:
     """
     Align a model with preferences, demonstrations or rewards.
 
@@ -39,15 +41,19 @@ def train(cfg: DictConfig, folder: Path | None = None) -> dict[str, Any]:
         What stands in summary.json.
     """
     from aa_lightning.build import build_run
+    from aa_lightning.console import quiet
     from aa_lightning.stages import ensure_stage
+    from aa_lightning.summary import save_config
 
     folder = folder or Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook")
     folder.mkdir(parents=True, exist_ok=True)
     ensure_stage(cfg)
-    run = build_run(cfg, folder)
-    _announce(cfg, run)
-    run.trainer.fit(run.module, run.data, ckpt_path=_checkpoint(cfg), weights_only=False)
-    return _finish(cfg, run)
+    quiet()
+    built = build_run(cfg, folder)
+    save_config(cfg, folder)
+    _announce(cfg, built)
+    built.trainer.fit(built.module, built.data, ckpt_path=_checkpoint(cfg), weights_only=False)
+    return _finish(cfg, built)
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:
@@ -83,22 +89,11 @@ def _finish(cfg: DictConfig, run: Any) -> dict[str, Any]:
     return summary
 
 
-def _reopen(argv: list[str]) -> list[str]:
-    """With `resume=<run folder>`, what was typed for that run comes first and its folder is used again."""
-    given = [item for item in argv if item.startswith("resume=")]
-    if not given or given[0] in ("resume=null", "resume="):
-        return argv
-    folder = Path(given[0].removeprefix("resume="))
-    typed = folder / ".hydra" / "overrides.yaml"
-    if not typed.is_file():
-        print(f"error: {given[0]} is no run folder: there is no {typed}\ntype: resume=outputs/<date>/<run>", file=sys.stderr)
-        raise SystemExit(1)
-    from omegaconf import OmegaConf
-
-    before = [item for item in OmegaConf.load(typed) if not item.startswith("resume=")]
-    return [*before, *argv, f"hydra.run.dir='{folder}'"]
+def main() -> None:
+    """The console script."""
+    sys.argv[1:] = overrides_of(sys.argv[1:], "resume", same_folder=True)
+    run()
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = _reopen(sys.argv[1:])
     main()

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
+from tqdm.auto import tqdm
 
 from aa_lightning.data.shapes import check_answer
 from aa_lightning.models.scorer import Scorer
 from aa_lightning.types import Batch, Policy, Response, Rollout
+from aa_lightning.workers import rank
 
 Measures = dict[str, float]
 
@@ -43,7 +45,7 @@ def preferences(policy: Policy, batches: Iterable[Batch], device: torch.device, 
     """
     names = ["likelihood_accuracy", "likelihood_margin", "logp_chosen", "logp_rejected"]
     averages = Averages(device, *names, *(["preference_accuracy", "margin"] if reference else []))
-    for batch in batches:
+    for batch in _shown(batches):
         batch = policy.prepare(batch.to(device))
         total = policy.log_likelihood(batch).total
         averages.update(_ranked(total, "likelihood_accuracy", "likelihood_margin"))
@@ -60,7 +62,7 @@ def preferences(policy: Policy, batches: Iterable[Batch], device: torch.device, 
 def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device) -> Measures:
     """How a reward model ranks held-out pairs: reward_accuracy (a tie counts half) and reward_margin."""
     averages = Averages(device, "reward_accuracy", "reward_margin")
-    for batch in batches:
+    for batch in _shown(batches):
         score = scorer.score(scorer.prepare(batch.to(device)))
         averages.update(_ranked(score, "reward_accuracy", "reward_margin"))
     return averages.compute()
@@ -70,7 +72,7 @@ def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device) -> M
 def demonstrations(policy: Policy, batches: Iterable[Batch], device: torch.device) -> Measures:
     """The mean log-likelihood per term of held-out responses, `logp_per_term`."""
     averages = Averages(device, "logp_per_term")
-    for batch in batches:
+    for batch in _shown(batches):
         averages.update({"logp_per_term": policy.log_likelihood(policy.prepare(batch.to(device))).mean[:, 0]})
     return averages.compute()
 
@@ -80,7 +82,7 @@ def answers(
 ) -> tuple[Measures, list[Rollout]]:
     """Answer prompts and check what has a reference answer: answer_accuracy, and the rollouts themselves."""
     averages, rollouts = Averages(device, "answer_accuracy"), []
-    for batch in batches:
+    for batch in _shown(batches):
         rollout = draw(batch.to(device))
         rollouts.append(rollout)
         checked = [
@@ -91,6 +93,11 @@ def answers(
         if checked:
             averages.update({"answer_accuracy": torch.tensor(checked)})
     return averages.compute(), rollouts
+
+
+def _shown(batches: Iterable[Batch]) -> Iterable[Batch]:
+    """With a progress bar, where the user waits."""
+    return tqdm(batches, desc="measuring", unit="batch", delay=1.0, leave=False, disable=rank() > 0)
 
 
 def spoken(response: Response) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 from aa_lightning.evaluation import heldout
 from aa_lightning.evaluation.heldout import Measures
-from aa_lightning.types import Batch, Response, Rollout
+from aa_lightning.types import Batch, Example, Response, Rollout
 
 Loader = Any  # yields batches, afresh at each iteration
 
@@ -20,6 +20,7 @@ Loader = Any  # yields batches, afresh at each iteration
 class HeldOutSets:
     """Loaders over the same held-out examples in the forms that the measures read; None where the data cannot serve."""
 
+    examples: Sequence[Example]
     pairs: Loader | None = None
     demonstrations: Loader | None = None
     prompts: Loader | None = None

@@ -29,9 +29,11 @@ class Adapters:
         """Write the adapter in peft's own format."""
         self._wrapped.save_pretrained(folder)
 
-    def merge(self) -> None:
-        """Add the adapters to the base weights and take them out."""
-        self._wrapped.merge_and_unload()
+    def load(self, folder: Path) -> None:
+        """Take the weights of a saved adapter of the same shape."""
+        import peft
+
+        peft.set_peft_model_state_dict(self._wrapped, peft.load_peft_weights(folder))
 
 
 def add_adapters(model: nn.Module, family: Family, rank: int, alpha: float, dropout: float, target: str) -> Adapters:

@@ -96,6 +96,10 @@ class AutoregressivePolicy(nn.Module):
         """The reference, while the context lasts."""
         return self.reference.active(self.network)
 
+    def reference_modules(self) -> list[nn.Module]:
+        """Networks outside of this module that a strategy places or shards by itself."""
+        return self.reference.modules()
+
     @torch.no_grad()
     def sample(self, batch: Batch, n: int, max_new_tokens: int = 64, temperature: float = 1.0) -> Rollout:
         """Draw n responses for each prompt; temperature 0 takes the likeliest token every time.

@@ -50,6 +50,35 @@ def load_scorer(options: ModelOptions, limits: Limits) -> Scorer:
     return Scorer(TokenNetwork(model, family, options.layout), encoder, saved_head(locate(options)))
 
 
+def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
+    """The encoder alone, without weights."""
+    folder = locate(options)
+    config = transformers.AutoConfig.from_pretrained(
+        folder, revision=options.revision, trust_remote_code=options.trust_remote_code
+    )
+    _check_family(config, options)
+    return TokenEncoder(load_processor(options, folder), family_of(config), limits)
+
+
+def load_processor(options: ModelOptions, folder: str) -> Any:
+    """The processor (tokenizer, for text models) of a folder or hub id."""
+    common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+    processor = transformers.AutoProcessor.from_pretrained(folder, **common)
+    if options.chat_template is not None:
+        processor.chat_template = Path(options.chat_template).read_text()
+    return processor
+
+
+def restore(policy: AutoregressivePolicy | Scorer, folder: Path) -> None:
+    """Put exported weights into a policy that was built from its starting point; the reference stays where it is."""
+    if policy.adapters is not None:
+        policy.adapters.load(folder)
+        return
+    model = policy.network.model
+    trained = type(model).from_pretrained(folder, dtype=model.dtype)
+    model.load_state_dict(trained.state_dict())
+
+
 def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     """Model and processor, on the CPU, in evaluation mode.
 
@@ -58,6 +87,7 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
         ValueError: a checkpoint of another family than the configuration names.
     """
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     folder = locate(options)
     adapter = Path(folder) / "adapter_config.json"
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
@@ -75,10 +105,7 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     )
     if adapter.is_file():
         model = merge_saved(model, adapter.parent)
-    processor = transformers.AutoProcessor.from_pretrained(folder, **common)
-    if options.chat_template is not None:
-        processor.chat_template = Path(options.chat_template).read_text()
-    return model.eval(), processor
+    return model.eval(), load_processor(options, folder)
 
 
 def locate(options: ModelOptions) -> str:

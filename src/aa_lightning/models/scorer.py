@@ -47,6 +47,10 @@ class Scorer(nn.Module):
             with torch.no_grad():
                 self.network.head.weight.copy_(head)
 
+    def reference_modules(self) -> list[nn.Module]:
+        """A reward model is compared with nothing."""
+        return []
+
     def prepare(self, batch: Batch) -> Batch:
         """Nothing is random in a reward."""
         return batch

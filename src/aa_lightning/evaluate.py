@@ -1,0 +1,87 @@
+"""python -m aa_lightning.evaluate: held-out numbers of a trained run or of any checkpoint."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aa_lightning.jobs import run_folder
+from aa_lightning.launch import command
+from aa_lightning.reopen import overrides_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@command("evaluate")
+def run(cfg: DictConfig) -> float | None:
+    """
+    Measure a model on held-out data: preference accuracy and margin, likelihood, greedy answers, rewards.
+
+      python -m aa_lightning.evaluate run=outputs/<date>/<run>             a trained run, against what it started from
+      python -m aa_lightning.evaluate model=llava_1_5_7b data=align_anything_ti2t
+      python -m aa_lightning.evaluate run=outputs/<date>/<run> data=rlaif_v evaluation.size=1000
+    """
+    from aa_lightning.summary import objective
+
+    return objective(evaluate(cfg, run_folder()))
+
+
+def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
+    """Held-out measures of the model that the configuration names.
+
+    Args:
+        cfg: composed from conf/evaluate.yaml.
+        folder: for evaluation.json and samples/.
+
+    Returns:
+        Measures by name.
+    """
+    from aa_lightning.console import quiet, say, show_table
+    from aa_lightning.evaluation.samples import save_samples
+
+    quiet()
+    policy, suite, device = _load(cfg)
+    measured = suite.run(policy, device)
+    named = {f"heldout/{key}": value for key, value in measured.measures.items()}
+    (folder / "evaluation.json").write_text(json.dumps(named, indent=1), encoding="utf-8")
+    if measured.responses:
+        shown = [suite.sets.examples[i] for i in range(min(cfg.evaluation.samples, len(measured.responses)))]
+        save_samples(folder / "samples", "evaluation", shown, {"policy": measured.responses[: len(shown)]})
+    show_table("held out", ["measure", "value"], [[key, f"{value:.3f}"] for key, value in sorted(named.items())])
+    say(f"numbers  {folder / 'evaluation.json'}")
+    return named
+
+
+def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
+    """Policy with the weights of its run, what to measure, and where it computes."""
+    import torch
+    from hydra.utils import instantiate
+
+    from aa_lightning.build import build_policy, build_suite, data_options
+    from aa_lightning.models.load import restore
+    from aa_lightning.stages import starting_point
+
+    algorithm = instantiate(cfg.algo, _convert_="all")
+    if cfg.run is None:
+        policy = build_policy(cfg, algorithm, None)
+    else:
+        policy = build_policy(cfg, algorithm, starting_point(cfg))
+        restore(policy, Path(cfg.run) / "export")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    policy.to(device)
+    for frozen in policy.reference_modules():
+        frozen.to(device)
+    return policy, build_suite(cfg, algorithm, policy, data_options(cfg)), device
+
+
+def main() -> None:
+    """The console script."""
+    sys.argv[1:] = overrides_of(sys.argv[1:], "run", same_folder=False)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""python -m aa_lightning.generate: talk to a model, with media files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aa_lightning.jobs import run_folder
+from aa_lightning.launch import command
+from aa_lightning.reopen import overrides_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from aa_lightning.types import Message, Response
+
+
+@command("generate")
+def run(cfg: DictConfig) -> None:
+    """
+    Ask a model, with pictures from files; without a prompt, a conversation.
+
+      python -m aa_lightning.generate run=outputs/<date>/<run> prompt="What colour is the circle?" image=photo.png
+      python -m aa_lightning.generate run=outputs/<date>/<run> image=photo.png                a conversation
+      python -m aa_lightning.generate modality=t2i run=outputs/<date>/<run> prompt="a red circle" n=4
+    """
+    chat = Chat.of(cfg)
+    if cfg.prompt is not None:
+        _show(chat.ask(cfg.prompt, _files(cfg.image)), run_folder())
+        return
+    _converse(chat, _files(cfg.image), run_folder())
+
+
+class Chat:
+    """A conversation with a policy.
+
+        chat = Chat.of(compose(["run=outputs/…"], "generate"))
+        chat.ask("What colour is the circle?", images=["photo.png"])
+
+    Args:
+        policy: any policy.
+        system: a system message, or None.
+        n: responses drawn for each prompt; the first one goes on in the conversation.
+        options: of `policy.sample`.
+    """
+
+    def __init__(self, policy: Any, system: str | None = None, n: int = 1, options: dict[str, Any] | None = None):
+        self.policy, self.n, self.options = policy, n, options or {}
+        self.messages: list[Message] = []
+        if system is not None:
+            self.messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Chat:
+        """The chat that a configuration composed from conf/generate.yaml describes."""
+        from aa_lightning.build import build_chat_policy
+
+        policy = build_chat_policy(cfg)
+        options = {}
+        if cfg.model.likelihood == "exact":
+            options = {"max_new_tokens": cfg.max_new_tokens, "temperature": cfg.temperature}
+        return cls(policy, cfg.system, cfg.n, options)
+
+    def ask(self, prompt: str, images: Sequence[str | Path] = ()) -> list[Response]:
+        """The responses to a prompt, which becomes part of the conversation.
+
+        Raises:
+            MediaError: a picture that cannot be read.
+        """
+        import torch
+
+        from aa_lightning.media.image import decode
+        from aa_lightning.types import Prompt
+
+        parts = [{"type": "image", "image": decode(str(image))} for image in images]
+        self.messages.append({"role": "user", "content": [*parts, {"type": "text", "text": prompt}]})
+        asked = Prompt(id="prompt", messages=self.messages)
+        batch = self.policy.encoder.collate([self.policy.encoder.encode(asked, [])])
+        device = next(self.policy.parameters()).device
+        with torch.no_grad():
+            responses = self.policy.sample(batch.to(device), self.n, **self.options).responses[0]
+        self.messages.append({"role": "assistant", "content": responses[0]})
+        return responses
+
+
+def _files(image: Any) -> list[str]:
+    if image is None:
+        return []
+    return [image] if isinstance(image, str) else list(image)
+
+
+def _converse(chat: Chat, images: list[str], folder: Path) -> None:
+    print("(an empty line or Ctrl-D ends the conversation)")
+    for line in iter(lambda: _line(), ""):
+        _show(chat.ask(line, images), folder)
+        images = []
+
+
+def _line() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""
+
+
+def _show(responses: list[Response], folder: Path) -> None:
+    for number, response in enumerate(responses):
+        for part in response:
+            if part["type"] == "text":
+                print(part["text"])
+            else:
+                file = folder / f"response_{number}.png"
+                part["image"].save(file)
+                print(file)
+
+
+def main() -> None:
+    """The console script."""
+    sys.argv[1:] = overrides_of(sys.argv[1:], "run", same_folder=False)
+    run()
+
+
+if __name__ == "__main__":
+    main()
