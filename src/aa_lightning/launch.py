@@ -63,6 +63,8 @@ def _main(function: Function, config_name: str) -> int:
     if JOB in os.environ:
         return run_rank(function, Path(os.environ[JOB]))
     typed = sys.argv[1:]
+    overrides = _overrides(typed)
+    sys.argv[1:] = [*(item for item in typed if item not in overrides), *overrides]  # argparse wants them together
     folders = [conf_dir(), *_own_folders(typed)]
     if "--help" in typed or "-h" in typed:
         return _help(function, config_name, folders, typed)
@@ -79,7 +81,7 @@ def _main(function: Function, config_name: str) -> int:
     except Exception as error:
         if full:
             raise
-        return say(_folder_problem(error) or explain(error, config_name, folders, _overrides(typed)))
+        return say(_folder_problem(error) or explain(error, config_name, folders, overrides))
     return 0
 
 

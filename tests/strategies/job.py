@@ -59,7 +59,7 @@ def fit(name, module, loader, steps, clip=None, callbacks=(), resume=None):
         callbacks=list(callbacks),
         use_distributed_sampler=False,
         logger=False,
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=any(isinstance(callback, SteadyCheckpoint) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
     )
