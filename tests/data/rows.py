@@ -199,9 +199,7 @@ CASES: dict[str, Case] = {
     "trl_messages": Case(
         {"messages": [user("Q1?"), assistant("A1"), user("Q2?"), assistant("A2")]}, "Q1?|A1|Q2?", ["A2"]
     ),
-    "trl_unpaired": Case(
-        {"prompt": [user("Q?")], "completion": [assistant("good")], "label": True}, "Q?", ["good"]
-    ),
+    "trl_unpaired": Case({"prompt": [user("Q?")], "completion": [assistant("good")], "label": True}, "Q?", ["good"]),
     "sharegpt_preference": Case(
         {
             "conversations": [

@@ -6,8 +6,9 @@ from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.examples import Examples
 from aa_lightning.data.template import Template
 from aa_lightning.types import Preference
-from .support import CONF, Memory, asked, data_options, said
+
 from .rows import CASES, Case, completion, picture
+from .support import CONF, Memory, asked, data_options, said
 
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
@@ -77,7 +78,7 @@ def test_of_two_pictures_the_one_with_the_larger_label_is_chosen(labels, chosen)
 def test_a_tied_picture_pair_is_left_out():
     options = options_of("pickapic_v2")
     tied = {**CASES["pickapic_v2"].row, "label_0": 0.5, "label_1": 0.5}
-    with pytest.raises(ValueError, match="none of 1 rows is left.*tie: both responses have 0.5"):
+    with pytest.raises(ValueError, match=r"none of 1 rows is left.*tie: both responses have 0.5"):
         Examples(Memory([tied]), Template(options.template), "preference")
 
 

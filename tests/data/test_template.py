@@ -150,14 +150,14 @@ def test_no_decision_is_left_out_where_the_label_says_so_and_an_error_where_not(
     with pytest.raises(LeftOut, match=reason):
         preference(rest, responses=["a", "b"], preferred=preferred)
     strict = {key: value for key, value in preferred.items() if value != "drop"}
-    with pytest.raises(BadRow, match="Add `(other_label|tie)` to `drop`") as caught:
+    with pytest.raises(BadRow, match=r"Add `(other_label|tie)` to `drop`") as caught:
         preference(rest, responses=["a", "b"], preferred=strict)
     assert not isinstance(caught.value, LeftOut)
 
 
 def test_equal_responses_are_an_error_until_they_are_declared():
     row = {"a": "same", "b": "same "}
-    with pytest.raises(BadRow, match="The two responses are equal. Add `equal_responses`"):
+    with pytest.raises(BadRow, match=r"The two responses are equal. Add `equal_responses`"):
         preference(row, responses=["a", "b"], preferred="first")
     with pytest.raises(LeftOut):
         preference(row, responses=["a", "b"], preferred="first", drop=["equal_responses"])
@@ -354,7 +354,7 @@ def test_a_function_of_ones_own_is_found_by_its_dotted_path():
         function={"name": f"{__name__}.titled", "columns": ["q"], "arguments": {"mark": "!"}},
     )
     assert asked(own({"q": "hello"}, "0")[0]) == "Hello!"
-    with pytest.raises(ValueError, match="template.function.name=titeld is neither one of hh_transcript"):
+    with pytest.raises(ValueError, match=r"template.function.name=titeld is neither one of hh_transcript"):
         template(kind="prompt", prompt=[{"text": "q"}], function={"name": "titeld", "columns": ["q"]})
 
 

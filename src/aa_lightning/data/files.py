@@ -97,12 +97,17 @@ class ImageFolder:
 
 def columns_of(source: Any) -> list[str]:
     """The columns of the first row that can be read."""
+    return list(first_row(source))
+
+
+def first_row(source: Any) -> Row:
+    """The first row that can be read, empty where there is none."""
     for index in range(len(source)):
         try:
-            return list(source[index])
+            return source[index]
         except BadRow:
             continue
-    return []
+    return {}
 
 
 def read_json(path: Path) -> Rows | JsonLines:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Columns = dict[str, Any]
-_SPEAKER = re.compile(r"\n\n(Human|Hum|Assistant|H|A): ?")
+_SPEAKER = re.compile(r"\n\n(Human|Hum|Assistant): ?")
 
 
 def hh_transcript(chosen: str, rejected: str) -> Columns:

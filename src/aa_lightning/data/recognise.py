@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aa_lightning.data.bad_row import BadRow
+from aa_lightning.data.files import first_row
 from aa_lightning.data.options import PartOptions, Select, TemplateOptions
 
 _RESPONSES = ("response", "completion")
@@ -22,7 +22,7 @@ def recognise(source: Any) -> TemplateOptions:
     Raises:
         ValueError: the columns are not of this format; the message says which ones are.
     """
-    row = _first_row(source)
+    row = first_row(source)
     columns = set(row)
     common = {
         "system": Select(column="system") if "system" in columns else None,
@@ -72,12 +72,3 @@ def _with_prompt(row: dict[str, Any], pictures: list[PartOptions], common: dict[
 
 def _answer(row: dict[str, Any], column: str) -> list[PartOptions]:
     return [PartOptions(messages=column) if isinstance(row[column], list) else PartOptions(text=column)]
-
-
-def _first_row(source: Any) -> dict[str, Any]:
-    for index in range(len(source)):
-        try:
-            return source[index]
-        except BadRow:
-            continue
-    return {}

@@ -1,7 +1,7 @@
-"""Shapes, the procedural world: coloured shapes with exact ground truth, in any amount, from a seed, offline.
+"""Shapes, the procedural world: coloured shapes with exact ground truth, in any amount, from a seed.
 
-`scenes.py` what there is, `render.py` how it looks, `language.py` how it is said, `questions.py` what is asked about it,
-`pictures.py` which pictures are asked for, `answers.py` whether an answer is right, `source.py` the rows.
+`scenes.py` what there is, `render.py` how it looks, `language.py` how it is said, `questions.py` what is asked,
+`pictures.py` which pictures are wanted, `answers.py` whether an answer is right, `source.py` the rows.
 """
 
 from aa_lightning.data.shapes.answers import check_answer
