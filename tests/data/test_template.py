@@ -303,7 +303,7 @@ def test_pictures_take_the_places_of_their_markers(text, images, order):
 
 def test_a_marker_without_a_picture_is_bad_where_the_data_set_has_pictures():
     mapping = template(kind="prompt", prompt=[{"image": {"column": "i", "optional": True}}, {"text": "q"}])
-    with pytest.raises(BadRow, match='1 placeholders such as <image> for 0 pictures.*write `remove: \\["<image>"\\]`'):
+    with pytest.raises(BadRow, match=r"1 placeholders such as <image> for 0 pictures.*write `remove: ..<image>..`"):
         mapping({"i": None, "q": "What is <image>?"}, "0")
 
 

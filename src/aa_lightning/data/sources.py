@@ -55,7 +55,7 @@ def open_source(options: Shapes | Table) -> Source:
         return options
     if not is_local(options):
         return _from_hub(options)
-    return _chained([_open_file(path) for path in _local_files(options)])
+    return _chained([_open_file(path) for path in local_files(options)])
 
 
 def media_root(options: Shapes | Table) -> str | None:
@@ -67,7 +67,7 @@ def media_root(options: Shapes | Table) -> str | None:
     path = Path(options.path)
     if path.is_dir():
         return str(path)
-    return str(path.parent) if not glob.has_magic(options.path) else str(Path(_local_files(options)[0]).parent)
+    return str(path.parent) if not glob.has_magic(options.path) else str(Path(local_files(options)[0]).parent)
 
 
 def is_local(options: Table) -> bool:
@@ -77,7 +77,12 @@ def is_local(options: Table) -> bool:
     return looks_local or Path(path).exists()
 
 
-def _local_files(options: Table) -> list[Path]:
+def local_files(options: Table) -> list[Path]:
+    """The files that a local path, a pattern, or a folder with names means.
+
+    Raises:
+        FileNotFoundError: there is none; the message has the near matches.
+    """
     path = Path(options.path).expanduser()
     inside = path.is_dir() and options.files
     patterns = [str(path / name) for name in options.files] if inside else [str(path)]

@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from random import Random
+from typing import Literal, get_args
 
 GRID = 3
-COLOURS = {
+Shape = Literal["circle", "square", "triangle", "diamond", "cross", "star"]
+Colour = Literal["red", "green", "blue", "yellow", "purple", "orange", "cyan", "black"]
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+COLOURS: dict[Colour, tuple[int, int, int]] = {
     "red": (220, 40, 40),
     "green": (40, 160, 60),
     "blue": (40, 80, 220),
@@ -18,7 +22,6 @@ COLOURS = {
     "cyan": (30, 190, 210),
     "black": (20, 20, 20),
 }
-SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
 JITTER = 8  # hundredths of a cell
 
 

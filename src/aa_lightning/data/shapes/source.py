@@ -9,16 +9,17 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.data.shapes.language import description
 from aa_lightning.data.shapes.pictures import REQUESTS, PictureRequest
 from aa_lightning.data.shapes.questions import QUESTIONS, Question
 from aa_lightning.data.shapes.render import draw
-from aa_lightning.data.shapes.scenes import COLOURS, GRID, SHAPES, Palette, Scene
+from aa_lightning.data.shapes.scenes import COLOURS, GRID, SHAPES, Colour, Palette, Scene, Shape
 
 Row = dict[str, Any]
+QuestionKind = Literal["colour", "shape", "count", "relation", "yesno", "caption"]
 Made = TypeVar("Made", Question, PictureRequest)
 _BUCKETS = {"train": range(8), "val": range(8, 9), "test": range(9, 10)}
 _MOST_DRAWS = 10_000
@@ -39,22 +40,30 @@ class Shapes:
     split: Literal["train", "val", "test"] = "train"
     size: int = Field(default=512, ge=1)
     seed: int = 0
-    kinds: list[str] | None = Field(default=None, min_length=1)  # None: every kind that the modality has
+    kinds: list[QuestionKind] | None = Field(default=None, min_length=1)  # None: every kind that the modality has
     image_size: int = Field(default=56, ge=16, le=2048)
     min_shapes: int = Field(default=1, ge=1)
     max_shapes: int = Field(default=4, ge=1, le=GRID * GRID)
-    shapes: list[str] = Field(default_factory=lambda: list(SHAPES[:3]))
-    colours: list[str] = Field(default_factory=lambda: list(COLOURS)[:4])
+    # a wrong answer needs an alternative, so there are at least two of each
+    shapes: list[Shape] = Field(default_factory=lambda: list(SHAPES[:3]), min_length=2)
+    colours: list[Colour] = Field(default_factory=lambda: list(COLOURS)[:4], min_length=2)
     style: Literal["sentence", "word"] = "sentence"  # of answers
     noise: float = Field(default=0.0, ge=0, le=64)  # grey levels
 
+    @field_validator("kinds", "shapes", "colours")
+    @classmethod
+    def _name_each_once(cls, given: list[str] | None) -> list[str] | None:
+        if given is not None and len(set(given)) < len(given):
+            raise ValueError("it names something twice")
+        return given
+
     @model_validator(mode="after")
-    def _refuse_what_has_no_wrong_answer(self) -> Shapes:
-        _refuse_unknown("kinds", self.kinds or [], list(self._makers))
-        _refuse_unknown("shapes", self.shapes, list(SHAPES))
-        _refuse_unknown("colours", self.colours, list(COLOURS))
-        if len(set(self.shapes)) < 2 or len(set(self.colours)) < 2:
-            raise ValueError("a wrong answer needs an alternative: give at least two shapes and two colours")
+    def _have_a_wrong_answer_to_every_question(self) -> Shapes:
+        strangers = [kind for kind in self.kinds or [] if kind not in self._makers]
+        if strangers:
+            raise ValueError(
+                f"kinds has {', '.join(strangers)}, and {self.modality} has only {', '.join(self._makers)}"
+            )
         if self.min_shapes > self.max_shapes:
             raise ValueError(f"min_shapes={self.min_shapes} is above max_shapes={self.max_shapes}")
         if self.max_shapes < 2 and {"count", "relation"} & set(self.kinds or self._makers):
@@ -135,9 +144,3 @@ def split_of(scene: Scene) -> str:
     """The one split that a scene belongs to: 8 of 10 scenes are train, one val, one test."""
     bucket = int.from_bytes(blake2b(scene.key.encode(), digest_size=4).digest(), "big") % 10
     return next(split for split, buckets in _BUCKETS.items() if bucket in buckets)
-
-
-def _refuse_unknown(name: str, given: list[str], known: list[str]) -> None:
-    unknown = [value for value in given if value not in known]
-    if unknown:
-        raise ValueError(f"{name} has {', '.join(unknown)}, which is not among {', '.join(known)}")
