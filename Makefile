@@ -30,10 +30,10 @@ demo: setup  ## align a small vision-language model on this machine, offline
 	$(VENV)/bin/python -m aa_lightning.train algo=dpo modality=ti2t
 
 test: setup  ## the tests (a few minutes)
-	$(RUN) -m pytest -q -n $(WORKERS) -m "not slow" tests
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow" tests
 
 test-slow: setup  ## the tests that take long
-	$(RUN) -m pytest -q -n $(WORKERS) -m slow tests
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile -m slow tests
 
 lint: setup  ## style
 	$(VENV)/bin/ruff check src tests

@@ -30,7 +30,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 def imported(tree: ast.Module) -> set[str]:
     """The first names after `aa_lightning.` that a module imports, inside functions too, but not for types alone."""
-    types_only = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    types_only = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    ]
     skipped = {id(child) for node in types_only for child in ast.walk(node)}
     found = set()
     for node in ast.walk(tree):

@@ -10,12 +10,13 @@ Nothing heavy is imported here, Hydra only when there is something to compose: `
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,9 @@ def _main(function: Function, config_name: str) -> int:
     if is_worker() and {"-m", "--multirun"} & set(typed):
         return say("a sweep starts its own processes and cannot run inside torchrun or srun\ntype: it without them")
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print, and we say it in our words
     try:
-        _hydra(function, config_name, full)
+        with _hydra_raises():
+            _hydra(function, config_name, full)
     except JobFailed:
         return 1
     except KeyboardInterrupt:
@@ -83,6 +84,17 @@ def _main(function: Function, config_name: str) -> int:
             raise
         return say(_folder_problem(error) or explain(error, config_name, folders, overrides))
     return 0
+
+
+@contextlib.contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Hydra raises what it would print, and we say it in our words."""
+    before = os.environ.get("HYDRA_FULL_ERROR", "")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def _hydra(function: Function, config_name: str, full: bool) -> None:

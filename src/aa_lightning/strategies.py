@@ -40,9 +40,7 @@ class DDP(DDPStrategy):
     """
 
     def __init__(self, timeout_minutes: float = 30, find_unused_parameters: bool = True):
-        super().__init__(
-            timeout=timedelta(minutes=timeout_minutes), find_unused_parameters=find_unused_parameters
-        )
+        super().__init__(timeout=timedelta(minutes=timeout_minutes), find_unused_parameters=find_unused_parameters)
 
 
 class FSDP(ModelParallelStrategy):
@@ -121,6 +119,23 @@ def shard_policy(trainer: L.Trainer, policy: nn.Module) -> None:
     if isinstance(trainer.strategy, FSDP):
         for network in policy.children():
             _shard(network, trainer.strategy)
+        check_sharded(policy)
+
+
+def check_sharded(policy: nn.Module) -> None:
+    """Refuse weights that FSDP left whole: there would be no error later, each rank would train its own.
+
+    Raises:
+        TypeError: names of such weights.
+    """
+    from torch.distributed.tensor import DTensor
+
+    whole = [name for name, parameter in policy.named_parameters() if not isinstance(parameter, DTensor)]
+    if whole:
+        raise TypeError(
+            f"{type(policy).__name__} has weights that strategy=fsdp does not shard: {', '.join(whole[:3])}; they belong "
+            "to no child module of the policy. Put them into one (its forward is what gathers them), or type strategy=ddp"
+        )
 
 
 def place_reference(trainer: L.Trainer, policy: nn.Module) -> None:
@@ -153,9 +168,6 @@ def _shard(network: nn.Module, strategy: FSDP) -> None:
     for block in blocks(network):
         fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
-    # without it there is no error at all: every rank would train alone
-    assert isinstance(network, FSDPModule)
-    assert all(isinstance(block, FSDPModule) for block in blocks(network))
 
 
 def _place_frozen(strategy: Any, network: nn.Module) -> None:

@@ -48,6 +48,23 @@ class Losses(Callback):
         self.values.append(trainer.strategy.reduce(loss, reduce_op="mean").item())
 
 
+class Generates(Callback):
+    """Draws answers before the third step, of another length on every rank."""
+
+    def __init__(self):
+        self.tokens: list[int] = []
+
+    @torch.no_grad()
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if batch_idx != 2:
+            return
+        model = module.policy.network.model
+        with strategies.whole_weights(trainer, module.policy):
+            start = torch.arange(4)[None]
+            new = 3 + 5 * trainer.global_rank
+            self.tokens = model.generate(start, max_new_tokens=new, do_sample=False, pad_token_id=0)[0].tolist()
+
+
 def fit(name, module, loader, steps, clip=None, callbacks=(), resume=None):
     trainer = L.Trainer(
         strategy=STRATEGIES[name](),
@@ -69,14 +86,19 @@ def fit(name, module, loader, steps, clip=None, callbacks=(), resume=None):
 
 def equality(name, build) -> dict:
     """Losses with AdamW and a clip; losses and weights with SGD, accumulation and no clip."""
-    losses = Losses()
-    fit(name, *build(0.0, True, None), steps=5, clip=1.0, callbacks=[losses])
+    losses, generates = Losses(), Generates()
+    fit(name, *build(0.0, True, None), steps=5, clip=1.0, callbacks=[losses, generates])
     summed = Losses()
     module, loader = build(0.0, False, 2 if name == "single" else 1)
     trainer = fit(name, module, loader, steps=4, callbacks=[summed])
     weights = strategies.whole_state_dict(trainer, module.policy)
     totals = {key: value.double().abs().sum().item() for key, value in weights.items()}
-    return {"adam": losses.values, "accumulated": summed.values, "weights": totals}
+    return {
+        "tokens": _longest(generates.tokens),
+        "adam": losses.values,
+        "accumulated": summed.values,
+        "weights": totals,
+    }
 
 
 def resumption(name, build, folder: Path) -> dict:
@@ -92,6 +114,13 @@ def resumption(name, build, folder: Path) -> dict:
     resumed = _digest(fit(name, again, loader, 8, 1.0, [RandomStates()], resume=at_five), again)
     assert newest(folder).name == "step_00000008.ckpt"
     return {"straight": straight, "resumed": resumed}
+
+
+def _longest(mine: list[int]) -> list[int]:
+    everyone = [mine] * (dist.get_world_size() if dist.is_initialized() else 1)
+    if dist.is_initialized():
+        dist.all_gather_object(everyone, mine)
+    return everyone[-1]
 
 
 def _digest(trainer, module) -> str:
