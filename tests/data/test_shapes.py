@@ -105,6 +105,25 @@ def test_answers_are_true_of_the_scene(row):
     assert check_answer(row["answer"], row["refinement"]) and row["critique_rejected"].startswith("Wrong: ")
 
 
+@pytest.mark.parametrize("row", _rows("t2i", size=60), ids=lambda row: row["prompt"])
+def test_captions_are_true_of_the_chosen_scene(row):
+    figures = figures_of(row)
+    if row["kind"] == "count":
+        (look,) = {f.look for f in figures}
+        number, colour, shape = row["prompt"].split()
+        assert (colour, shape.removesuffix("s")) == look
+        assert ["one", "two", "three", "four"][len(figures) - 1] == number
+    elif row["kind"] == "relation":
+        words = row["prompt"].removeprefix("a ").replace(" of ", " ").replace(" a ", " ").split()
+        subject, anchor = (next(f for f in figures if f.look == tuple(pair)) for pair in (words[:2], words[-2:]))
+        (sx, sy), (ax, ay) = centre(subject), centre(anchor)
+        holds = {"left": sx < ax - 0.2, "right": sx > ax + 0.2, "above": sy < ay - 0.2, "below": sy > ay + 0.2}
+        assert [name for name, true in holds.items() if true] == [words[2]] and len(figures) == 2
+    else:
+        told = row["prompt"].replace(" and ", ", ").split(", ")
+        assert told == [f"a {f.colour} {f.shape}" for f in figures]
+
+
 def test_the_rejected_picture_differs_from_the_chosen_one_in_a_single_place():
     for row in _rows("t2i", size=40, kinds=["colour", "shape"], image_size=90):
         differs = (np.asarray(row["chosen"]()) != np.asarray(row["rejected"]())).any(-1)

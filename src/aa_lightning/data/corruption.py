@@ -45,7 +45,7 @@ def corrupt(example: Example, options: CorruptionOptions, others: Callable[[], I
     Args:
         example: a decoded example.
         options: what is done to the pictures.
-        others: decoded examples of other rows, used by `swap`.
+        others: decoded examples, among which `swap` takes the first with another picture.
 
     Raises:
         ValueError: `swap` finds no row with another picture.

@@ -143,12 +143,10 @@ class Examples(Sequence[Example]):
         return [weak for example in examples for weak in weaken(example, self.wanted)]
 
     def _others(self, index: int) -> Iterator[Example]:
-        """Decoded examples of other rows, in an order that depends on the index alone."""
+        """All decoded examples, from a place on that depends on the index alone."""
         start = Random(index).randrange(len(self))
         for step in range(len(self)):
-            other = (start + step) % len(self)
-            if self._row[other] != self._row[index]:
-                yield self._decoded_at(other)
+            yield self._decoded_at((start + step) % len(self))
 
     def _decoded_at(self, index: int) -> Example:
         row = self._row[index]
