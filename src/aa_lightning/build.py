@@ -127,16 +127,54 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
     model = options(cfg, "model")
     if start is not None:
         model = replace(model, path=start)
-    limits = load.Limits(
-        prompt=cfg.loader.max_prompt_tokens, response=cfg.loader.max_response_tokens, on_long=cfg.loader.on_long
-    )
     if algorithm.trains == "reward_model":
-        return load.load_scorer(model, limits)
+        return load.load_scorer(model, _limits(cfg))
     if cfg.model.likelihood == "bound":
         from aa_lightning.models.diffusion import load_diffusion
 
         return load_diffusion(model, algorithm.uses_reference)
-    return load.load_policy(model, limits, algorithm.uses_reference)
+    return load.load_policy(model, _limits(cfg), algorithm.uses_reference)
+
+
+def build_encoder(cfg: DictConfig) -> Any:
+    """A token model's encoder, without its weights."""
+    from aa_lightning.models import load
+
+    return load.load_encoder(options(cfg, "model"), _limits(cfg))
+
+
+def build_chat_policy(cfg: DictConfig) -> Any:
+    """The policy that generates: of a run, with its trained weights, or the model's own."""
+    from aa_lightning.models import load
+
+    model = options(cfg, "model")
+    if cfg.run is not None:
+        model = replace(model, path=str(Path(cfg.run) / "export"))
+    if cfg.model.likelihood == "bound":
+        from aa_lightning.models.diffusion import load_diffusion
+
+        return load_diffusion(model, False).eval()
+    return load.load_policy(model, _limits(cfg), False).eval()
+
+
+def estimate_cost(cfg: DictConfig, algorithm: Algorithm, lengths: Any) -> tuple[Any, int]:
+    """What a step would cost, and how many prompts a forward pass takes."""
+    from aa_lightning import inspection
+    from aa_lightning.models import load
+
+    model = options(cfg, "model")
+    micro, _ = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes_of(cfg))
+    form = load.choose_form(model.reference, model.lora.rank, algorithm.uses_reference)
+    responses = max(1, len(lengths.responses) // max(1, len(lengths.prompts)))
+    outline = load.outline(model)
+    return inspection.estimate(outline, model, lengths, micro, responses, form == "frozen"), micro
+
+
+def _limits(cfg: DictConfig) -> Any:
+    from aa_lightning.models.encoding import Limits
+
+    loader = cfg.loader
+    return Limits(prompt=loader.max_prompt_tokens, response=loader.max_response_tokens, on_long=loader.on_long)
 
 
 # ---------------------------------------------------------------- data

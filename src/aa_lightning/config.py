@@ -32,6 +32,7 @@ class Loader:
     micro_batch_size: PositiveInt | None
     eval_batch_size: PositiveInt
     workers: NonNegativeInt
+    keep: NonNegativeInt
     max_prompt_tokens: PositiveInt
     max_response_tokens: PositiveInt
     on_long: Literal["error", "skip", "truncate"]

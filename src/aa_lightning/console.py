@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _EXPECTED = (  # said at every run, and nothing to act on
     "does not have many workers",
@@ -36,6 +37,13 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     _console.print(table)
+
+
+@rank_zero_only
+def paint(text: Text) -> None:
+    """Text with colours, and an empty line after it."""
+    _console.print(text)
+    _console.print()
 
 
 def quiet() -> None:

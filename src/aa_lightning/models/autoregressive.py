@@ -105,7 +105,7 @@ class AutoregressivePolicy(nn.Module):
         """Draw n responses for each prompt; temperature 0 takes the likeliest token every time.
 
         The distribution is exactly softmax(logits / temperature): the checkpoint's own generation defaults (top-k,
-        repetition penalty, …) are not used.
+        repetition penalty, …) are not used. Media placeholders are never drawn.
         """
         was_training = self.training
         self.eval()
@@ -147,6 +147,7 @@ class AutoregressivePolicy(nn.Module):
             num_return_sequences=n,
             eos_token_id=self.encoder.end,
             pad_token_id=self.encoder.pad,
+            suppress_tokens=self.encoder.placeholders or None,  # a drawn placeholder would stand for no medium
             return_dict_in_generate=True,
             output_logits=True,
         )

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from aa_lightning.models.denoising import Denoiser, step_logprob
 from aa_lightning.models.diffusion_options import Diffusion, Sampling
-from aa_lightning.models.encoding import Limits
 from aa_lightning.models.pixels import PixelEncoder
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.tiny.cache import tiny_folder
@@ -225,12 +224,11 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def load_diffusion(options: Diffusion, limits: Limits, reference: bool) -> DiffusionPolicy:
+def load_diffusion(options: Diffusion, reference: bool) -> DiffusionPolicy:
     """A Stable Diffusion policy from a folder, a hub id or a tiny offline build, with the reference its algorithm needs.
 
     Args:
         options: the `model` section of the configuration.
-        limits: `on_long` says whether captions beyond the text encoder's length are cut or refused.
         reference: whether the algorithm compares with a reference.
     """
     diffusers_logging.disable_progress_bar()
@@ -248,7 +246,7 @@ def load_diffusion(options: Diffusion, limits: Limits, reference: bool) -> Diffu
     if options.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
     adapters = UNetAdapters(pipeline.unet, options.lora) if options.lora.rank > 0 else None
-    encoder = PixelEncoder(pipeline.tokenizer, options.image_size, cut_captions=limits.on_long == "truncate")
+    encoder = PixelEncoder(pipeline.tokenizer, options.image_size, cut_captions=options.long_captions == "cut")
     network = Denoiser(pipeline.unet, schedule)
     return DiffusionPolicy(pipeline, network, encoder, options, Reference(form, copied, adapters), adapters)
 

@@ -29,6 +29,7 @@ class Sampling:
 class Diffusion:
     """The `model` section of a Stable Diffusion policy; conf/model/stable_diffusion_v1_5.yaml says what each key does."""
 
+    likelihood: Literal["bound"]
     family: Literal["stable_diffusion"]
     path: str
     tiny: dict[str, Any]
@@ -39,6 +40,7 @@ class Diffusion:
     eval_draws: PositiveInt
     eval_seed: int
     caption_dropout: Share
+    long_captions: Literal["error", "cut"]
     gradient_checkpointing: bool
     lora: Lora
     reference: Literal["auto", "frozen", "adapter", "none"]

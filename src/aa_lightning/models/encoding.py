@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -52,6 +53,9 @@ class TokenEncoder:
         self.pad = self.tokenizer.pad_token_id
         if self.pad is None:
             self.pad = self.tokenizer.eos_token_id
+        self.placeholders = [
+            self.tokenizer.convert_tokens_to_ids(attrgetter(name)(processor)) for name in family.placeholders
+        ]
         self.opening, self.end = _turn(processor, self.tokenizer, as_lists=bool(family.media))
 
     # ------------------------------------------------------------ one example

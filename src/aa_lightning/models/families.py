@@ -21,7 +21,7 @@ class Family:
         per_token: keys with one entry per token (besides input_ids and attention_mask) and the value that response
             tokens and padding get.
         required: for each medium, the keys without which the model silently reads noise.
-        placeholders: for each medium, the token that stands for it in the prompt; None: the processor's attribute.
+        placeholders: the processor's attributes that name the tokens which stand for media in a prompt.
         groups: freeze groups, as regular expressions on parameter names.
         unused: parameters that can never get a gradient, given the configuration; they are frozen, or ranks would
             wait for each other.
@@ -34,6 +34,7 @@ class Family:
     media: tuple[str, ...] = ()
     per_token: dict[str, int] = field(default_factory=dict)
     required: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    placeholders: tuple[str, ...] = ()
     unused: Callable[[Any], str | None] = lambda config: None
     multimodal_positions: bool = False
     shares_prefix: bool = True
@@ -92,6 +93,7 @@ FAMILIES = {
             _JOINED,
             media=("image",),
             required={"image": ("pixel_values",)},
+            placeholders=("image_token",),
             unused=_layers_after_the_feature_layer,
         ),
         Family(
@@ -100,6 +102,7 @@ FAMILIES = {
             media=("image", "video"),
             per_token={"mm_token_type_ids": 0},
             required=_QWEN_IMAGE,
+            placeholders=("image_token", "video_token"),
             multimodal_positions=True,
         ),
         Family(
@@ -107,6 +110,7 @@ FAMILIES = {
             _QWEN_VISION,
             media=("image", "video"),
             per_token={"mm_token_type_ids": 0},
+            placeholders=("image_token", "video_token"),
             required={**_QWEN_IMAGE, "video": (*_QWEN_IMAGE["video"], "second_per_grid_ts")},
             multimodal_positions=True,
         ),

@@ -50,6 +50,15 @@ def load_scorer(options: ModelOptions, limits: Limits) -> Scorer:
     return Scorer(TokenNetwork(model, family, options.layout), encoder, saved_head(locate(options)))
 
 
+def outline(options: ModelOptions) -> nn.Module:
+    """The model without memory behind its weights, to count and to plan."""
+    config = transformers.AutoConfig.from_pretrained(
+        locate(options), revision=options.revision, trust_remote_code=options.trust_remote_code
+    )
+    with torch.device("meta"):
+        return _model_class(config).from_config(config, dtype=getattr(torch, options.dtype))
+
+
 def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
     folder = locate(options)

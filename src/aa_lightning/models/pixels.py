@@ -104,7 +104,7 @@ class PixelEncoder:
         if length > limit:
             raise TooLong(
                 f"row {row}: the caption has {length} tokens and the text encoder reads {limit}: set "
-                "loader.on_long=truncate to cut such captions, or loader.on_long=skip to leave these rows out"
+                "model.long_captions=cut to lose its end, or loader.on_long=skip to leave these rows out"
             )
 
     def _picture(self, prompt: Prompt, response: Response) -> Image.Image:

@@ -1,0 +1,60 @@
+"""Every algorithm on every family that it serves: it learns, and a resumed run is the uninterrupted one."""
+
+import pytest
+import torch
+
+from aa_lightning.train import train
+from tests.contract.support import ALGORITHMS, MODELS, config, pairs, served
+
+FAST = [
+    "trainer.log_every_n_steps=5",
+    "evaluation.generate=0",
+    "evaluation.size=64",
+    "evaluation.samples=0",
+    "evaluation.blank_control=false",
+    "logger.tensorboard=false",
+    "trainer.enable_progress_bar=false",
+]
+LEARNS = {  # a few dozen steps on the easy world, and the held-out measure that must rise
+    "dpo": (["algo.nll=0", "optimizer.lr=2e-3", "trainer.max_steps=50"], "heldout/preference_accuracy", 0.85),
+    "sft": (["optimizer.lr=3e-3", "trainer.max_steps=60"], "heldout/likelihood_accuracy", 0.85),
+    "reward_model": (["optimizer.lr=2e-3", "trainer.max_steps=50"], "heldout/reward_accuracy", 0.85),
+}
+
+
+def test_every_pair_is_served_or_refused_for_a_reason():
+    assert {algo for _, algo in pairs()} == set(ALGORITHMS)
+    assert {model for model, _ in pairs()} == set(MODELS)
+    assert not served("tiny_sd", "reward_model")
+    assert set(LEARNS) == set(ALGORITHMS)
+
+
+@pytest.mark.parametrize(("model", "algo"), pairs(), ids="-".join)
+def test_a_few_dozen_steps_improve_a_held_out_measure(model, algo, tmp_path):
+    overrides, measure, expected = LEARNS[algo]
+    if model == "tiny_sd":
+        overrides, measure, expected = SD[algo], *SD_MEASURE[algo]
+    summary = train(config(model, algo, *FAST, "loader.batch_size=16", *overrides), tmp_path)
+    assert summary["after"][measure] >= expected
+    assert summary["after"][measure] > summary["before"][measure]
+
+
+SD = {
+    "dpo": ["optimizer.lr=1e-3", "trainer.max_steps=120"],
+    "sft": ["optimizer.lr=3e-3", "trainer.max_steps=120"],
+}
+SD_MEASURE = {"dpo": ("heldout/preference_accuracy", 0.65), "sft": ("heldout/logp_chosen", -1.0)}
+
+
+@pytest.mark.parametrize(("model", "algo"), pairs(), ids="-".join)
+def test_a_resumed_run_ends_with_the_same_bits(model, algo, tmp_path):
+    common = [*FAST, "loader.batch_size=4", "evaluation.size=8", "evaluation.before=false", "checkpoint.every_n_steps=2"]
+    common += ["model.dropout=0.1"] if model != "tiny_sd" else []
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config(model, algo, *common, "trainer.max_steps=5"), whole)
+    train(config(model, algo, *common, "trainer.max_steps=5", "checkpoint.keep=3"), cut)
+    (cut / "checkpoints" / "step_00000005.ckpt").unlink()
+    (cut / "checkpoints" / "step_00000004.ckpt").unlink()
+    train(config(model, algo, *common, "trainer.max_steps=5", f"resume={cut}"), cut)
+    first, second = (torch.load(r / "checkpoints" / "step_00000005.ckpt", weights_only=False) for r in (whole, cut))
+    assert all(torch.equal(v, second["state_dict"][k]) for k, v in first["state_dict"].items())
