@@ -6,4 +6,4 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import aa_lightning  # noqa: E402, F401  repairs torchvision's import first
+import aa_lightning  # noqa: F401  repairs torchvision's import first

@@ -1,4 +1,4 @@
-"""The command line: what is mistyped is answered at once in plain words; jobs, sweeps and worker processes end cleanly."""
+"""The command line: mistakes are answered at once in plain words; jobs, sweeps and worker processes end cleanly."""
 
 import os
 import resource

@@ -134,7 +134,7 @@ def check_sharded(policy: nn.Module) -> None:
     if whole:
         raise TypeError(
             f"{type(policy).__name__} has weights that strategy=fsdp does not shard: {', '.join(whole[:3])}; they belong "
-            "to no child module of the policy. Put them into one (its forward is what gathers them), or type strategy=ddp"
+            "to no child module of the policy, whose forward would gather them. Move them into one, or type strategy=ddp"
         )
 
 

@@ -1,4 +1,4 @@
-"""A two-layer Llama with a frozen reference, trained by DPO: the smallest module with all that strategies must handle."""
+"""A two-layer Llama with a frozen reference, trained by DPO: the smallest module with all that strategies handle."""
 
 from __future__ import annotations
 
