@@ -29,8 +29,8 @@ class Denoiser(nn.Module):
         super().__init__()
         if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(
-                f"the checkpoint's scheduler has prediction_type={scheduler.config.prediction_type!r}, and the denoising "
-                "error is defined here for epsilon and v_prediction: choose another model.path"
+                f"the checkpoint's scheduler has prediction_type={scheduler.config.prediction_type!r}, and the "
+                "denoising error is defined here for epsilon and v_prediction: choose another model.path"
             )
         self.unet, self.scheduler = unet, scheduler
         self.prediction_type: PredictionType = scheduler.config.prediction_type

@@ -65,8 +65,8 @@ class DiffusionPolicy(nn.Module):
     def prepare(self, batch: Batch) -> Batch:
         """Run the frozen encoders and draw timesteps and noise, shared by the K pictures of a prompt.
 
-        In evaluation mode the draws depend on the row's id and `eval_seed` alone, so that held-out numbers are comparable
-        before and after training and do not depend on the batch size.
+        In evaluation mode the draws depend on the row's id and `eval_seed` alone, so that held-out numbers are
+        comparable before and after training and do not depend on the batch size.
 
         Returns:
             The batch with draws: latents (P, K, C, h, w), timesteps (P, T), noise (P, T, C, h, w), context (P, L, D).
@@ -135,8 +135,8 @@ class DiffusionPolicy(nn.Module):
             sampling: steps, eta and guidance; None: those of the options.
 
         Returns:
-            A rollout with one action per denoising step. Its log-probabilities are means over the latent elements; steps
-            without randomness (eta 0, or an end without noise) have mask 0.
+            A rollout with one action per denoising step. Its log-probabilities are means over the latent elements;
+            steps without randomness (eta 0, or an end without noise) have mask 0.
         """
         sampling = sampling or self.options.sampling
         with _evaluating(self):
@@ -199,7 +199,7 @@ class DiffusionPolicy(nn.Module):
 
     # ------------------------------------------------------------ export
 
-    def save_export(self, folder: Path, merge: bool = False) -> None:
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None, merge: bool = False) -> None:
         """Write what diffusers loads by itself, as safetensors.
 
         Without an adapter this is the whole pipeline. With one it is the adapter alone, for `pipe.load_lora_weights`;
@@ -225,7 +225,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def load_diffusion(options: Diffusion, reference: bool) -> DiffusionPolicy:
-    """A Stable Diffusion policy from a folder, a hub id or a tiny offline build, with the reference its algorithm needs.
+    """A Stable Diffusion policy from a folder, a hub id or a tiny offline build, with its reference.
 
     Args:
         options: the `model` section of the configuration.

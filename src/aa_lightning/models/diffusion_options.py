@@ -27,7 +27,7 @@ class Sampling:
 
 @dataclass(config=STRICT, kw_only=True)
 class Diffusion:
-    """The `model` section of a Stable Diffusion policy; conf/model/stable_diffusion_v1_5.yaml says what each key does."""
+    """The `model` section of a Stable Diffusion policy; conf/model/stable_diffusion_v1_5.yaml explains each key."""
 
     likelihood: Literal["bound"]
     family: Literal["stable_diffusion"]

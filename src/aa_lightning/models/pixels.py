@@ -111,7 +111,7 @@ class PixelEncoder:
         if [part["type"] for part in response] != ["image"]:
             written = ", ".join(part["type"] for part in response) or "nothing"
             raise ValueError(
-                f"row {prompt.id} is answered with {written}, and this model draws exactly one image: choose a model= that "
-                "writes it, or data= whose responses are one image each (modality=t2i)"
+                f"row {prompt.id} is answered with {written}, and this model draws exactly one image: choose a model= "
+                "that writes it, or data= whose responses are one image each (modality=t2i)"
             )
         return response[0]["image"]

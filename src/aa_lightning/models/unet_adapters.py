@@ -35,8 +35,8 @@ class UNetAdapters:
         names = [n for n, module in unet.named_modules() if isinstance(module, nn.Linear) and pattern.search(n)]
         if not names:
             raise ValueError(
-                f"model.lora.target={lora.target!r} matches no linear layer of the U-Net: use {', '.join(GROUPS)}, or a "
-                "regular expression on module names such as 'attn2.*to_[kv]$'"
+                f"model.lora.target={lora.target!r} matches no linear layer of the U-Net: use {', '.join(GROUPS)}, or "
+                "a regular expression on module names such as 'attn2.*to_[kv]$'"
             )
         unet.requires_grad_(False)
         unet.add_adapter(

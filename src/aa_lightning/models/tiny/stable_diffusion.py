@@ -1,13 +1,14 @@
 """A tiny Stable Diffusion: the real classes, a word-level CLIP vocabulary, and a VAE that has learned to see Shapes.
 
-The U-Net starts from random weights. The VAE does not: it is fitted here for some seconds on pictures of the Shapes world,
-since through a random VAE no sample would ever look like a picture.
+The U-Net starts from random weights. The VAE does not: it is fitted here for some seconds on pictures of the Shapes
+world, since through a random VAE no sample would ever look like a picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class StableDiffusionSizes:
     text_width: int = 64
     text_layers: int = 1
     vae_channels: tuple[int, ...] = (8, 16, 16)
-    vae_steps: int = 1200  # of the fit; about 25 ms each on one core
+    vae_steps: int = 1000  # of the fit; about 25 ms each on one core
     unet_channels: tuple[int, ...] = (32, 48)
     prediction_type: str = "v_prediction"
 
@@ -101,14 +102,14 @@ def clip_tokenizer(length: int) -> Any:
 def _merges(words: Iterable[str]) -> list[tuple[str, str]]:
     """Byte-pair merges after which every word is one symbol.
 
-    Each word is merged as far as earlier words allow, and the rest from the left. Later merges have lower priority, so a
-    word that was one symbol once stays one.
+    Each word is merged as far as earlier words allow, and the rest from the left. Later merges have lower priority, so
+    a word that was one symbol once stays one.
     """
     ranks: dict[tuple[str, str], int] = {}
     for word in sorted(words):
         symbols = [*word[:-1], word[-1] + _WORD_END]
         while len(symbols) > 1:
-            pairs = list(zip(symbols, symbols[1:], strict=False))
+            pairs = list(pairwise(symbols))
             pair = min((p for p in pairs if p in ranks), key=ranks.__getitem__, default=pairs[0])
             ranks.setdefault(pair, len(ranks))
             at = pairs.index(pair)
@@ -190,7 +191,7 @@ def pictures(split: str, count: int, image_size: int, max_shapes: int = 4) -> Te
 
 
 def fit(vae: nn.Module, seen: Tensor, steps: int, lr: float = 6e-3) -> None:
-    """Teach a VAE to reconstruct pictures, and set its scaling factor so that latents have a standard deviation of 1."""
+    """Teach a VAE to reconstruct pictures, and set its scaling factor so that latents have standard deviation 1."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=lr, weight_decay=0.0)
     for step in range(steps):
         for group in optimizer.param_groups:
