@@ -21,7 +21,7 @@ LAYERS = [
     {"feedback"},
     {"runs", "report", "evaluation"},
     {"sweep", "strategies", "loader", "datamodule", "module", "callbacks"},
-    {"build", "stages", "export", "summary"},
+    {"build", "stages", "export", "summary", "inspection"},
     {"train", "evaluate", "generate", "check"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -54,7 +54,7 @@ def command(config_name: str) -> Callable[[Function], Callable[[], None]]:
 def conf_dir() -> Path:
     """The configuration groups: the checkout's, else those in the wheel."""
     checkout = PACKAGE.parents[1] / "conf"
-    return checkout if (checkout / "train.yaml").is_file() else PACKAGE / "conf"
+    return checkout if PACKAGE.parent.name == "src" and checkout.is_dir() else PACKAGE / "conf"
 
 
 # ---------------------------------------------------------------- the command line

@@ -19,7 +19,6 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
-import aa_lightning  # noqa: F401  repairs torchvision's import first
 from aa_lightning import strategies
 from aa_lightning.callbacks.checkpoint import SteadyCheckpoint, newest
 from aa_lightning.callbacks.rng import RandomStates
