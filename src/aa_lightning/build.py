@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
-from aa_lightning.config import SECTIONS, split_batch
+from aa_lightning.config import SECTIONS, model_schema, split_batch
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.types import Algorithm, Example, Kind, can_serve
@@ -39,7 +39,8 @@ def options(cfg: DictConfig, section: str) -> Any:
     """A section of the configuration as its typed option class."""
     plain = OmegaConf.to_container(cfg[section], resolve=True)
     plain.pop("_target_", None)
-    return TypeAdapter(SECTIONS[section]).validate_python(plain)
+    schema = model_schema(plain["likelihood"]) if section == "model" else SECTIONS[section]
+    return TypeAdapter(schema).validate_python(plain)
 
 
 def data_options(cfg: DictConfig) -> DataOptions:
@@ -67,6 +68,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data)
     policy = build_policy(cfg, algorithm, starting_point(cfg))
+    policy.encoder.companions = processes_of(cfg) > 1
     plain = OmegaConf.to_container(cfg, resolve=True)
     module = AlignmentModule(policy, algorithm, options(cfg, "optimizer"), plain)
     trainer_settings = instantiate(cfg.trainer, _convert_="all", _partial_=True)

@@ -105,7 +105,6 @@ SECTIONS: dict[str, type] = {
     "optimizer": Optimizer,
     "evaluation": Evaluation,
     "checkpoint": Checkpoint,
-    "model": Model,
     "logger": Logger,
 }
 
@@ -192,6 +191,21 @@ def _schemas(plain: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
             yield name, named_class("aa_lightning.data.options.DataOptions")
         elif name in SECTIONS:
             yield name, SECTIONS[name]
+
+
+def model_schema(likelihood: str) -> type:
+    """The options of a model, by the kind of its likelihood.
+
+    Raises:
+        ConfigError: no such kind.
+    """
+    targets = {
+        "exact": "aa_lightning.config.Model",
+        "bound": "aa_lightning.models.diffusion_options.Diffusion",
+    }
+    if likelihood not in targets:
+        raise ConfigError(f"model.likelihood={likelihood} cannot be used\ntype: one of {', '.join(targets)}")
+    return named_class(targets[likelihood])
 
 
 def named_class(target: str) -> type:

@@ -61,7 +61,6 @@ def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
     from hydra.utils import instantiate
 
     from aa_lightning.build import build_policy, build_suite, data_options
-    from aa_lightning.models.load import restore
     from aa_lightning.stages import starting_point
 
     algorithm = instantiate(cfg.algo, _convert_="all")
@@ -69,7 +68,7 @@ def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
         policy = build_policy(cfg, algorithm, None)
     else:
         policy = build_policy(cfg, algorithm, starting_point(cfg))
-        restore(policy, Path(cfg.run) / "export")
+        policy.restore(Path(cfg.run) / "export")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     policy.to(device)
     for frozen in policy.reference_modules():

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from aa_lightning import strategies
 from aa_lightning.config import Optimizer
@@ -65,6 +66,15 @@ class AlignmentModule(L.LightningModule):
             "(python -m aa_lightning.check), lower optimizer.lr, or raise trainer.precision; the last checkpoint is "
             "good: resume=<run folder> continues from it"
         )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.trainer.global_step % self.trainer.log_every_n_steps:
+            return
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        gradients = [p.grad for p in self.policy.parameters() if p.grad is not None]
+        if gradients:  # DeepSpeed keeps them to itself
+            norm = torch.nn.utils.get_total_norm(gradients)
+            self.log("train/grad_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def _log(self, stage: str, metrics: Mapping[str, Tensor], batch: Batch) -> None:
         named = {f"{stage}/{name}": value for name, value in metrics.items()}

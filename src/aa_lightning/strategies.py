@@ -133,8 +133,8 @@ def check_sharded(policy: nn.Module) -> None:
     whole = [name for name, parameter in policy.named_parameters() if not isinstance(parameter, DTensor)]
     if whole:
         raise TypeError(
-            f"{type(policy).__name__} has weights that strategy=fsdp does not shard: {', '.join(whole[:3])}; they belong to "
-            "no child module, whose forward would gather them. Move them into one, or type strategy=ddp"
+            f"{type(policy).__name__} has weights that strategy=fsdp does not shard: {', '.join(whole[:3])}; they "
+            "belong to no child module, whose forward would gather them. Move them into one, or type strategy=ddp"
         )
 
 

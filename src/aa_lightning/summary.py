@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from aa_lightning.callbacks.heldout import HeldOut
 from aa_lightning.callbacks.throughput import Throughput, peak_memory_gib
 from aa_lightning.console import say, show_table
 
+_LIBRARIES = ("torch", "lightning", "transformers", "diffusers")
 _OBJECTIVES = ("preference_accuracy", "reward_accuracy", "answer_accuracy", "likelihood_accuracy", "logp_per_term")
 
 
@@ -33,15 +36,16 @@ def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
         "steps": run.trainer.global_step,
         "throughput": speed,
         "memory": {"peak_gib": peak_memory_gib()},
-        "dropped": [str(row) for row in dropped_rows(run)],
+        "dropped": [asdict(row) for row in run.data.train_examples.examples.dropped],
         "paths": {name: str(run.folder / name) for name in ("export", "checkpoints", "report.html")},
-        "objective": next(after[f"heldout/{name}"] for name in _OBJECTIVES if f"heldout/{name}" in after),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "objective": objective(after),
     }
 
 
-def dropped_rows(run: Any) -> list[Any]:
-    """Rows left out of training, with their reasons."""
-    return list(run.data.train_examples.examples.dropped)
+def objective(measures: dict[str, float]) -> float:
+    """The one number that a sweep compares."""
+    return next(measures[f"heldout/{name}"] for name in _OBJECTIVES if f"heldout/{name}" in measures)
 
 
 def tell(summary: dict[str, Any], report: Path) -> None:
@@ -53,7 +57,7 @@ def tell(summary: dict[str, Any], report: Path) -> None:
     show_table("held out", ["measure", "before", "after"], rows)
     say(f"report   {report}")
     say(f"export   {summary['paths']['export']}")
-    say(f"next     python -m aa_lightning.generate model.path={summary['paths']['export']} model.family=<family>")
+    say(f"next     python -m aa_lightning.generate run={report.parent}")
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:

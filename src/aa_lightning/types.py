@@ -156,6 +156,9 @@ class Batch:
     `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded; diffusion: pixels
     (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is the number of supervised terms that a token mean
     divides by; None means those of this batch alone.
+
+    `len` counts the prompts. Tensors may have one row more, a companion: a masked prompt with a medium, put into batches
+    without one so that all processes pass through the same modules in the same order.
     """
 
     ids: list[str]

@@ -21,7 +21,7 @@ MODALITY = {"tiny_llava": "ti2t", "tiny_qwen2_5_vl": "ti2t", "tiny_sd": "t2i"}
 EASY = {  # a world that a model learns in seconds: one shape, two colours, one question
     "ti2t": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "t2t": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
-    "t2i": ["data.train.max_shapes=1", "data.train.colours=[red,blue]"],
+    "t2i": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
 }
 
 

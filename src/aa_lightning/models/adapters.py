@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from aa_lightning.models.families import Family
 
@@ -25,9 +25,14 @@ class Adapters:
         """The base model, while the context lasts."""
         return self._wrapped.disable_adapter()
 
-    def save(self, folder: Path) -> None:
-        """Write the adapter in peft's own format."""
-        self._wrapped.save_pretrained(folder)
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write the adapter in peft's own format.
+
+        Args:
+            weights: the model's gathered weights by their in-memory names, where a strategy sharded them.
+        """
+        named = None if weights is None else {f"base_model.model.{name}": value for name, value in weights.items()}
+        self._wrapped.save_pretrained(folder, state_dict=named)
 
     def load(self, folder: Path) -> None:
         """Take the weights of a saved adapter of the same shape."""

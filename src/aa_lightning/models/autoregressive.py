@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,15 @@ class TokenNetwork(nn.Module):
         states = hidden[layout.rows[counted], layout.before[counted]]
         head = self.model.get_output_embeddings()
         logprobs = token_logprobs(states, head, ids[counted], temperature)
-        terms = torch.zeros(mask.shape, dtype=logprobs.dtype, device=mask.device)
-        return LogLikelihood(terms.masked_scatter(counted, logprobs), mask)
+        terms = torch.zeros(mask.shape, dtype=logprobs.dtype, device=mask.device).masked_scatter(counted, logprobs)
+        real = len(batch)
+        return LogLikelihood(terms[:real] + self.idle(hidden, batch), mask[:real])
+
+    @staticmethod
+    def idle(hidden: Tensor, batch: Batch) -> Tensor | float:
+        """Zero, with the gradient of a companion row: parameters that this batch leaves idle take part in reductions."""
+        companion = len(batch) < len(batch.response["mask"])
+        return 0.0 * hidden[-1].sum().float() if companion else 0.0
 
     def hidden(self, batch: Batch) -> tuple[Tensor, layouts.Layout]:
         """Last hidden states, and where the response tokens stand in them."""
@@ -137,6 +145,26 @@ class AutoregressivePolicy(nn.Module):
         temperature = rollout.batch.draws["temperature"].item()
         return self.network(rollout.batch, temperature).terms
 
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write what transformers (with an adapter: peft) loads by itself, and the processor.
+
+        Args:
+            weights: gathered weights by this policy's names, where a strategy sharded them; None: its own.
+        """
+        own = below("network.model.", weights)
+        if self.adapters is None:
+            self.network.model.save_pretrained(folder, state_dict=own)
+        else:
+            self.adapters.save(folder, own)
+        self.encoder.processor.save_pretrained(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights that `save` wrote; the reference stays where it is."""
+        if self.adapters is not None:
+            self.adapters.load(folder)
+        else:
+            take_weights(self.network.model, folder)
+
     def _generation(self, n: int, max_new_tokens: int, temperature: float) -> GenerationConfig:
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
@@ -151,6 +179,19 @@ class AutoregressivePolicy(nn.Module):
             return_dict_in_generate=True,
             output_logits=True,
         )
+
+
+def below(prefix: str, weights: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+    """The weights of a part, by the part's own names."""
+    if weights is None:
+        return None
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def take_weights(model: nn.Module, folder: Path) -> None:
+    """Load a saved transformers model of the same class into one that is there."""
+    saved = type(model).from_pretrained(folder, dtype=model.dtype)
+    model.load_state_dict(saved.state_dict())
 
 
 @contextmanager

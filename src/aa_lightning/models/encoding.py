@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from aa_lightning.models.families import Family
@@ -48,6 +49,7 @@ class TokenEncoder:
 
     def __init__(self, processor: Any, family: Family, limits: Limits | None = None):
         self.processor, self.family = processor, family
+        self.companions = False  # whether batches without media get a companion row with one
         self.limits = limits or Limits()
         self.tokenizer = processor.tokenizer if family.media else processor
         self.pad = self.tokenizer.pad_token_id
@@ -151,6 +153,10 @@ class TokenEncoder:
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """P prompts left-padded, their responses right-padded as (P, K, T)."""
+        ids, answers = [e.id for e in encoded], [e.answer for e in encoded]
+        k = len(encoded[0].responses)
+        if self.companions and k and self.family.media and not any(self._has_media(e) for e in encoded):
+            encoded = [*encoded, self._companion(k)]
         length = max(e.prompt["input_ids"].shape[1] for e in encoded)
         fills = {"input_ids": self.pad, "attention_mask": 0, **self.family.per_token}
         keys = dict.fromkeys(key for e in encoded for key in e.prompt)
@@ -162,13 +168,18 @@ class TokenEncoder:
             else:
                 prompt[key] = _stack_ragged([e.prompt[key] for e in encoded if key in e.prompt])
                 blocks[key] = [len(e.prompt[key]) if key in e.prompt else 0 for e in encoded]
-        return Batch(
-            ids=[e.id for e in encoded],
-            prompt=prompt,
-            response=self.pad_responses([e.responses for e in encoded]),
-            blocks=blocks,
-            answers=[e.answer for e in encoded],
-        )
+        response = self.pad_responses([e.responses for e in encoded])
+        response["mask"][len(ids) :] = 0
+        return Batch(ids=ids, prompt=prompt, response=response, blocks=blocks, answers=answers)
+
+    def _has_media(self, encoded: Encoded) -> bool:
+        return bool(encoded.prompt.keys() - {"input_ids", "attention_mask", *self.family.per_token})
+
+    def _companion(self, responses: int) -> Encoded:
+        """A prompt of one small picture, with responses of one token."""
+        picture = {"type": "image", "image": Image.new("RGB", (28, 28))}
+        prompt = Prompt(id="companion", messages=[{"role": "user", "content": [picture]}])
+        return Encoded("companion", self._prompt(prompt), [torch.tensor([self.end])] * responses, None)
 
     def pad_responses(self, responses: list[list[Tensor]]) -> dict[str, Tensor]:
         """Ragged tokens (P lists of K) to input_ids and mask, (P, K, T)."""

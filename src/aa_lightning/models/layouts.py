@@ -95,7 +95,7 @@ def repeat(batch: Batch, k: int) -> dict[str, Tensor]:
 def row_index(batch: Batch, key: str, k: int) -> Tensor:
     """Which rows of `batch.prompt[key]` make up every prompt k times."""
     if key not in batch.blocks:
-        return torch.arange(len(batch)).repeat_interleave(k)
+        return torch.arange(len(batch.prompt[key])).repeat_interleave(k)
     starts = [0]
     for count in batch.blocks[key]:
         starts.append(starts[-1] + count)

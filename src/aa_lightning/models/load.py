@@ -78,16 +78,6 @@ def load_processor(options: ModelOptions, folder: str) -> Any:
     return processor
 
 
-def restore(policy: AutoregressivePolicy | Scorer, folder: Path) -> None:
-    """Put exported weights into a policy that was built from its starting point; the reference stays where it is."""
-    if policy.adapters is not None:
-        policy.adapters.load(folder)
-        return
-    model = policy.network.model
-    trained = type(model).from_pretrained(folder, dtype=model.dtype)
-    model.load_state_dict(trained.state_dict())
-
-
 def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     """Model and processor, on the CPU, in evaluation mode.
 

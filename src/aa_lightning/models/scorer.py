@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aa_lightning.models.autoregressive import TokenNetwork
+from aa_lightning.models.autoregressive import TokenNetwork, below, take_weights
 from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.types import Batch
 
@@ -30,11 +30,12 @@ class ScoringNetwork(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """(P, K) rewards."""
         hidden, layout = self.network.hidden(batch)
-        last = batch.response["mask"].sum(-1).long() - 1
+        last = (batch.response["mask"].sum(-1).long() - 1).clamp(min=0)  # a companion row has no token
         rows = layout.rows.gather(-1, last[..., None])[..., 0]
         columns = layout.own.gather(-1, last[..., None])[..., 0]
         states = hidden[rows, columns].to(self.head.weight.dtype)
-        return self.head(states)[..., 0].float()
+        scores = self.head(states)[..., 0].float()
+        return scores[: len(batch)] + self.network.idle(hidden, batch)
 
 
 class Scorer(nn.Module):
@@ -59,10 +60,25 @@ class Scorer(nn.Module):
         """(P, K) rewards of complete responses."""
         return self.network(batch)
 
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write the model, with the scalar head beside it, and the processor.
 
-def save_head(scorer: Scorer, folder: Path) -> None:
-    """Write the scalar head beside the backbone."""
-    save_file({"score.weight": scorer.network.head.weight.detach().cpu().contiguous()}, folder / HEAD_FILE)
+        Args:
+            weights: gathered weights by this module's names, where a strategy sharded them; None: its own.
+        """
+        model = self.network.network.model
+        model.save_pretrained(folder, state_dict=below("network.network.model.", weights))
+        head = self.network.head.weight if weights is None else weights["network.head.weight"]
+        save_file({"score.weight": head.detach().cpu().contiguous()}, folder / HEAD_FILE)
+        self.encoder.processor.save_pretrained(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights that `save` wrote."""
+        take_weights(self.network.network.model, folder)
+        head = saved_head(str(folder))
+        assert head is not None, folder
+        with torch.no_grad():
+            self.network.head.weight.copy_(head)
 
 
 def saved_head(path: str) -> Tensor | None:

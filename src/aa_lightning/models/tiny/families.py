@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from aa_lightning.models.tiny import llava, qwen_vl, text
+from aa_lightning.models.tiny import llava, qwen_vl, stable_diffusion, text
 from aa_lightning.models.tiny.backbone import TextSizes, VisionSizes
 
 
@@ -27,6 +27,7 @@ FAMILIES: dict[str, TinyFamily] = {
     "qwen3": TinyFamily(TextSizes, text.qwen3),
     "llava": TinyFamily(VisionSizes, llava.llava),
     "qwen2_5_vl": TinyFamily(VisionSizes, qwen_vl.qwen2_5_vl),
+    "stable_diffusion": TinyFamily(stable_diffusion.StableDiffusionSizes, stable_diffusion.stable_diffusion),
 }
 
 

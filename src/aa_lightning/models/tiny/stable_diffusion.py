@@ -60,6 +60,7 @@ def stable_diffusion(sizes: StableDiffusionSizes) -> Sequence[Any]:
     vae = _vae(sizes)
     # crowded pictures teach more per pixel than sparse ones; sparse ones teach what an empty background looks like
     fit(vae, pictures("train", 1024, sizes.image_size, max_shapes=9), sizes.vae_steps)
+    scale(vae, pictures("train", 256, sizes.image_size, max_shapes=2))
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=_text_encoder(sizes, tokenizer),
@@ -191,7 +192,7 @@ def pictures(split: str, count: int, image_size: int, max_shapes: int = 4) -> Te
 
 
 def fit(vae: nn.Module, seen: Tensor, steps: int, lr: float = 6e-3) -> None:
-    """Teach a VAE to reconstruct pictures, and set its scaling factor so that latents have standard deviation 1."""
+    """Teach a VAE to reconstruct pictures."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=lr, weight_decay=0.0)
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -206,6 +207,12 @@ def fit(vae: nn.Module, seen: Tensor, steps: int, lr: float = 6e-3) -> None:
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
     vae.eval()
-    with torch.no_grad():
-        spread = vae.encode(seen[:256]).latent_dist.mode().std().item()
-    vae.register_to_config(scaling_factor=1 / spread)
+
+
+@torch.no_grad()
+def scale(vae: nn.Module, seen: Tensor) -> None:
+    """Set the scaling factor so that latents of these pictures have standard deviation 1, as the noise has.
+
+    A picture with few figures has small latents: scaled by crowded pictures, its figures would drown in the noise.
+    """
+    vae.register_to_config(scaling_factor=1 / vae.encode(seen).latent_dist.mode().std().item())
