@@ -1,0 +1,111 @@
+"""Denoising errors and Diffusion-DPO against worked numbers, values and gradients."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from aa_lightning.models.denoising import Denoiser, noised, target
+from aa_lightning.types import LogLikelihood
+from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_batch, vector, vectors
+
+each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+SFT = [pytest.param(case, id=case["id"]) for _, case in vectors("diffusion", "diffusion_sft")]
+PICTURES = ("w", "l")  # winner and loser, as the vectors call them
+
+
+def bound(mse: torch.Tensor, draws: int = 1) -> LogLikelihood:
+    """(P, K) errors as a policy gives them: minus the error at each of T equal draws, each weighing 1/T."""
+    terms = -mse[..., None].expand(*mse.shape, draws)
+    return LogLikelihood(terms, torch.full_like(terms, 1 / draws))
+
+
+def errors(given: dict, of: str, dtype: torch.dtype) -> torch.Tensor:
+    """(1, 2) mean squared errors of (winner, loser)."""
+    want = torch.tensor(given["target"], dtype=dtype)
+    made = [torch.tensor(given[f"{of}_pred_{which}"], dtype=dtype) for which in PICTURES]
+    return torch.stack([(prediction - want).square().mean() for prediction in made])[None]
+
+
+@pytest.mark.parametrize("case", SFT)
+@each_precision
+def test_noising_target_and_error_are_the_worked_ones(case, dtype):
+    given = {k: torch.tensor(v, dtype=dtype) for k, v in case["inputs"].items() if k != "alpha_bar"}
+    level, kind = case["inputs"]["alpha_bar"], case["params"]["prediction_type"]
+    if "x_t" in case["expected"]:
+        assert_close(noised(given["x0"], given["noise"], level), case["expected"]["x_t"], dtype)
+    aim = target(given["x0"], given["noise"], level, kind)
+    assert_close(aim, case["expected"]["target"], dtype)
+    error = (given["pred"] - aim).square().mean()
+    loss, _ = algorithm("sft")(GivenTerms(bound(error[None, None], draws=4)), empty_batch(1))
+    assert_close(loss, case["expected"]["loss"], dtype)
+
+
+class GivenPrediction(nn.Module):
+    """A U-Net that predicts the same for every input."""
+
+    dtype = torch.float32
+
+    def __init__(self, prediction: torch.Tensor):
+        super().__init__()
+        self.prediction = nn.Parameter(prediction)
+
+    def forward(self, noisy, timesteps, context):
+        self.seen = noisy
+        return SimpleNamespace(sample=self.prediction.expand_as(noisy))
+
+
+@pytest.mark.parametrize("case", SFT)
+def test_the_denoiser_makes_the_worked_loss_from_a_prediction(case):
+    """d loss / d prediction = 2 (prediction − target) / 4 elements."""
+    latent = {k: torch.tensor(v).view(1, 1, 2, 2) for k, v in case["inputs"].items() if k != "alpha_bar"}
+    unet = GivenPrediction(latent["pred"])
+    schedule = SimpleNamespace(
+        config=SimpleNamespace(prediction_type=case["params"]["prediction_type"]),
+        alphas_cumprod=torch.tensor([case["inputs"]["alpha_bar"]]),
+        final_alpha_cumprod=torch.tensor(1.0),
+    )
+    batch = empty_batch(1)
+    batch.draws = {
+        "latents": latent["x0"][None],
+        "noise": latent["noise"][None],
+        "timesteps": torch.zeros(1, 1, dtype=torch.long),
+        "context": torch.zeros(1, 1, 1),
+    }
+    loss, _ = algorithm("sft")(GivenTerms(Denoiser(unet, schedule)(batch)), batch)
+    loss.backward()
+    assert_close(loss, case["expected"]["loss"], torch.float32)
+    aim = torch.tensor(case["expected"]["target"])
+    expected = (torch.tensor(case["inputs"]["pred"]) - aim) / 2
+    assert_close(unet.prediction.grad.flatten(), expected.tolist(), torch.float32)
+    if "x_t" in case["expected"]:
+        assert_close(unet.seen.flatten(), case["expected"]["x_t"], torch.float32)
+
+
+@each_precision
+@pytest.mark.parametrize("draws", [1, 4])
+def test_dpo_on_denoising_errors_is_diffusion_dpo_value_and_gradient(dtype, draws):
+    """−log σ(−β [(e_w − e_w,ref) − (e_l − e_l,ref)]) with β = 2500 on mean errors; the same DPO as on tokens."""
+    case = vector("diffusion", "diffusion_dpo", "diffusers_sd15_beta2500")
+    policy, reference = (errors(case["inputs"], of, dtype) for of in ("policy", "ref"))
+    policy.requires_grad_()
+    dpo = algorithm("dpo", beta=case["params"]["beta_dpo"])
+    loss, _ = dpo(GivenTerms(bound(policy, draws), bound(reference, draws)), empty_batch(1))
+    loss.backward()
+    for k, which in enumerate(PICTURES):
+        assert_close(policy[0, k], case["expected"][f"policy_mse_{which}"], dtype)
+        assert_close(reference[0, k], case["expected"][f"ref_mse_{which}"], dtype)
+        assert_close(policy.grad[0, k], case["gradients"][f"policy_mse_{which}"], dtype)
+    assert_close(loss, case["expected"]["loss"], dtype)
+
+
+@each_precision
+def test_the_papers_beta_on_squared_norms_is_the_same_loss_as_ours_on_mean_errors(dtype):
+    """2311.12908 eq. 14 sums D = 4 squares over T = 1000 steps: β T ω D = 0.625 · 1000 · 1 · 4 = 2500."""
+    case = vector("diffusion", "diffusion_dpo", "paper_form_sum_T_omega")
+    given = case["params"]
+    beta = given["beta"] * given["T"] * given["omega"] * len(case["inputs"]["target"])
+    policy, reference = (bound(errors(case["inputs"], of, dtype)) for of in ("policy", "ref"))
+    loss, _ = algorithm("dpo", beta=beta)(GivenTerms(policy, reference), empty_batch(1))
+    assert_close(loss, case["expected"]["loss"], dtype)

@@ -1,0 +1,94 @@
+"""Supervised fine-tuning against worked numbers: logits, means of means, and the mean over an accumulated step."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+from torch import nn
+
+from aa_lightning.config import Optimizer
+from aa_lightning.models.logprobs import token_logprobs
+from aa_lightning.module import AlignmentModule
+from aa_lightning.types import LogLikelihood
+from tests.vectors.support import ROOT, GivenTerms, algorithm, assert_close, empty_batch, leaves, padded, vector
+
+each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+each_padding = pytest.mark.parametrize("side", ["left", "right"])
+
+
+def identity_head(size: int, dtype: torch.dtype) -> nn.Linear:
+    """A head whose logits are the hidden states."""
+    head = nn.Linear(size, size, bias=False, dtype=dtype)
+    nn.init.eye_(head.weight)
+    return head
+
+
+@each_precision
+def test_the_mean_over_supervised_tokens_of_logits_is_the_worked_one(dtype):
+    case = vector("supervised", "sft", "shifted_ce_prompt_masked")
+    labels = torch.tensor(case["inputs"]["labels"])
+    before = torch.tensor(case["inputs"]["logits"], dtype=dtype)[:-1][labels[1:] >= 0].requires_grad_()
+    targets = labels[labels >= 0]
+    terms = token_logprobs(before, identity_head(4, dtype), targets)
+    assert_close(-terms, case["expected"]["token_nll"], dtype)
+    likelihood = LogLikelihood(terms[None, None], torch.ones(1, 1, 3, dtype=dtype))
+    loss, _ = algorithm("sft")(GivenTerms(likelihood), empty_batch(1))
+    assert_close(loss, case["expected"]["loss"], dtype)
+    (gradient,) = torch.autograd.grad(loss, before)
+    (cross_entropy,) = torch.autograd.grad(F.cross_entropy(before, targets), before)
+    assert_close(gradient, cross_entropy.tolist(), dtype)
+
+
+@each_precision
+@each_padding
+def test_the_mean_over_responses_of_their_means_is_the_worked_one(dtype, side):
+    case = vector("supervised", "sft", "sequence_mean")
+    rows = leaves(case["inputs"]["token_logps"], dtype)
+    loss, _ = algorithm("sft", reduce="response")(GivenTerms(padded(rows, side=side)), empty_batch(2))
+    loss.backward()
+    assert_close(loss, case["expected"]["loss"], dtype)
+    for row, expected in zip(rows, case["gradients"]["token_logps"], strict=True):
+        assert_close(row.grad, expected, dtype)
+
+
+class OneProcess:
+    """As much of a trainer as the normaliser looks at."""
+
+    world_size = 1
+
+    def __init__(self, accumulate: int):
+        self.accumulate_grad_batches, self.strategy = accumulate, self
+
+    def reduce(self, tensor: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        return tensor
+
+
+@each_precision
+@each_padding
+def test_accumulated_micro_batches_average_to_the_mean_over_all_tokens_of_the_step(dtype, side):
+    """Losses 1.2 and 1.0 of 2 and 6 tokens: 8.4 / 8 = 1.05, and not (1.2 + 1.0) / 2 = 1.1."""
+    case = vector("supervised", "sft", "grad_accumulation_trap")
+    sft = algorithm("sft")
+    optimizer = Optimizer(**OmegaConf.load(ROOT / "conf" / "train.yaml").optimizer)
+    module = AlignmentModule(nn.Identity(), sft, optimizer, {})
+    module.trainer = trainer = OneProcess(case["params"]["gradient_accumulation_steps"])
+    micro = [leaves(rows, dtype) for rows in case["inputs"]["micro_batches_token_logps"]]
+    step_terms = torch.tensor(float(sum(len(row) for rows in micro for row in rows)))  # as the loader counts them
+    losses = []
+    for rows in micro:
+        batch = empty_batch(1, normalizer=step_terms)
+        batch.normalizer = module._normalizer(batch)
+        losses.append(sft(GivenTerms(padded(rows, side=side)), batch)[0])
+    loss = sum(losses) / trainer.accumulate_grad_batches  # what Lightning does with them
+    assert_close(loss, case["expected"]["loss"], dtype)
+    loss.backward()
+    for row in (row for rows in micro for row in rows):
+        assert_close(row.grad, [-1 / 8] * len(row), dtype)
+
+
+@each_precision
+def test_without_the_normaliser_the_same_step_would_give_the_known_wrong_number(dtype):
+    case = vector("supervised", "sft", "grad_accumulation_trap")
+    micro = [leaves(rows, dtype) for rows in case["inputs"]["micro_batches_token_logps"]]
+    losses = [algorithm("sft")(GivenTerms(padded(rows)), empty_batch(1))[0] for rows in micro]
+    assert_close(sum(losses) / 2, case["expected"]["wrong_mean_of_means"], dtype)
