@@ -1,8 +1,8 @@
 """The same rows for TRL and for us, and TRL's own trainers around a model.
 
-TRL renders a whole conversation and takes what follows the prompt as the answer, so it also trains what a template writes
-after the end of the turn (a line break in ChatML). We train up to the token that ends the turn and no further. To compare
-the rest, both sides get a template that writes nothing after the last answer.
+TRL renders a whole conversation and takes what follows the prompt as the answer, so it also trains what a template
+writes after the end of the turn (a line break in ChatML). We train up to the token that ends the turn and no further.
+To compare the rest, both sides get a template that writes nothing after the last answer.
 """
 
 from __future__ import annotations
