@@ -11,7 +11,7 @@ import aa_lightning
 
 PACKAGE = Path(aa_lightning.__file__).parent
 LAYERS = [
-    {"_torchvision", "types"},
+    {"_torchvision", "types", "random_state"},
     {"config", "messages", "workers", "jobs", "launch", "console", "reopen", "compose"},
     {"media"},
     {"data"},
@@ -20,7 +20,7 @@ LAYERS = [
     {"algos"},
     {"feedback"},
     {"runs", "report", "evaluation"},
-    {"sweep", "strategies", "loader", "datamodule", "module", "callbacks"},
+    {"sweep", "sweep_table", "strategies", "loader", "datamodule", "module", "callbacks"},
     {"build", "stages", "export", "summary", "inspection"},
     {"train", "evaluate", "generate", "check"},
 ]

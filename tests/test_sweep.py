@@ -120,7 +120,7 @@ beta: 1
 hydra:
   callbacks:
     sweep_table:
-      _target_: aa_lightning.sweep.SweepTable
+      _target_: aa_lightning.sweep_table.SweepTable
   sweep:
     dir: sweeps/${{now:%Y-%m-%d_%H-%M-%S-%f}}
     subdir: ${{hydra:job.num}}_${{hydra:job.override_dirname}}

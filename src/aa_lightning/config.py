@@ -8,11 +8,11 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
@@ -171,9 +171,15 @@ def _unknown_root(plain: Mapping[str, Any], root: Iterable[str] | None) -> list[
 
 
 def _section_mistakes(plain: Mapping[str, Any]) -> list[str]:
-    mistakes = []
-    for name, schema in _schemas(plain):
-        given = {key: value for key, value in plain[name].items() if key != "_target_"}
+    mistakes: list[str] = []
+    for name in sorted(plain, key=lambda name: name == "data"):  # the one that takes time to import comes last
+        section = plain[name]
+        if not isinstance(section, Mapping) or (mistakes and name == "data"):
+            continue
+        schema = _schema(name, section)
+        if schema is None:
+            continue
+        given = {key: value for key, value in section.items() if key != "_target_"}
         try:
             TypeAdapter(schema).validate_python(given)
         except ValidationError as error:
@@ -181,16 +187,15 @@ def _section_mistakes(plain: Mapping[str, Any]) -> list[str]:
     return mistakes + _trainer_mistakes(plain)
 
 
-def _schemas(plain: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
-    for name, section in plain.items():
-        if not isinstance(section, Mapping):
-            continue
-        if name == "algo":
-            yield name, named_class(section["_target_"])
-        elif name == "data" and importlib.util.find_spec("aa_lightning.data.options"):
-            yield name, named_class("aa_lightning.data.options.DataOptions")
-        elif name in SECTIONS:
-            yield name, SECTIONS[name]
+def _schema(name: str, section: Mapping[str, Any]) -> type | None:
+    """What a section may say; None: anything."""
+    if name == "algo":
+        return named_class(section["_target_"])
+    if name == "model":
+        return model_schema(section["likelihood"])
+    if name == "data":
+        return named_class("aa_lightning.data.options.DataOptions")
+    return SECTIONS.get(name)
 
 
 def model_schema(likelihood: str) -> type:
@@ -275,6 +280,8 @@ _EXPECTED = {
 
 
 def _explain(section: str, schema: type, details: Mapping[str, Any]) -> str:
+    if not details["loc"]:
+        return f"{section}: {details['msg'].removeprefix('Value error, ')}"
     *parents, last = details["loc"]
     holder, path = _walk(schema, section, parents)
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -283,19 +290,27 @@ def _explain(section: str, schema: type, details: Mapping[str, Any]) -> str:
         return f"{path}.{last} is missing from the configuration\ntype: +{path}.{last}=<value>"
     _, key = _walk(schema, section, details["loc"])
     reason = details["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    if isinstance(details["input"], Mapping):
+        return f"{key}: {reason}"
     return f"{key}={show(details['input'])} cannot be used: {reason}\n{_advice(key, details)}"
 
 
 def _walk(schema: type, path: str, steps: Sequence[str | int]) -> tuple[type, str]:
     """The dataclass that holds the last step, and the dotted key. Steps that name a branch of a union are no keys."""
+    schemas = [schema]
     for step in steps:
-        hints = get_type_hints(schema) if is_dataclass(schema) else {}
+        holder = next((one for one in schemas if step in get_type_hints(one)), None)
         if isinstance(step, int):
             path = f"{path}[{step}]"
-        elif step in hints:
+        elif holder is not None:
             path = f"{path}.{step}"
-            schema = hints[step] if is_dataclass(hints[step]) else schema
-    return schema, path
+            schema, schemas = holder, _dataclasses(get_type_hints(holder)[step]) or [holder]
+    return schemas[0] if is_dataclass(schemas[0]) else schema, path
+
+
+def _dataclasses(hint: Any) -> list[type]:
+    """The dataclasses that an annotation allows, inside unions and Annotated too."""
+    return [hint] if is_dataclass(hint) else [found for part in get_args(hint) for found in _dataclasses(part)]
 
 
 def _advice(key: str, details: Mapping[str, Any]) -> str:

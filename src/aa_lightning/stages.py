@@ -26,34 +26,16 @@ _LIBRARIES = ("torch", "transformers", "diffusers", "lightning")
 _PACKAGE = Path(__file__).parent
 
 
-def ensure_stage(cfg: DictConfig) -> None:
-    """Train the stage that `init` names, if the cache does not hold it yet.
-
-    Raises:
-        ValueError: no stage of that name, or its training failed.
-    """
-    if not _names_stage(cfg):
-        return
-    stage = _stage_config(cfg)
-    folder = _folder(stage)
-    while rank() > 0 and not folder.is_dir():
-        time.sleep(0.2)  # rank 0 trains it
-    if folder.is_dir():
-        return
-    print(f"init={cfg.init}: training this stage once; it is kept in {folder} for later runs", flush=True)
-    _train(stage, folder)
-
-
 def starting_point(cfg: DictConfig) -> str | None:
-    """The path of weights that `init` means, or None for the model's own.
+    """The path of weights that `init` means, or None for the model's own. A stage is trained if the cache lacks it.
 
     Raises:
         ValueError: nothing to start from there.
     """
     if cfg.init is None:
         return None
-    if _names_stage(cfg):
-        return str(_folder(_stage_config(cfg)) / "export")
+    if cfg.init.startswith("stage:"):
+        return str(_stage(cfg) / "export")
     path = Path(cfg.init)
     if (path / "export").is_dir():
         return str(path / "export")
@@ -67,13 +49,21 @@ def starting_point(cfg: DictConfig) -> str | None:
     )
 
 
+def _stage(cfg: DictConfig) -> Path:
+    """The folder of the stage that `init` names; rank 0 trains it if need be, the others wait."""
+    stage = _stage_config(cfg)
+    folder = _folder(stage)
+    while rank() > 0 and not folder.is_dir():
+        time.sleep(0.2)
+    if not folder.is_dir():
+        print(f"init={cfg.init}: training this stage once; it is kept in {folder} for later runs", flush=True)
+        _train(stage, folder)
+    return folder
+
+
 def stage_names() -> list[str]:
     """The stages in conf/stage."""
     return sorted(path.stem for path in (conf_dir() / "stage").glob("*.yaml"))
-
-
-def _names_stage(cfg: DictConfig) -> bool:
-    return cfg.init is not None and cfg.init.startswith("stage:")
 
 
 def _stage_config(cfg: DictConfig) -> DictConfig:

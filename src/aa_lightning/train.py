@@ -42,12 +42,10 @@ def train(cfg: DictConfig, folder: Path | None = None) -> dict[str, Any]:
     """
     from aa_lightning.build import build_run
     from aa_lightning.console import quiet
-    from aa_lightning.stages import ensure_stage
     from aa_lightning.summary import save_config
 
     folder = folder or Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook")
     folder.mkdir(parents=True, exist_ok=True)
-    ensure_stage(cfg)
     quiet()
     built = build_run(cfg, folder)
     save_config(cfg, folder)

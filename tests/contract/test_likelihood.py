@@ -70,10 +70,7 @@ def test_adapter_switched_off_is_the_reference_and_there_is_no_second_copy(made)
 
 
 def make_with_lora(frozen):
-    name = {"llava": "tiny_llava", "qwen2_5_vl": "tiny_qwen2_5_vl"}.get(
-        frozen.encoder.family.name if frozen.likelihood == "exact" else "", None
-    )
-    name = name or ("tiny_sd" if frozen.likelihood == "bound" else f"tiny_{frozen.encoder.family.name}")
+    name = "tiny_sd" if frozen.likelihood == "bound" else f"tiny_{frozen.encoder.family.name}"
     made = make(name, "dpo", "model.lora.rank=2")
     made[1].eval()
     return made

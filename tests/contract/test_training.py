@@ -48,8 +48,8 @@ SD_MEASURE = {"dpo": ("heldout/preference_accuracy", 0.65), "sft": ("heldout/log
 
 @pytest.mark.parametrize(("model", "algo"), pairs(), ids="-".join)
 def test_a_resumed_run_ends_with_the_same_bits(model, algo, tmp_path):
-    common = [*FAST, "loader.batch_size=4", "evaluation.size=8", "evaluation.before=false", "checkpoint.every_n_steps=2"]
-    common += ["model.dropout=0.1"] if model != "tiny_sd" else []
+    common = [*FAST, "loader.batch_size=4", "evaluation.size=8", "evaluation.before=false"]
+    common += ["checkpoint.every_n_steps=2", *(["model.dropout=0.1"] if model != "tiny_sd" else [])]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(config(model, algo, *common, "trainer.max_steps=5"), whole)
     train(config(model, algo, *common, "trainer.max_steps=5", "checkpoint.keep=3"), cut)

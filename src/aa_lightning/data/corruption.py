@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from PIL import Image, ImageFilter
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.types import Example, Message, Part
+
+if TYPE_CHECKING:
+    from PIL import Image  # the options are read before anything heavy is imported
 
 GREY = (128, 128, 128)
 
@@ -89,23 +90,32 @@ def _differ(a: Image.Image, b: Image.Image) -> bool:
 
 
 def _blank(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
+    from PIL import Image
+
     return Image.new("RGB", image.size, GREY)
 
 
 def _noise(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
     pixels = np.asarray(image, dtype=np.float32)
     added = np.random.default_rng(rng.randrange(2**32)).normal(0, options.noise, pixels.shape)
     return Image.fromarray((pixels + added).round().clip(0, 255).astype(np.uint8))
 
 
 def _blur(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
+    from PIL import ImageFilter
+
     return image.filter(ImageFilter.GaussianBlur(options.blur * max(image.size)))
 
 
 def _crop(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
     width, height = (max(1, round(side * options.crop)) for side in image.size)
     left, top = rng.randint(0, image.width - width), rng.randint(0, image.height - height)
-    return image.resize(image.size, Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
+    from PIL.Image import Resampling
+
+    return image.resize(image.size, Resampling.BICUBIC, box=(left, top, left + width, top + height))
 
 
 _TRANSFORMS = {"blank": _blank, "noise": _noise, "blur": _blur, "crop": _crop}

@@ -229,11 +229,11 @@ class Table:
 
 def _kind_of_source(given: Any) -> str:
     modality = "modality" in given if isinstance(given, dict) else isinstance(given, Shapes)
-    return "shapes" if modality else "table"
+    return "<shapes>" if modality else "<table>"
 
 
 SourceOptions = Annotated[
-    Annotated[Shapes, Tag("shapes")] | Annotated[Table, Tag("table")], Discriminator(_kind_of_source)
+    Annotated[Shapes, Tag("<shapes>")] | Annotated[Table, Tag("<table>")], Discriminator(_kind_of_source)
 ]
 
 

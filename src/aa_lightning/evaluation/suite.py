@@ -11,6 +11,7 @@ import torch
 
 from aa_lightning.evaluation import heldout
 from aa_lightning.evaluation.heldout import Measures
+from aa_lightning.random_state import fixed_draws
 from aa_lightning.types import Batch, Example, Response, Rollout
 
 Loader = Any  # yields batches, afresh at each iteration
@@ -63,7 +64,7 @@ class Suite:
         Args:
             whole: a context in which sharded weights are whole, for generation.
         """
-        with _undisturbed(model, device):
+        with _undisturbed(model):
             measured = self._measure(model, self.sets, device, whole)
             for name, sets in self.controls.items():
                 control = self._measure(model, sets, device, whole)
@@ -93,11 +94,9 @@ class Suite:
 
 
 @contextmanager
-def _undisturbed(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
     training = model.training
     model.eval()
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(0)
+    with fixed_draws(0):
         yield
     model.train(training)

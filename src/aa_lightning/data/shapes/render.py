@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
-from PIL import Image, ImageDraw
+from typing import TYPE_CHECKING
 
 from aa_lightning.data.shapes.scenes import COLOURS, GRID, Figure, Scene
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw  # this module is read with the options, before anything heavy
 
 BACKGROUND = (245, 245, 245)
 _OVERSAMPLING = 4
@@ -25,6 +26,8 @@ def draw(scene: Scene, image_size: int, noise: float = 0.0) -> Image.Image:
     Returns:
         An RGB image.
     """
+    from PIL import Image, ImageDraw
+
     image = Image.new("RGB", (image_size * _OVERSAMPLING,) * 2, BACKGROUND)
     pen = ImageDraw.Draw(image)
     for figure in scene.figures:
@@ -50,6 +53,9 @@ def _draw_figure(pen: ImageDraw.ImageDraw, figure: Figure, cell: float) -> None:
 
 
 def _with_noise(image: Image.Image, noise: float, seed: int) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
     pixels = np.asarray(image, dtype=np.float32)
     grey = np.random.default_rng(seed).normal(0, noise, pixels.shape[:2]).astype(np.float32)
     return Image.fromarray((pixels + grey[..., None]).clip(0, 255).astype(np.uint8))

@@ -6,7 +6,7 @@ from typing import Any
 
 import transformers as hf
 
-from aa_lightning.models.tiny.backbone import VisionSizes, finish, text_config
+from aa_lightning.models.tiny.backbone import PIXELS, VisionSizes, finish, text_config
 from aa_lightning.models.tiny.template import chat_template
 from aa_lightning.models.tiny.tokenizers import plain_tokenizer
 
@@ -50,4 +50,4 @@ def clip_tower(sizes: VisionSizes) -> hf.CLIPVisionConfig:
 
 def whole_picture_processor(image_size: int) -> hf.CLIPImageProcessor:
     """CLIP's image processor without its centre crop, which would cut away shapes at the border of wide pictures."""
-    return hf.CLIPImageProcessor(size={"height": image_size, "width": image_size}, do_center_crop=False)
+    return hf.CLIPImageProcessor(size={"height": image_size, "width": image_size}, do_center_crop=False, **PIXELS)

@@ -6,7 +6,7 @@ from typing import Any
 
 import transformers as hf
 
-from aa_lightning.models.tiny.backbone import VisionSizes, finish, text_config
+from aa_lightning.models.tiny.backbone import PIXELS, VisionSizes, finish, text_config
 from aa_lightning.models.tiny.template import chat_template
 from aa_lightning.models.tiny.tokenizers import qwen_tokenizer
 
@@ -62,8 +62,8 @@ def _pixels(sizes: VisionSizes, frames: int) -> dict[str, int]:
     return {"shortest_edge": smallest * min(frames, _FRAMES), "longest_edge": sizes.image_size**2 * frames}
 
 
-def _patching(sizes: VisionSizes) -> dict[str, int]:
-    return {"patch_size": sizes.patch_size, "merge_size": _MERGE, "temporal_patch_size": _FRAMES}
+def _patching(sizes: VisionSizes) -> dict[str, Any]:
+    return {"patch_size": sizes.patch_size, "merge_size": _MERGE, "temporal_patch_size": _FRAMES, **PIXELS}
 
 
 def _image_processor(sizes: VisionSizes) -> hf.Qwen2VLImageProcessor:
