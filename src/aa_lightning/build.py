@@ -190,8 +190,8 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
     micro, accumulate = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes)
     data = data_options(cfg)
     return AlignmentData(
-        examples(data, "train", algorithm.supervision),
-        examples(data, "val", algorithm.supervision),
+        fitting(cfg, examples(data, "train", algorithm.supervision), policy.encoder),
+        fitting(cfg, examples(data, "val", algorithm.supervision), policy.encoder),
         policy.encoder,
         options(cfg, "loader"),
         micro,
@@ -205,6 +205,13 @@ def examples(data: DataOptions, split: str, kind: Kind) -> Sequence[Example]:
     from aa_lightning.data.examples import load_examples
 
     return load_examples(data, split, kind)
+
+
+def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence[Example]:
+    """The examples that the limits of length leave."""
+    from aa_lightning.datamodule import Fitting
+
+    return Fitting(found, encoder) if cfg.loader.on_long == "skip" else found
 
 
 def processes_of(cfg: DictConfig) -> int:
@@ -239,6 +246,7 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions)
     kind = data.template.kind if data.template is not None else "preference"
     paired = can_serve(kind, "preference")
     held_out = examples(data, "val", "preference" if paired else "demonstration")[: wanted.size]
+    held_out = fitting(cfg, held_out, policy.encoder)
     sets = HeldOutSets(held_out)
     if paired:
         sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from aa_lightning.config import Loader
+from aa_lightning.data.examples import Dropped
 from aa_lightning.loader import EvalLoader, TrainLoader
+from aa_lightning.models.encoding import TooLong
 from aa_lightning.types import Batch, Encoder, Example, Feedback, Preference, Prompt, Rating
 
 
@@ -56,6 +60,49 @@ class EncodedExamples(Sequence):
         batch = self.encoder.collate([item.encoded for item in items])
         batch.supervision = supervision([item.example for item in items])
         return batch
+
+
+    def lengths(self) -> list[int]:
+        """Tokens of each example: the prompt, and its longest response."""
+        rows = tqdm(range(len(self)), desc="measuring lengths", unit="row", delay=1.0, leave=False)
+        return [self.encoder.length(self[index].encoded) for index in rows]
+
+
+class Fitting(Sequence):
+    """Examples without those that are longer than the limits; `dropped` names them too.
+
+    Args:
+        examples: decoded examples.
+        encoder: the policy's; its limits decide.
+    """
+
+    def __init__(self, examples: Sequence[Example], encoder: Encoder):
+        self.examples = examples
+        self.dropped = list(examples.dropped)
+        self._kept: list[int] = []
+        for index in tqdm(range(len(examples)), desc="measuring lengths", unit="row", delay=1.0, leave=False):
+            example = examples[index]
+            try:
+                encoder.encode(example, example.responses)
+            except TooLong as error:
+                self.dropped.append(Dropped(example.id, "length", str(error)))
+            else:
+                self._kept.append(index)
+        if not self._kept:
+            raise ValueError(
+                f"loader.on_long=skip leaves none of {len(examples)} rows: raise loader.max_prompt_tokens "
+                f"or loader.max_response_tokens. The first one: {self.dropped[-len(examples)].reason}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            fewer = copy.copy(self)
+            fewer._kept = self._kept[index]
+            return fewer
+        return self.examples[self._kept[index]]
 
 
 class PromptsOnly(EncodedExamples):
@@ -112,6 +159,7 @@ class AlignmentData(L.LightningDataModule):
             seed=self.seed,
             workers=self.options.workers,
             count=supervised_terms,
+            lengths=self.train_examples.lengths() if self.options.bucket else None,
         )
 
     def val_dataloader(self) -> EvalLoader:

@@ -237,6 +237,8 @@ class Encoder(Protocol):
 
     def collate(self, encoded: Sequence[Any]) -> Batch: ...
 
+    def length(self, encoded: Any) -> int: ...
+
 
 class Likelihood(Protocol):
     """What a reference offers, and the part of a policy that most algorithms need."""

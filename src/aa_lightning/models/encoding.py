@@ -181,6 +181,10 @@ class TokenEncoder:
         prompt = Prompt(id="companion", messages=[{"role": "user", "content": [picture]}])
         return Encoded("companion", self._prompt(prompt), [torch.tensor([self.end])] * responses, None)
 
+    def length(self, encoded: Encoded) -> int:
+        """Tokens of the prompt and of the longest response."""
+        return encoded.prompt["input_ids"].shape[1] + max((len(r) for r in encoded.responses), default=0)
+
     def pad_responses(self, responses: list[list[Tensor]]) -> dict[str, Tensor]:
         """Ragged tokens (P lists of K) to input_ids and mask, (P, K, T)."""
         p, k = len(responses), len(responses[0])

@@ -56,6 +56,10 @@ class PixelEncoder:
             answer=prompt.answer,
         )
 
+    def length(self, encoded: EncodedPictures) -> int:
+        """Captions are padded to one length, and pictures have one size: no example costs more than another."""
+        return 1
+
     def collate(self, encoded: Sequence[EncodedPictures]) -> Batch:
         """Captions (P, L) and pictures (P, K, 3, H, W)."""
         return Batch(
