@@ -1,6 +1,5 @@
 """What the seam promises, on a tiny Stable Diffusion with larger random weights (fresh ones are too alike to tell)."""
 
-import copy
 import math
 import pickle
 
@@ -309,31 +308,68 @@ def test_what_cannot_be_drawn_is_refused_by_row(folder):
 # ---------------------------------------------------------------- export
 
 
-def test_an_export_reloads_in_diffusers_alone(folder, tmp_path):
+@pytest.mark.parametrize("gathered", [False, True], ids=["own weights", "gathered weights"])
+def test_an_export_reloads_in_diffusers_alone_and_restores_a_policy(folder, tmp_path, gathered):
     policy = load(folder)
-    batch = policy.prepare(batch_of(policy))
-    step(policy, batch)
-    policy.save_export(tmp_path)
+    step(policy, policy.prepare(batch_of(policy)))
+    wanted = prediction_of(policy)
+    weights = {name: weight.clone() for name, weight in policy.state_dict().items()} if gathered else None
+    if gathered:  # what a strategy gathered counts, not the shard that is there
+        nn.init.zeros_(policy.network.unet.conv_out.weight)
+    policy.save(tmp_path, weights)
     assert list(tmp_path.glob("unet/*.safetensors"))
-    assert torch.equal(prediction(StableDiffusionPipeline.from_pretrained(tmp_path).unet), prediction_of(policy))
+    assert torch.equal(prediction(StableDiffusionPipeline.from_pretrained(tmp_path).unet), wanted)
+    fresh = load(folder)
+    before = reference_terms(fresh)
+    fresh.restore(tmp_path)
+    assert torch.equal(prediction_of(fresh), wanted)
+    assert torch.equal(reference_terms(fresh), before)
 
 
-def test_an_adapter_export_reloads_on_its_base_and_a_merged_one_by_itself(folder, tmp_path):
-    policy = load(folder, lora=LORA)
-    batch = policy.prepare(batch_of(policy))
-    plain = prediction_of(policy)
-    step(policy, batch, lr=10.0)
-    trained = prediction_of(policy)
-    assert (trained - plain).abs().max() > 1e-3
-    policy.save_export(tmp_path / "adapter")
-    policy.save_export(tmp_path / "merged", merge=True)
-    base = StableDiffusionPipeline.from_pretrained(folder)
-    base.unet = copy.deepcopy(load(folder, reference=False).network.unet)
-    base.load_lora_weights(tmp_path / "adapter")
-    assert torch.allclose(prediction(base.unet), trained, atol=1e-5)
-    merged = StableDiffusionPipeline.from_pretrained(tmp_path / "merged")
-    assert torch.allclose(prediction(merged.unet), trained, atol=1e-5)
-    assert torch.equal(prediction_of(policy), trained)  # the running policy is left as it was
+@pytest.mark.parametrize("gathered", [False, True], ids=["own weights", "gathered weights"])
+def test_an_adapter_export_reloads_on_its_base_in_diffusers_and_through_our_loader(folder, tmp_path, gathered):
+    policy = load_diffusion(options(folder, lora=LORA), True)
+    with torch.no_grad():
+        for name, weight in policy.network.unet.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.1, generator=torch.Generator().manual_seed(4))
+    with policy.adapters.off():
+        plain = prediction_of(policy)
+    wanted = prediction_of(policy)
+    assert (wanted - plain).abs().max() > 1e-3
+    policy.save(tmp_path, policy.state_dict() if gathered else None)
+    assert [path.name for path in tmp_path.iterdir()] == ["pytorch_lora_weights.safetensors"]
+    theirs = StableDiffusionPipeline.from_pretrained(folder)
+    theirs.load_lora_weights(tmp_path)
+    assert torch.allclose(prediction(theirs.unet), wanted, atol=1e-5)
+    merged = load_diffusion(options(tmp_path), False)  # the adapter remembers its base
+    assert torch.allclose(prediction_of(merged), wanted, atol=1e-5)
+    assert not any("base_layer" in name or "lora" in name for name in merged.network.unet.state_dict())
+    restored = load_diffusion(options(folder, lora=LORA), True)
+    restored.restore(tmp_path)
+    assert torch.equal(prediction_of(restored), wanted)
+
+
+def test_an_adapter_trained_on_an_adapter_reloads_with_both(folder, tmp_path):
+    path, wanted = folder, []
+    for number in (1, 2):
+        policy = load_diffusion(options(path, lora=LORA), False)
+        with torch.no_grad():
+            for name, weight in policy.network.unet.named_parameters():
+                if "lora_B" in name:
+                    weight.normal_(std=0.1, generator=torch.Generator().manual_seed(number))
+        path = tmp_path / str(number)
+        policy.save(path)
+        wanted.append(prediction_of(policy))
+    assert (wanted[1] - wanted[0]).abs().max() > 1e-3
+    assert torch.allclose(prediction_of(load_diffusion(options(path), False)), wanted[1], atol=1e-5)
+
+
+@torch.no_grad()
+def reference_terms(policy):
+    batch = policy.eval().prepare(batch_of(policy))
+    with policy.as_reference() as reference:
+        return reference.log_likelihood(batch).terms
 
 
 def prediction_of(policy):

@@ -14,12 +14,13 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
 
+from aa_lightning.models.autoregressive import below
 from aa_lightning.models.denoising import Denoiser, step_logprob
 from aa_lightning.models.diffusion_options import Diffusion, Sampling
 from aa_lightning.models.pixels import PixelEncoder
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.tiny.cache import tiny_folder
-from aa_lightning.models.unet_adapters import UNetAdapters
+from aa_lightning.models.unet_adapters import UNetAdapters, adapter_base, merge_saved
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
 
@@ -199,19 +200,32 @@ class DiffusionPolicy(nn.Module):
 
     # ------------------------------------------------------------ export
 
-    def save(self, folder: Path, weights: dict[str, Tensor] | None = None, merge: bool = False) -> None:
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write what diffusers loads by itself, as safetensors.
 
-        Without an adapter this is the whole pipeline. With one it is the adapter alone, for `pipe.load_lora_weights`;
-        `merge` writes the whole pipeline with the adapter added to its weights instead.
+        Without an adapter this is the whole pipeline. With one it is the adapter alone, for `pipe.load_lora_weights`.
+
+        Args:
+            weights: gathered weights by this policy's names, where a strategy sharded them; None: its own.
         """
-        if self.adapters is None:
+        own = below("network.unet.", weights)
+        if self.adapters is not None:
+            self.adapters.save(folder, own)
+        elif own is None:
             self.pipeline.save_pretrained(folder)
-        elif not merge:
-            self.adapters.save(folder)
         else:
-            parts = {**self.pipeline.components, "unet": self.adapters.merged()}
+            unet = type(self.network.unet).from_config(self.network.unet.config).to(self.network.unet.dtype)
+            unet.load_state_dict(own)
+            parts = {**self.pipeline.components, "unet": unet}
             StableDiffusionPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights that `save` wrote; the reference stays where it is."""
+        if self.adapters is not None:
+            self.adapters.load(folder)
+        else:
+            unet = self.network.unet
+            unet.load_state_dict(type(unet).from_pretrained(folder / "unet", torch_dtype=unet.dtype).state_dict())
 
 
 @contextmanager
@@ -232,23 +246,34 @@ def load_diffusion(options: Diffusion, reference: bool) -> DiffusionPolicy:
         reference: whether the algorithm compares with a reference.
     """
     diffusers_logging.disable_progress_bar()
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        _locate(options),
-        revision=options.revision,
-        torch_dtype=getattr(torch, options.dtype),
-        safety_checker=None,
-        requires_safety_checker=False,
-    )
+    folder = _locate(options)
+    pipeline = _pipeline(folder, options)
     # latents are not bounded as pixels are, so nothing may be clipped on the way
     schedule = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
     form = choose_form(options.reference, options.lora.rank, reference)
     copied = frozen(Denoiser(copy.deepcopy(pipeline.unet), schedule)) if form == "frozen" else None
     if options.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
-    adapters = UNetAdapters(pipeline.unet, options.lora) if options.lora.rank > 0 else None
+    adapters = UNetAdapters(pipeline.unet, options.lora, folder) if options.lora.rank > 0 else None
     encoder = PixelEncoder(pipeline.tokenizer, options.image_size, cut_captions=options.long_captions == "cut")
     network = Denoiser(pipeline.unet, schedule)
     return DiffusionPolicy(pipeline, network, encoder, options, Reference(form, copied, adapters), adapters)
+
+
+def _pipeline(folder: str, options: Diffusion) -> StableDiffusionPipeline:
+    """A saved pipeline, or a saved adapter added to the pipeline that it was trained on."""
+    base = adapter_base(Path(folder))
+    if base is not None:
+        pipeline = _pipeline(base, options)
+        merge_saved(pipeline, folder)
+        return pipeline
+    return StableDiffusionPipeline.from_pretrained(
+        folder,
+        revision=options.revision,
+        torch_dtype=getattr(torch, options.dtype),
+        safety_checker=None,
+        requires_safety_checker=False,
+    )
 
 
 def _locate(options: Diffusion) -> str:

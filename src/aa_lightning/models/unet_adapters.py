@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
-from torch import nn
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from diffusers.loaders.lora_pipeline import LORA_WEIGHT_NAME_SAFE
+from diffusers.utils import convert_state_dict_to_diffusers, convert_unet_state_dict_to_peft
+from safetensors import safe_open
+from torch import Tensor, nn
 
 from aa_lightning.config import Lora
 
@@ -23,12 +26,13 @@ class UNetAdapters:
     Args:
         unet: gets the adapters.
         lora: rank, alpha, dropout and target: `attention`, or a regular expression on module names.
+        base: where the U-Net came from; a saved adapter remembers it.
 
     Raises:
         ValueError: the target matches no linear layer.
     """
 
-    def __init__(self, unet: nn.Module, lora: Lora):
+    def __init__(self, unet: nn.Module, lora: Lora, base: str):
         import peft
 
         pattern = re.compile(GROUPS.get(lora.target, lora.target))
@@ -39,10 +43,14 @@ class UNetAdapters:
                 "a regular expression on module names such as 'attn2.*to_[kv]$'"
             )
         unet.requires_grad_(False)
-        unet.add_adapter(
-            peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names)
+        config = peft.LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=names,
         )
-        self._unet = unet
+        unet.add_adapter(config)
+        self._unet, self._base = unet, base
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -53,21 +61,46 @@ class UNetAdapters:
         finally:
             self._unet.enable_adapters()
 
-    def save(self, folder: Path) -> None:
-        """Write the adapter alone, as `pipe.load_lora_weights` reads it."""
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write the adapter alone, as `pipe.load_lora_weights` reads it.
+
+        Args:
+            weights: the U-Net's gathered weights by their in-memory names, where a strategy sharded them.
+        """
         import peft
 
-        weights = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(self._unet))
+        own = peft.get_peft_model_state_dict(self._unet, state_dict=weights)
+        config = self._unet.peft_config["default"].to_dict()
         StableDiffusionPipeline.save_lora_weights(
             folder,
-            unet_lora_layers=weights,
+            unet_lora_layers=convert_state_dict_to_diffusers(own),
             # alpha and rank: without them diffusers takes alpha to be the rank, and the adapter gets another strength
-            unet_lora_adapter_metadata=self._unet.peft_config["default"].to_dict(),
+            unet_lora_adapter_metadata={**config, "base_model_name_or_path": self._base},
         )
 
-    def merged(self) -> nn.Module:
-        """A copy of the U-Net with the adapter added to its weights and every trace of it gone."""
-        copied = copy.deepcopy(self._unet)
-        copied.fuse_lora()
-        copied.unload_lora()  # keys of the wrapped layers stay otherwise, and such a folder reloads as garbage
-        return copied
+    def load(self, folder: Path) -> None:
+        """Take the weights of a saved adapter of the same shape."""
+        import peft
+
+        saved, _ = StableDiffusionPipeline.lora_state_dict(str(folder))
+        named = {name.removeprefix("unet."): weight for name, weight in saved.items()}
+        peft.set_peft_model_state_dict(self._unet, convert_unet_state_dict_to_peft(named))
+
+
+def adapter_base(folder: Path) -> str | None:
+    """The model that a saved adapter belongs to; None where the folder holds no adapter."""
+    path = folder / LORA_WEIGHT_NAME_SAFE
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()[LORA_ADAPTER_METADATA_KEY])["unet.base_model_name_or_path"]
+
+
+def merge_saved(pipeline: StableDiffusionPipeline, folder: str) -> None:
+    """Add a saved adapter to a pipeline's weights, and take every trace of it out.
+
+    The names of wrapped layers would stay otherwise, and such a pipeline saved and loaded again is garbage.
+    """
+    pipeline.load_lora_weights(folder)
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
