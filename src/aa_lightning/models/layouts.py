@@ -46,8 +46,11 @@ def plain(batch: Batch, family: Family, positions: Tensor) -> Layout:
     inputs["position_ids"] = torch.cat(
         [positions.repeat_interleave(k, -2), _continued(positions, t).repeat_interleave(k, -2)], -1
     )
+    columns, _ = _flush_left(inputs, family)
+    # behind the last token nothing is seen by it, so the causal kernel needs no mask
+    inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
     rows = torch.arange(p * k, device=ids.device).view(p, k, 1).expand(p, k, t)
-    own = (length + torch.arange(t, device=ids.device)).expand(p, k, t)
+    own = columns[:, length:].reshape(p, k, t)
     return Layout(inputs, rows, own, own - 1)
 
 
@@ -57,15 +60,17 @@ def shared(batch: Batch, family: Family, positions: Tensor) -> Layout:
     p, k, t = ids.shape
     inputs = dict(batch.prompt)
     length = inputs["input_ids"].shape[1]
+    end = inputs["attention_mask"].sum(-1) - 1  # (P,) where each prompt's last token will stand
     _append(inputs, family, ids.reshape(p, k * t), mask.reshape(p, k * t))
-    inputs["attention_mask"] = _block_mask(inputs["attention_mask"], length, k, t)
-    restart = _continued(positions, t)
-    inputs["position_ids"] = torch.cat([positions, *[restart] * k], -1)
+    inputs["position_ids"] = torch.cat([positions, *[_continued(positions, t)] * k], -1)
+    columns, order = _flush_left(inputs, family)
+    owner = torch.arange(1, k + 1, device=ids.device).repeat_interleave(t)
+    owner = torch.nn.functional.pad(owner, (length, 0))[order]  # 0: the prompt
+    inputs["attention_mask"] = _block_mask(owner.where(inputs["attention_mask"].bool(), -1))
     rows = torch.arange(p, device=ids.device).view(p, 1, 1).expand(p, k, t)
-    own = (length + torch.arange(k * t, device=ids.device).view(1, k, t)).expand(p, k, t)
-    before = own - 1
-    before = torch.where(torch.arange(t, device=ids.device) == 0, length - 1, before)
-    return Layout(inputs, rows, own, before)
+    own = columns[:, length:].reshape(p, k, t)
+    first = torch.arange(t, device=ids.device) == 0
+    return Layout(inputs, rows, own, torch.where(first, end[:, None, None], own - 1))
 
 
 def prefers_shared(prompt: int, response: int, k: int, hidden: int, media: bool) -> bool:
@@ -118,15 +123,28 @@ def _continued(positions: Tensor, t: int) -> Tensor:
     return positions[..., -1:] + 1 + torch.arange(t, device=positions.device)
 
 
-def _block_mask(valid: Tensor, length: int, k: int, t: int) -> Tensor:
-    """(P, 1, L, L) bool, True where a query may attend: causal, without the sibling responses, without padding.
+def _flush_left(inputs: dict[str, Tensor], family: Family) -> tuple[Tensor, Tensor]:
+    """Move the padding of every row to its end, and cut the columns that only padding would fill, in place.
 
-    A padded query keeps itself, or its softmax would have no entry.
+    Returns:
+        (R, before) the column at which each column's token stands now, and (R, after) the column that it came from.
     """
-    total = length + k * t
-    owner = torch.zeros(total, dtype=torch.long, device=valid.device)
-    owner[length:] = 1 + torch.arange(k * t, device=valid.device) // max(t, 1)
-    causal = torch.ones(total, total, dtype=torch.bool, device=valid.device).tril()
-    allowed = causal & ((owner[None, :] == 0) | (owner[None, :] == owner[:, None]))
-    allowed = allowed[None] & valid.bool()[:, None, :]
-    return (allowed | torch.eye(total, dtype=torch.bool, device=valid.device))[:, None]
+    valid = inputs["attention_mask"].bool()
+    width = int(valid.sum(-1).max())
+    order = (~valid).byte().argsort(dim=-1, stable=True)[:, :width]
+    for key in ("input_ids", "attention_mask", *family.per_token):
+        if key in inputs:
+            inputs[key] = inputs[key].gather(1, order)
+    positions = inputs["position_ids"]
+    inputs["position_ids"] = positions.gather(-1, order.expand(*positions.shape[:-1], width))
+    return (valid.cumsum(-1) - 1).clamp(min=0), order
+
+
+def _block_mask(owner: Tensor) -> Tensor:
+    """(P, 1, L, L) bool, True where a query may attend: causal, the prompt and its own response, not the siblings.
+
+    Args:
+        owner: (P, L) 0 for the prompt, 1 … K for the responses, −1 for padding.
+    """
+    causal = torch.ones(owner.shape[1], owner.shape[1], dtype=torch.bool, device=owner.device).tril()
+    return (causal & ((owner == 0)[:, None, :] | (owner[:, None, :] == owner[:, :, None])))[:, None]

@@ -1,0 +1,69 @@
+"""Rows worked by hand: prompts [1 2 3] and [4], answers ([11], [21 22 23]) and ([31 32], [41]), 0 is padding."""
+
+import torch
+
+from aa_lightning.models import layouts
+from aa_lightning.models.families import FAMILIES
+from aa_lightning.types import Batch
+
+FAMILY = FAMILIES["llama"]
+
+
+def batch() -> tuple[Batch, torch.Tensor]:
+    """The batch, left- and right-padded as the encoder does it, and the positions of its prompts."""
+    prompt = torch.tensor([[1, 2, 3], [0, 0, 4]])
+    answers = torch.tensor([[[11, 0, 0], [21, 22, 23]], [[31, 32, 0], [41, 0, 0]]])
+    made = Batch(
+        ids=["a", "b"],
+        prompt={"input_ids": prompt, "attention_mask": (prompt > 0).long()},
+        response={"input_ids": answers, "mask": (answers > 0).float()},
+    )
+    return made, ((prompt > 0).cumsum(-1) - 1).clamp(min=0)
+
+
+def test_plain_rows_start_with_their_prompt_and_are_as_long_as_the_longest_so_that_no_mask_is_needed():
+    layout = layouts.plain(batch()[0], FAMILY, batch()[1])
+    assert layout.inputs["input_ids"].tolist() == [
+        [1, 2, 3, 11, 0, 0],
+        [1, 2, 3, 21, 22, 23],
+        [4, 31, 32, 0, 0, 0],
+        [4, 41, 0, 0, 0, 0],
+    ]
+    assert layout.inputs["position_ids"][1].tolist() == [0, 1, 2, 3, 4, 5]
+    assert layout.inputs["position_ids"][2, :3].tolist() == [0, 1, 2]
+    assert (layout.inputs["attention_mask"] == 1).all()
+
+
+def test_shared_rows_hold_prompt_and_answers_without_padding_between_them():
+    """Seven columns, where padded pieces would take 3 + 2 · 3 = 9."""
+    layout = layouts.shared(batch()[0], FAMILY, batch()[1])
+    assert layout.inputs["input_ids"].tolist() == [[1, 2, 3, 11, 21, 22, 23], [4, 31, 32, 41, 0, 0, 0]]
+    assert layout.inputs["position_ids"][0].tolist() == [0, 1, 2, 3, 3, 4, 5]
+    assert layout.inputs["position_ids"][1, :4].tolist() == [0, 1, 2, 1]
+
+
+def test_a_token_is_found_in_its_own_column_and_predicted_by_the_one_before_it():
+    given, positions = batch()
+    counted = given.response["mask"].bool()
+    for arrange in (layouts.plain, layouts.shared):
+        layout = arrange(given, FAMILY, positions)
+        rows, ids = layout.rows[counted], layout.inputs["input_ids"]
+        assert ids[rows, layout.own[counted]].tolist() == [11, 21, 22, 23, 31, 32, 41]
+        assert ids[rows, layout.before[counted]].tolist() == [3, 3, 21, 22, 4, 31, 4]
+
+
+def test_in_a_shared_row_answers_see_the_prompt_and_themselves_and_not_their_siblings():
+    layout = layouts.shared(batch()[0], FAMILY, batch()[1])
+    mask, ids = layout.inputs["attention_mask"][:, 0], layout.inputs["input_ids"]
+    seen = {
+        token: ids[row][mask[row, column]].tolist()
+        for row in (0, 1)
+        for column, token in enumerate(ids[row].tolist())
+        if token
+    }
+    assert seen[3] == [1, 2, 3]
+    assert seen[11] == [1, 2, 3, 11]
+    assert seen[22] == [1, 2, 3, 21, 22]
+    assert seen[32] == [4, 31, 32]
+    assert seen[41] == [4, 41]
+    assert mask.any(-1).all()  # padding sees something, or its softmax would have no entry
