@@ -122,20 +122,21 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
     """The policy or reward model that the algorithm trains.
 
     Args:
-        start: weights to start from; None: those of `model.path`.
+        start: weights to start from, a folder or a checkpoint; None: those of `model.path`.
     """
     from aa_lightning.models import load
 
     model = options(cfg, "model")
-    if start is not None:
+    checkpoint = Path(start) if start is not None and start.endswith(".ckpt") else None
+    if start is not None and checkpoint is None:
         model = replace(model, path=start)
     if algorithm.trains == "reward_model":
-        return load.load_scorer(model, _limits(cfg))
+        return load.load_scorer(model, _limits(cfg), checkpoint)
     if cfg.model.likelihood == "bound":
         from aa_lightning.models.diffusion import load_diffusion
 
-        return load_diffusion(model, algorithm.uses_reference)
-    return load.load_policy(model, _limits(cfg), algorithm.uses_reference)
+        return load_diffusion(model, algorithm.uses_reference, checkpoint)
+    return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint)
 
 
 def build_encoder(cfg: DictConfig) -> Any:

@@ -18,16 +18,23 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.callbacks.checkpoint import complete
 from aa_lightning.compose import compose
 from aa_lightning.launch import conf_dir
 from aa_lightning.workers import rank
 
+# what transformers, diffusers, peft and diffusers' adapters are found by
+_LOADABLE = ("config.json", "model_index.json", "adapter_config.json", "pytorch_lora_weights.safetensors")
 _LIBRARIES = ("torch", "transformers", "diffusers", "lightning")
 _PACKAGE = Path(__file__).parent
 
 
 def starting_point(cfg: DictConfig) -> str | None:
     """The path of weights that `init` means, or None for the model's own. A stage is trained if the cache lacks it.
+
+    Returns:
+        A folder that the loaders read, or a checkpoint (.ckpt) of one file. Absolute, since an adapter's export
+        remembers where its base is.
 
     Raises:
         ValueError: nothing to start from there.
@@ -36,17 +43,28 @@ def starting_point(cfg: DictConfig) -> str | None:
         return None
     if cfg.init.startswith("stage:"):
         return str(_stage(cfg) / "export")
-    path = Path(cfg.init)
+    path = Path(cfg.init).absolute()
     if (path / "export").is_dir():
         return str(path / "export")
-    if path.is_dir() and any((path / name).is_file() for name in ("config.json", "model_index.json", "adapter_config.json")):
+    if path.is_dir() and any((path / name).is_file() for name in _LOADABLE):
         return str(path)
-    if path.is_file() and path.suffix == ".ckpt":
-        return str(path)
+    written = [path] if path.suffix == ".ckpt" and path.exists() else complete(path / "checkpoints")
+    if written:
+        return str(_of_one_file(written[-1], cfg.init))
+    why = "holds no export and no checkpoint" if path.is_dir() else "does not exist"
     raise ValueError(
-        f"init={cfg.init} is nothing to start from: give a run folder (with export/), an export folder, a .ckpt file, or "
-        f"stage:<name> with one of {', '.join(stage_names())}"
+        f"init={cfg.init} {why}, so there is nothing to start from: type init=<run folder>, init=<export folder>, "
+        f"init=<file>.ckpt, or init=stage:<name> with one of {', '.join(stage_names())}"
     )
+
+
+def _of_one_file(checkpoint: Path, given: str) -> Path:
+    if checkpoint.is_dir():
+        raise ValueError(
+            f"init={given} means {checkpoint}, a checkpoint in shards that only its own strategy can read: let the run "
+            "end (resume=<run folder>), then type init=<run folder> for its export"
+        )
+    return checkpoint
 
 
 def _stage(cfg: DictConfig) -> Path:

@@ -104,12 +104,12 @@ def resumption(name, build, folder: Path) -> dict:
     torch.manual_seed(11)
     whole, loader = build(0.1, True, None)
     steady = SteadyCheckpoint(folder / "checkpoints", every_n_steps=5, keep=9)
-    straight = _digest(fit(name, whole, loader, 8, 1.0, [RandomStates(), steady]), whole)
+    straight = digest(fit(name, whole, loader, 8, 1.0, [RandomStates(), steady]), whole)
     if dist.is_initialized():
         dist.barrier()
     at_five = folder / "checkpoints" / "step_00000005.ckpt"
     again, loader = build(0.1, True, None)
-    resumed = _digest(fit(name, again, loader, 8, 1.0, [RandomStates()], resume=at_five), again)
+    resumed = digest(fit(name, again, loader, 8, 1.0, [RandomStates()], resume=at_five), again)
     assert newest(folder).name == "step_00000008.ckpt"
     return {"straight": straight, "resumed": resumed}
 
@@ -121,7 +121,7 @@ def _longest(mine: list[int]) -> list[int]:
     return everyone[-1]
 
 
-def _digest(trainer, module) -> str:
+def digest(trainer, module) -> str:
     weights = strategies.whole_state_dict(trainer, module.policy)
     joined = b"".join(weights[key].float().numpy().tobytes() for key in sorted(weights))
     return hashlib.md5(joined).hexdigest() if joined else ""

@@ -40,7 +40,7 @@ class Throughput(L.Callback):
             "throughput/prompts_per_s": len(batch) * trainer.world_size / took,
             "memory/peak_gib": peak_memory_gib(),
         }
-        if "attention_mask" in batch.prompt:
+        if "mask" in batch.response:
             real = batch.prompt["attention_mask"].sum().item() + batch.response["mask"].sum().item()
             total = batch.prompt["attention_mask"].numel() + batch.response["mask"].numel()
             values["throughput/tokens_per_s"] = real * trainer.world_size / took

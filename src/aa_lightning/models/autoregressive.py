@@ -16,6 +16,7 @@ from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.families import Family
 from aa_lightning.models.logprobs import token_logprobs
 from aa_lightning.models.reference import Reference
+from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
 
@@ -179,13 +180,6 @@ class AutoregressivePolicy(nn.Module):
             return_dict_in_generate=True,
             output_logits=True,
         )
-
-
-def below(prefix: str, weights: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
-    """The weights of a part, by the part's own names."""
-    if weights is None:
-        return None
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def take_weights(model: nn.Module, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +14,13 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
 
-from aa_lightning.models.autoregressive import below
 from aa_lightning.models.denoising import Denoiser, step_logprob
 from aa_lightning.models.diffusion_options import Diffusion, Sampling
 from aa_lightning.models.pixels import PixelEncoder
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.tiny.cache import tiny_folder
 from aa_lightning.models.unet_adapters import UNetAdapters, adapter_base, merge_saved
+from aa_lightning.models.weights import below, of_checkpoint, take
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
 
@@ -51,13 +51,24 @@ class DiffusionPolicy(nn.Module):
         self.pipeline, self.options = pipeline, options
         self.network, self.encoder = network, encoder
         self.reference, self.adapters = reference, adapters
-        self.vae, self.text_encoder = frozen(pipeline.vae), frozen(pipeline.text_encoder)
+        frozen(pipeline.vae), frozen(pipeline.text_encoder)
 
-    def train(self, mode: bool = True) -> DiffusionPolicy:
-        """Text encoder and VAE stay in evaluation mode: their dropout would change what the pictures are."""
-        super().train(mode)
-        self.vae.eval()
-        self.text_encoder.eval()
+    @property
+    def vae(self) -> nn.Module:
+        """Pictures to latents and back. No submodule, nor is the text encoder: what is registered here trains, is
+        sharded, and stands in every checkpoint."""
+        return self.pipeline.vae
+
+    @property
+    def text_encoder(self) -> nn.Module:
+        """Captions to states."""
+        return self.pipeline.text_encoder
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffusionPolicy:
+        """Frozen parts go along to a device."""
+        super()._apply(fn, recurse)
+        self.vae._apply(fn)
+        self.text_encoder._apply(fn)
         return self
 
     # ------------------------------------------------------------ likelihood
@@ -238,16 +249,19 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def load_diffusion(options: Diffusion, reference: bool) -> DiffusionPolicy:
+def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None = None) -> DiffusionPolicy:
     """A Stable Diffusion policy from a folder, a hub id or a tiny offline build, with its reference.
 
     Args:
         options: the `model` section of the configuration.
         reference: whether the algorithm compares with a reference.
+        checkpoint: of a run, whose weights policy and reference start from.
     """
     diffusers_logging.disable_progress_bar()
     folder = _locate(options)
     pipeline = _pipeline(folder, options)
+    if checkpoint is not None:
+        take(pipeline.unet, below("network.unet.", of_checkpoint(checkpoint, options.family)), checkpoint)
     # latents are not bounded as pixels are, so nothing may be clipped on the way
     schedule = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
     form = choose_form(options.reference, options.lora.rank, reference)

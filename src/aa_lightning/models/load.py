@@ -21,33 +21,61 @@ from aa_lightning.models.families import Family, family_of
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.scorer import Scorer, saved_head
 from aa_lightning.models.tiny.cache import tiny_folder
+from aa_lightning.models.weights import Weights, below, of_checkpoint, take
+
+_HEAD = "network.head.weight"  # of a reward model, by its own names
 
 
-def load_policy(options: ModelOptions, limits: Limits, reference: bool) -> AutoregressivePolicy:
+def load_policy(
+    options: ModelOptions, limits: Limits, reference: bool, checkpoint: Path | None = None
+) -> AutoregressivePolicy:
     """A token policy with the reference that its algorithm needs.
 
     Args:
         options: the `model` section of the configuration.
         limits: longest prompt and response.
         reference: whether the algorithm compares with a reference.
+        checkpoint: of a run, whose weights policy and reference start from.
     """
     model, processor = load(options)
+    if checkpoint is not None:
+        _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
     family = family_of(model.config)
     form = choose_form(options.reference, options.lora.rank, reference)
     copied = frozen(TokenNetwork(copy.deepcopy(model), family, options.layout)) if form == "frozen" else None
-    adapters = prepare_training(model, family, options)
+    adapters = prepare_training(model, family, options, _stands_alone(options, checkpoint))
     network = TokenNetwork(model, family, options.layout)
     encoder = TokenEncoder(processor, family, limits)
     return AutoregressivePolicy(network, encoder, Reference(form, copied, adapters), adapters)
 
 
-def load_scorer(options: ModelOptions, limits: Limits) -> Scorer:
-    """A reward model: the backbone of a token model with a scalar head."""
+def load_scorer(options: ModelOptions, limits: Limits, checkpoint: Path | None = None) -> Scorer:
+    """A reward model: the backbone of a token model with a scalar head.
+
+    Args:
+        checkpoint: of a run, whose weights it starts from: a reward model's, head included, or a policy's.
+    """
     model, processor = load(options)
+    head = saved_head(locate(options))
+    if checkpoint is not None:
+        weights = of_checkpoint(checkpoint, options.family)
+        _take_backbone(model, weights, checkpoint)
+        head = weights.get(_HEAD)
     family = family_of(model.config)
-    prepare_training(model, family, options)
+    adapters = prepare_training(model, family, options, _stands_alone(options, checkpoint))
     encoder = TokenEncoder(processor, family, limits)
-    return Scorer(TokenNetwork(model, family, options.layout), encoder, saved_head(locate(options)))
+    return Scorer(TokenNetwork(model, family, options.layout), encoder, head, adapters)
+
+
+def _take_backbone(model: nn.Module, weights: Weights, checkpoint: Path) -> None:
+    """Weights of a policy's checkpoint, or of a reward model's without its head."""
+    prefix = "network.network.model." if _HEAD in weights else "network.model."
+    take(model, below(prefix, weights), checkpoint)
+
+
+def _stands_alone(options: ModelOptions, checkpoint: Path | None) -> bool:
+    """Whether the weights that training starts from are those that `model.path` holds."""
+    return checkpoint is None and not _adapter_file(locate(options)).is_file()
 
 
 def outline(options: ModelOptions) -> nn.Module:
@@ -88,7 +116,7 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     folder = locate(options)
-    adapter = Path(folder) / "adapter_config.json"
+    adapter = _adapter_file(folder)
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
     config = transformers.AutoConfig.from_pretrained(base, **common)
@@ -111,16 +139,25 @@ def locate(options: ModelOptions) -> str:
     """The folder or hub id behind `model.path`; a tiny model is built on first use."""
     if options.path.startswith("tiny:"):
         return str(tiny_folder(options.path.removeprefix("tiny:"), options.tiny))
-    return options.path
+    folder = Path(options.path)
+    return str(folder.absolute()) if folder.is_dir() else options.path  # an adapter's export remembers its base
 
 
-def prepare_training(model: nn.Module, family: Family, options: ModelOptions) -> Adapters | None:
+def _adapter_file(folder: str) -> Path:
+    return Path(folder) / "adapter_config.json"
+
+
+def prepare_training(
+    model: nn.Module, family: Family, options: ModelOptions, base_stands_alone: bool = True
+) -> Adapters | None:
     """Freeze what shall not train, put adapters in, switch checkpointing on."""
     if options.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if options.lora.rank > 0:
         lora = options.lora
-        return add_adapters(model, family, lora.rank, lora.alpha, lora.dropout, lora.target)
+        return add_adapters(
+            model, family, lora.rank, lora.alpha, lora.dropout, lora.target, base_stands_alone=base_stands_alone
+        )
     still = [family.parameters(group) for group in options.freeze]
     unused = family.unused(model.config)
     if unused is not None:

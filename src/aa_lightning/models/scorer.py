@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aa_lightning.models.autoregressive import TokenNetwork, below, take_weights
+from aa_lightning.models.adapters import Adapters
+from aa_lightning.models.autoregressive import TokenNetwork, take_weights
 from aa_lightning.models.encoding import TokenEncoder
+from aa_lightning.models.weights import below
 from aa_lightning.types import Batch
 
 HEAD_FILE = "score.safetensors"
@@ -39,11 +41,24 @@ class ScoringNetwork(nn.Module):
 
 
 class Scorer(nn.Module):
-    """A trainable reward model over token responses."""
+    """A trainable reward model over token responses.
 
-    def __init__(self, network: TokenNetwork, encoder: TokenEncoder, head: Tensor | None = None):
+    Args:
+        network: the backbone.
+        encoder: of its batches.
+        head: (1, width) to start from; None: random.
+        adapters: those in the backbone, where there are any; the head trains beside them.
+    """
+
+    def __init__(
+        self,
+        network: TokenNetwork,
+        encoder: TokenEncoder,
+        head: Tensor | None = None,
+        adapters: Adapters | None = None,
+    ):
         super().__init__()
-        self.network, self.encoder = ScoringNetwork(network), encoder
+        self.network, self.encoder, self.adapters = ScoringNetwork(network), encoder, adapters
         if head is not None:
             with torch.no_grad():
                 self.network.head.weight.copy_(head)
@@ -61,20 +76,26 @@ class Scorer(nn.Module):
         return self.network(batch)
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write the model, with the scalar head beside it, and the processor.
+        """Write the whole model (adapters merged), with the scalar head beside it, and the processor.
 
         Args:
             weights: gathered weights by this module's names, where a strategy sharded them; None: its own.
         """
-        model = self.network.network.model
-        model.save_pretrained(folder, state_dict=below("network.network.model.", weights))
+        own = below("network.network.model.", weights)
+        if self.adapters is None:
+            self.network.network.model.save_pretrained(folder, state_dict=own)
+        else:
+            self.adapters.save_merged(folder, own)
         head = self.network.head.weight if weights is None else weights["network.head.weight"]
         save_file({"score.weight": head.detach().cpu().contiguous()}, folder / HEAD_FILE)
         self.encoder.processor.save_pretrained(folder)
 
     def restore(self, folder: Path) -> None:
         """Take the weights that `save` wrote."""
-        take_weights(self.network.network.model, folder)
+        if self.adapters is None:
+            take_weights(self.network.network.model, folder)
+        else:
+            self.adapters.load(folder)
         head = saved_head(str(folder))
         assert head is not None, folder
         with torch.no_grad():

@@ -1,0 +1,144 @@
+"""What runs in every process: real runs, built as the command builds them, under each strategy in turn.
+
+    python -m tests.strategies.real <folder> <rows.jsonl> <variant>,<variant>,… <strategy> …
+
+Each run leaves `<folder>/<strategy>/<variant>/` with its export, and the results stand in `<folder>/results.json`.
+`rows.jsonl` mixes rows with and without a picture.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+
+from aa_lightning import strategies
+from aa_lightning.build import build_run
+from aa_lightning.compose import compose
+from aa_lightning.console import quiet
+from aa_lightning.export import export
+from tests.strategies.job import digest
+
+PAIRS = ["modality=ti2t", "model=tiny_llava"]
+VARIANTS = {
+    "dpo": [*PAIRS, "algo=dpo"],
+    "lora": [*PAIRS, "algo=dpo", "model.lora.rank=4"],
+    "sft": [*PAIRS, "algo=sft"],
+    "reward": [*PAIRS, "algo=reward_model"],
+    "pictures": ["modality=t2i", "algo=dpo", "algo.beta=100", "optimizer.lr=1e-5"],
+}
+SHAPES = ["data.train.size=12", "data.val.size=8", "loader.batch_size=4", "trainer.max_steps=5"]  # three steps an epoch
+# 20 steps of two rows, one for each process: all four neighbourhoods of text and picture are among them
+MIXED = ["data=local", "data.val_share=0.2", "loader.batch_size=2", "trainer.max_steps=20"]
+VARIANTS = {name: [*overrides, *SHAPES] for name, overrides in VARIANTS.items()} | {
+    "mixed_llava": [*PAIRS, "algo=dpo", *MIXED],
+    "mixed_qwen2_5_vl": ["modality=ti2t", "model=tiny_qwen2_5_vl", "algo=dpo", *MIXED],
+}
+COMMON = [
+    "init=null",
+    "trainer.precision=32-true",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "trainer.log_every_n_steps=2",
+    # Adam divides by the size of a gradient: where that is rounding alone (the bias of a key), so would be the step
+    "optimizer.eps=1e-4",
+    "evaluation.before=false",
+    "evaluation.size=4",
+    "evaluation.generate=0",
+    "evaluation.samples=0",
+    "evaluation.blank_control=false",
+    "logger.tensorboard=false",
+    "checkpoint.every_n_steps=2",
+    "checkpoint.keep=99",
+]
+
+
+class StepLosses(Callback):
+    """The loss of each step, over its micro-batches and processes."""
+
+    def __init__(self):
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        loss = trainer.strategy.reduce(outputs["loss"].detach().float(), reduce_op="mean").item()  # a share of a step
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self.values.append(0.0)
+        self.values[-1] += loss
+
+
+class Reference(Callback):
+    """What the reference says of the same rows when training starts and when it ends."""
+
+    def __init__(self, batch):
+        self.batch, self.values = batch, []
+
+    def on_train_start(self, trainer, module):
+        self.values.append(self._ask(module.policy))
+
+    on_train_end = on_train_start
+
+    def _ask(self, policy) -> list[list[float]]:
+        mode = policy.training
+        prepared = policy.eval().prepare(self.batch)
+        with policy.as_reference() as reference:
+            total = reference.log_likelihood(prepared).total
+        policy.train(mode)
+        return total.tolist()
+
+
+def configuration(name: str, variant: str, mixed: str):
+    together = [f"strategy={name}", "trainer.strategy.timeout_minutes=0.5", "loader.micro_batch_size=1"]
+    alone = ["strategy=single", "loader.micro_batch_size=2"]
+    path = [f"data.train.path={mixed}"] if "data=local" in VARIANTS[variant] else []
+    return compose([*VARIANTS[variant], *COMMON, *path, *(alone if name == "single" else together)])
+
+
+def fit(name: str, variant: str, mixed: str, folder: Path, resume: Path | None = None):
+    """The run, its losses, what its reference said."""
+    run = build_run(configuration(name, variant, mixed), folder)
+    if variant == "pictures":
+        run.policy.eval()  # timesteps and noise follow from the rows then, as no generator is shared by all strategies
+    losses = StepLosses()
+    rows = run.data.val_examples
+    reference = Reference(rows.collate([rows[0], rows[1]]))
+    asks = run.algorithm.uses_reference
+    run.trainer.callbacks += [losses, *([reference] if asks else [])]
+    run.trainer.fit(run.module, run.data, ckpt_path=resume, weights_only=False)
+    return run, losses.values, reference.values
+
+
+def outcome(name: str, variant: str, mixed: str, folder: Path) -> dict:
+    run, losses, reference = fit(name, variant, mixed, folder)
+    straight = digest(run.trainer, run.module)
+    weights = strategies.whole_state_dict(run.trainer, run.policy)
+    if run.trainer.is_global_zero:
+        export(run.policy, weights, folder / "export")
+    run.trainer.strategy.barrier()
+    at_two = folder / "checkpoints" / "step_00000002.ckpt"
+    again, after, _ = fit(name, variant, mixed, folder / "again", resume=at_two)
+    return {
+        "losses": losses,
+        "reference": reference,
+        "straight": straight,
+        "resumed": digest(again.trainer, again.module),
+        "losses after step 2": after,
+    }
+
+
+def main(folder: str, mixed: str, variants: str, *names: str) -> None:
+    root, results = Path(folder), {}
+    for name in names:
+        for variant in variants.split(","):
+            results.setdefault(name, {})[variant] = outcome(name, variant, mixed, root / name / variant)
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            (root / "results.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    quiet()
+    main(*sys.argv[1:])
