@@ -65,11 +65,12 @@ class TokenNetwork(nn.Module):
     def _shares(self, batch: Batch) -> bool:
         if not self.family.shares_prefix or self.layout == "plain":
             return False
-        _, k, t = batch.response["input_ids"].shape
-        if self.layout == "shared":
+        p, k, _ = batch.response["input_ids"].shape
+        if self.layout == "shared" or k < 2:
             return k > 1
+        prompt, response = batch.prompt["attention_mask"].sum() / p, batch.response["mask"].sum() / (p * k)
         width = self.model.config.get_text_config().hidden_size
-        return layouts.prefers_shared(batch.prompt["input_ids"].shape[1], t, k, width, media=bool(batch.blocks))
+        return layouts.prefers_shared(prompt.item(), response.item(), k, width, media=bool(batch.blocks))
 
     def _positions(self, batch: Batch) -> Tensor:
         """Positions of the prompt tokens: (P, L), or (3, P, L) where a family counts in time, height and width."""

@@ -8,6 +8,7 @@ siblings and positions restart after the prompt, so that log-probabilities and g
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor
 from aa_lightning.models.families import Family
 from aa_lightning.types import Batch
 
-_MASKED_ATTENTION = 2.0  # cost of a query-key pair under a block mask against the causal kernel; benchmarks/layouts.py
+# fitted by benchmarks/layouts.py
+_MASKED_ATTENTION = 2.0  # cost of attention under a block mask against the causal kernel, for a row of the same length
+_TOWER = 0.1  # cost of a medium's tower against the text model's linear layers on the prompt that shows it
 
 
 @dataclass
@@ -73,20 +76,19 @@ def shared(batch: Batch, family: Family, positions: Tensor) -> Layout:
     return Layout(inputs, rows, own, torch.where(first, end[:, None, None], own - 1))
 
 
-def prefers_shared(prompt: int, response: int, k: int, hidden: int, media: bool) -> bool:
-    """Whether the shared layout is cheaper for one prompt of `prompt` tokens and k responses of `response` tokens.
+def prefers_shared(prompt: float, response: float, k: int, hidden: int, media: bool) -> bool:
+    """Whether the shared layout is cheaper for a prompt of `prompt` tokens and k responses of `response` tokens.
 
-    Linear layers cost about 24·hidden² per token, attention 4·hidden per query-key pair. Plain rows use the causal kernel
-    (half of the pairs); a block mask visits all pairs. Media towers are not counted: they run once in the shared layout.
+    Linear layers cost about 24·hidden² per token, attention 4·hidden per query-key pair. Plain rows use the causal
+    kernel, which visits half of the pairs; a block mask visits all. Media towers run k times in plain rows.
     """
     if k < 2:
         return False
-    if media:
-        response = response // 2  # the tower runs k times in the plain layout
     linear, pair = 24 * hidden**2, 4 * hidden
     row, long_row = prompt + response, prompt + k * response
-    cost_plain = k * (row * linear + row**2 * pair / 2)
-    cost_shared = long_row * linear + long_row**2 * pair / 2 * _MASKED_ATTENTION
+    tower = _TOWER * prompt * linear if media else 0.0
+    cost_plain = k * (row * linear + row**2 * pair / 2 + tower)
+    cost_shared = long_row * linear + long_row**2 * pair / 2 * _MASKED_ATTENTION + tower
     return cost_shared < cost_plain
 
 
@@ -104,7 +106,7 @@ def row_index(batch: Batch, key: str, k: int) -> Tensor:
     starts = [0]
     for count in batch.blocks[key]:
         starts.append(starts[-1] + count)
-    blocks = [torch.arange(a, b).repeat(k) for a, b in zip(starts, starts[1:], strict=False)]
+    blocks = [torch.arange(a, b).repeat(k) for a, b in itertools.pairwise(starts)]
     return torch.cat(blocks)
 
 
