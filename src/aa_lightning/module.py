@@ -68,6 +68,8 @@ class AlignmentModule(L.LightningModule):
         )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if not isinstance(self.trainer.strategy, strategies.DeepSpeed):  # which keeps gradients to itself
+            _fill_missing(optimizer)
         if self.trainer.global_step % self.trainer.log_every_n_steps:
             return
         self.log("train/lr", optimizer.param_groups[0]["lr"])
@@ -125,6 +127,15 @@ class AlignmentModule(L.LightningModule):
                     f"{section}.{key}={ours[section][key]}: resume with the same model and algorithm, or start a new run "
                     "from those weights with init=<checkpoint>"
                 )
+
+
+def _fill_missing(optimizer: torch.optim.Optimizer) -> None:
+    """A step without pictures leaves a vision tower without gradients. Its gradient is zero, which moves Adam's averages;
+    left out, the step would depend on how the batch was divided, since companion rows of other processes give zeros."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
 
 def rate(step: int, total: int, options: Optimizer) -> float:
