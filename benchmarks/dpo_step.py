@@ -1,0 +1,112 @@
+"""One DPO step against TRL on the same LLaVA: equal loss, pairs per second, peak memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks import contenders, machine, subject
+
+PAIRS, QUESTION, ANSWER = 2, 16, 80
+GOAL = 1.5
+_SIDES = {"ours": contenders.ours, "trl": contenders.trl}
+
+
+def make(side: str, device: str) -> contenders.Step:
+    pairs = subject.make_pairs(PAIRS, QUESTION, ANSWER)
+    return _SIDES[side](subject.make_policy(), pairs, device)
+
+
+def compare(device: str, repeats: int) -> tuple[list[float], list[list[float]]]:
+    """The losses of (ours, TRL) at the first step, and their durations."""
+    steps = [make(side, device) for side in _SIDES]
+    losses = [step().item() for step in steps]
+    return losses, machine.alternated(steps, repeats, device)
+
+
+def memory(side: str, device: str) -> float:
+    """MiB that two steps of one contender take above its loaded models, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.dpo_step", "--memory", side, "--device", device]
+    returned = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}  # freed tensors go back to the system: the peak is what is alive
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **returned})
+    return float(answer.stdout.strip().splitlines()[-1])
+
+
+def measure_memory(side: str, device: str) -> float:
+    """The same, in this process."""
+    step = make(side, device)
+    gc.collect()
+    before = _in_use(device)
+    for _ in range(2):
+        step()
+    return (_peak(device) - before) / 2**20
+
+
+def _peak(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status").read_text()  # not ru_maxrss, which starts at the parent's
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def _in_use(device: str) -> int:
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def table(losses: list[float], times: list[list[float]], peaks: list[float]) -> str:
+    rows = [
+        f"| {name} | {statistics.median(t):.3f} | {PAIRS / statistics.median(t):.3f} | {peak:.0f} |"
+        for name, t, peak in zip(("aa_lightning", "TRL DPOTrainer"), times, peaks, strict=True)
+    ]
+    ratio = machine.median_ratio(times[1], times[0])
+    return "\n".join(
+        [
+            "| | seconds per step | pairs per second | MiB above the loaded models |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            f"**{ratio:.2f}×** the pairs per second of TRL (median of {len(times[0])} alternated rounds; the goal is "
+            f"{GOAL}×), {peaks[0] / peaks[1]:.2f}× the memory; the losses are {losses[0]:.7f} and {losses[1]:.7f}.",
+            "",
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = machine.arguments(__doc__)
+    parser.add_argument("--memory", choices=_SIDES, help="only print this contender's memory")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    if options.memory:
+        print(measure_memory(options.memory, options.device))
+        return
+    losses, times = compare(options.device, options.repeats)
+    if abs(losses[0] - losses[1]) > 1e-5:
+        raise SystemExit(f"the losses are {losses}: the two contenders do not compute the same")
+    peaks = [memory(side, options.device) for side in _SIDES]
+    machine.write("dpo_step", options.device, "\n".join([*heading(options.device), table(losses, times, peaks)]))
+
+
+def heading(device: str) -> list[str]:
+    policy = subject.make_policy()
+    weights = sum(p.numel() for p in policy.parameters()) / 1e6
+    return [
+        "# One DPO step\n",
+        f"LLaVA with {weights:.0f} M random weights, {PAIRS} pairs, 256 picture tokens, questions of {QUESTION} words, "
+        f"answers of {ANSWER} words ± a fifth. Forward, fresh reference pass, backward, AdamW; float32, all weights "
+        "train, no dropout, no checkpointing, the data prepared beforehand.\n",
+        machine.described(device),
+    ]
+
+
+if __name__ == "__main__":
+    main()
