@@ -59,11 +59,14 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         ValueError: parts that cannot work together, with what to type instead.
     """
     import lightning as L
+    import torch
 
     from aa_lightning.module import AlignmentModule
     from aa_lightning.stages import starting_point
 
     L.seed_everything(cfg.seed, workers=True, verbose=False)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
     algorithm = instantiate(cfg.algo, _convert_="all")
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data)
@@ -288,13 +291,14 @@ def _callbacks(cfg: DictConfig, suite: Any, folder: Path) -> list[Any]:
 
     kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
-    callbacks = [
+    bar = [Progress()] if cfg.trainer.enable_progress_bar else []  # first, so that it closes before measuring
+    return [
+        *bar,
         RandomStates(),
         Throughput(),
         HeldOut(suite, wanted.before, shown, folder / "samples"),
         SteadyCheckpoint(folder / "checkpoints", kept.every_n_steps, kept.keep),
     ]
-    return [*callbacks, Progress()] if cfg.trainer.enable_progress_bar else callbacks
 
 
 def _validation(cfg: DictConfig) -> dict[str, Any]:

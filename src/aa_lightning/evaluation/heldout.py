@@ -88,7 +88,7 @@ def answers(
         checked = [
             check_answer(expected, spoken(responses[0]))
             for expected, responses in zip(batch.answers, rollout.responses, strict=True)
-            if expected is not None
+            if expected is not None and spoken(responses[0])
         ]
         if checked:
             averages.update({"answer_accuracy": torch.tensor(checked)})

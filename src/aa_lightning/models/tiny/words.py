@@ -36,6 +36,11 @@ _PLURALS = "circles squares triangles stars crosses diamonds rings bars hearts h
 
 
 def corpus() -> list[str]:
-    """Every word alone, inside a sentence (after a space), and capitalised: what the tokenizer is trained on."""
+    """What the tokenizers are trained on: each word alone, after a space, capitalised; and words that open a sentence."""
     words = [*VOCABULARY, *_PLURALS.split()]
-    return [form for word in words for form in (word, " " + word, word.capitalize())] + ["user\n", "assistant\n", "system\n"]
+    openers = f"{_QUESTIONS} {_GRAMMAR} {_FEEDBACK} {_CHAT}".split()
+    return [
+        *(form for word in words for form in (word, f" {word}", word.capitalize())),
+        *(f" {word.capitalize()}" for word in openers),
+        *("user\n", "assistant\n", "system\n"),
+    ]
