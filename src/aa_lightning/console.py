@@ -14,7 +14,7 @@ from rich.text import Text
 
 _EXPECTED = (  # said at every run, and nothing to act on
     "does not have many workers",
-    "isinstance(treespec, LeafSpec)",
+    "treespec, LeafSpec",
     "module\\(s\\) in eval mode",
     "transfer_batch_to_device",
     "No device id is provided",

@@ -134,5 +134,5 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from aa_lightning.train import train
 folder = Path(sys.argv[1])
-train(OmegaConf.load(folder / "stage.yaml"), folder)
+train(OmegaConf.load(folder / "stage.yaml"), folder, tell=False)
 """

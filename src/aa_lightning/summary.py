@@ -48,7 +48,7 @@ def objective(measures: dict[str, float]) -> float:
     return next(measures[f"heldout/{name}"] for name in _OBJECTIVES if f"heldout/{name}" in measures)
 
 
-def tell(summary: dict[str, Any], report: Path) -> None:
+def last_screen(summary: dict[str, Any], report: Path) -> None:
     """The last screen."""
     before, after = summary["before"], summary["after"]
     rows = [

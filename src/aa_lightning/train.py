@@ -30,12 +30,13 @@ def run(cfg: DictConfig) -> float:
     return train(cfg, run_folder())["objective"]
 
 
-def train(cfg: DictConfig, folder: Path | None = None) -> dict[str, Any]:
+def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dict[str, Any]:
     """Run a training from a composed configuration.
 
     Args:
         cfg: of `compose`, or what Hydra hands to the command.
         folder: of the run; None: one named by the clock below `cfg.output`.
+        tell: whether to print the held-out table and where everything lies.
 
     Returns:
         What stands in summary.json.
@@ -49,9 +50,10 @@ def train(cfg: DictConfig, folder: Path | None = None) -> dict[str, Any]:
     quiet()
     built = build_run(cfg, folder)
     save_config(cfg, folder)
-    _announce(cfg, built)
+    if tell:
+        _announce(cfg, built)
     built.trainer.fit(built.module, built.data, ckpt_path=_checkpoint(cfg), weights_only=False)
-    return _finish(cfg, built)
+    return _finish(cfg, built, tell)
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:
@@ -69,12 +71,12 @@ def _announce(cfg: DictConfig, run: Any) -> None:
     say(f"run folder: {run.folder}")
 
 
-def _finish(cfg: DictConfig, run: Any) -> dict[str, Any]:
+def _finish(cfg: DictConfig, run: Any, tell: bool) -> dict[str, Any]:
     """Export, summary and report; on rank 0, after a collective gathering of sharded weights."""
     from aa_lightning import strategies
     from aa_lightning.export import export
     from aa_lightning.report import write_report
-    from aa_lightning.summary import summarise, tell
+    from aa_lightning.summary import last_screen, summarise
 
     weights = strategies.whole_state_dict(run.trainer, run.policy)
     summary = summarise(cfg, run)
@@ -82,7 +84,8 @@ def _finish(cfg: DictConfig, run: Any) -> dict[str, Any]:
         export(run.policy, weights, run.folder / "export")
         (run.folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
         report = write_report(run.folder)
-        tell(summary, report)
+        if tell:
+            last_screen(summary, report)
     run.trainer.strategy.barrier()
     return summary
 

@@ -31,7 +31,7 @@ def modality(model: str) -> str:
 
 def config(model: str, algo: str, *overrides: str) -> DictConfig:
     """A run on the easy world, from random weights."""
-    easy = EASY[modality(model)]
+    easy = [*EASY[modality(model)], "data.train.size=512", "data.val.size=64"]
     return compose([f"modality={modality(model)}", f"model={model}", f"algo={algo}", "init=null", *easy, *overrides])
 
 

@@ -1,0 +1,74 @@
+"""What `check` shows: the supervised tokens, lengths, reasons, an estimate."""
+
+import pytest
+
+from aa_lightning import build, inspection
+from aa_lightning.config import ConfigError
+from aa_lightning.data.examples import Dropped
+from tests.contract.support import config, make
+
+
+def test_supervised_tokens_are_green_and_placeholders_are_counted():
+    _, policy, cfg = make("tiny_llava", "dpo")
+    example = build.examples(build.data_options(cfg), "train", "preference")[0]
+    text = inspection.painted(policy.encoder, example)
+    green = "".join(text.plain[span.start : span.end] for span in text.spans if span.style == "green")
+    said = [part["text"] for response in example.responses for part in response]
+    assert green == "".join(f"{answer}<|im_end|>" for answer in said)
+    assert "<image>×9" in text.plain
+
+
+def test_multi_turn_prompts_show_earlier_answers_as_unsupervised():
+    _, policy, cfg = make("tiny_llava", "dpo")
+    example = build.examples(build.data_options(cfg), "train", "preference")[0]
+    turn = {"role": "assistant", "content": [{"type": "text", "text": "EARLIER"}]}
+    again = {"role": "user", "content": [{"type": "text", "text": "again?"}]}
+    longer = type(example)(**{**vars(example), "messages": [*example.messages, turn, again]})
+    text = inspection.painted(policy.encoder, longer)
+    place = text.plain.index("EARLIER")
+    assert not any(span.style == "green" and span.start <= place < span.end for span in text.spans)
+
+
+def test_lengths_are_those_of_the_encoder():
+    _, policy, cfg = make("tiny_llava", "dpo")
+    examples = build.examples(build.data_options(cfg), "val", "preference")
+    lengths = inspection.measure(policy.encoder, [examples[i] for i in range(4)])
+    encoded = [policy.encoder.encode(examples[i], examples[i].responses) for i in range(4)]
+    assert lengths.prompts == [e.prompt["input_ids"].shape[1] for e in encoded]
+    assert len(lengths.responses) == 8
+
+
+def test_reasons_are_counted_and_the_rows_named():
+    dropped = [Dropped("3", "label", "tie"), Dropped("5", "image", "missing"), Dropped("9", "label", "tie")]
+    assert inspection.reasons(dropped) == [["label", "tie", "2", "3, 9"], ["image", "missing", "1", "5"]]
+
+
+def test_the_estimate_counts_weights_without_loading_them():
+    """Adam on float32: 4 bytes of weight, 4 of gradient, 8 of moments for each parameter; a frozen copy is 4 more."""
+    algorithm, policy, cfg = make("tiny_llava", "dpo")
+    cost, micro = build.estimate_cost(cfg, algorithm, inspection.Lengths([20, 30], [8, 9, 7, 8]))
+    parameters = sum(p.numel() for p in policy.parameters())
+    assert micro == cfg.loader.batch_size
+    assert cost.weights * 2**30 == pytest.approx(4 * parameters)
+    assert (cost.gradients + cost.optimizer) * 2**30 == pytest.approx(12 * parameters)
+    assert cost.reference == cost.weights
+
+
+def test_adapters_shrink_the_estimate_and_need_no_copy():
+    algorithm, _, cfg = make("tiny_llava", "dpo", "model.lora.rank=2")
+    cost, _ = build.estimate_cost(cfg, algorithm, inspection.Lengths([20], [8, 9]))
+    assert cost.reference == 0
+    assert cost.optimizer < 0.5 * cost.weights
+
+
+def test_a_pair_that_cannot_work_is_refused_before_weights_load():
+    from hydra.utils import instantiate
+
+    cfg = config("tiny_sd", "reward_model")
+    with pytest.raises(ValueError, match="diffusion model|log-likelihoods"):
+        build.check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+
+
+def test_an_unknown_likelihood_is_refused():
+    with pytest.raises(ConfigError, match="one of exact, bound"):
+        config("tiny_llava", "dpo", "model.likelihood=guess")
