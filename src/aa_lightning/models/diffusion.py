@@ -14,13 +14,13 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
 
+from aa_lightning.models.adapters import BESIDE
 from aa_lightning.models.denoising import Denoiser, step_logprob
 from aa_lightning.models.diffusion_options import Diffusion, Sampling
 from aa_lightning.models.pixels import PixelEncoder
 from aa_lightning.models.reference import Reference, choose_form, frozen
-from aa_lightning.models.tiny.cache import tiny_folder
 from aa_lightning.models.unet_adapters import UNetAdapters, adapter_base, merge_saved
-from aa_lightning.models.weights import below, of_checkpoint, take
+from aa_lightning.models.weights import below, folder_of, of_checkpoint, take
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
 
@@ -214,26 +214,35 @@ class DiffusionPolicy(nn.Module):
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write what diffusers loads by itself, as safetensors.
 
-        Without an adapter this is the whole pipeline. With one it is the adapter alone, for `pipe.load_lora_weights`.
+        Without an adapter this is the whole pipeline. With one it is the adapter alone, for `pipe.load_lora_weights`;
+        where its base stands nowhere, the pipeline with the adapter merged, and the adapter in a folder beside it.
 
         Args:
             weights: gathered weights by this policy's names, where a strategy sharded them; None: its own.
         """
         own = below("network.unet.", weights)
-        if self.adapters is not None:
+        if self.adapters is None:
+            self._save_pipeline(folder, own)
+        elif self.adapters.base is not None:
             self.adapters.save(folder, own)
-        elif own is None:
-            self.pipeline.save_pretrained(folder)
         else:
-            unet = type(self.network.unet).from_config(self.network.unet.config).to(self.network.unet.dtype)
-            unet.load_state_dict(own)
-            parts = {**self.pipeline.components, "unet": unet}
-            StableDiffusionPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
+            self._save_pipeline(folder, self.adapters.merged(own))
+            self.adapters.save(folder / BESIDE, own)
+
+    def _save_pipeline(self, folder: Path, weights: dict[str, Tensor] | None) -> None:
+        """The whole pipeline, with these weights in its U-Net; None: its own."""
+        if weights is None:
+            self.pipeline.save_pretrained(folder)
+            return
+        unet = type(self.network.unet).from_config(self.network.unet.config)
+        unet.load_state_dict(weights, assign=True)
+        parts = {**self.pipeline.components, "unet": unet}
+        StableDiffusionPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
 
     def restore(self, folder: Path) -> None:
         """Take the weights that `save` wrote; the reference stays where it is."""
         if self.adapters is not None:
-            self.adapters.load(folder)
+            self.adapters.load(folder / BESIDE if (folder / BESIDE).is_dir() else folder)
         else:
             unet = self.network.unet
             unet.load_state_dict(type(unet).from_pretrained(folder / "unet", torch_dtype=unet.dtype).state_dict())
@@ -258,7 +267,7 @@ def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None 
         checkpoint: of a run, whose weights policy and reference start from.
     """
     diffusers_logging.disable_progress_bar()
-    folder = _locate(options)
+    folder = folder_of(options.path, options.tiny)
     pipeline = _pipeline(folder, options)
     if checkpoint is not None:
         take(pipeline.unet, below("network.unet.", of_checkpoint(checkpoint, options.family)), checkpoint)
@@ -268,7 +277,8 @@ def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None 
     copied = frozen(Denoiser(copy.deepcopy(pipeline.unet), schedule)) if form == "frozen" else None
     if options.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
-    adapters = UNetAdapters(pipeline.unet, options.lora, folder) if options.lora.rank > 0 else None
+    base = folder if checkpoint is None and adapter_base(Path(folder)) is None else None
+    adapters = UNetAdapters(pipeline.unet, options.lora, base) if options.lora.rank > 0 else None
     encoder = PixelEncoder(pipeline.tokenizer, options.image_size, cut_captions=options.long_captions == "cut")
     network = Denoiser(pipeline.unet, schedule)
     return DiffusionPolicy(pipeline, network, encoder, options, Reference(form, copied, adapters), adapters)
@@ -288,9 +298,3 @@ def _pipeline(folder: str, options: Diffusion) -> StableDiffusionPipeline:
         safety_checker=None,
         requires_safety_checker=False,
     )
-
-
-def _locate(options: Diffusion) -> str:
-    if options.path.startswith("tiny:"):
-        return str(tiny_folder(options.path.removeprefix("tiny:"), options.tiny))
-    return options.path

@@ -20,8 +20,7 @@ from aa_lightning.models.encoding import Limits, TokenEncoder
 from aa_lightning.models.families import Family, family_of
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.scorer import Scorer, saved_head
-from aa_lightning.models.tiny.cache import tiny_folder
-from aa_lightning.models.weights import Weights, below, of_checkpoint, take
+from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, take
 
 _HEAD = "network.head.weight"  # of a reward model, by its own names
 
@@ -56,7 +55,7 @@ def load_scorer(options: ModelOptions, limits: Limits, checkpoint: Path | None =
         checkpoint: of a run, whose weights it starts from: a reward model's, head included, or a policy's.
     """
     model, processor = load(options)
-    head = saved_head(locate(options))
+    head = saved_head(folder_of(options.path, options.tiny))
     if checkpoint is not None:
         weights = of_checkpoint(checkpoint, options.family)
         _take_backbone(model, weights, checkpoint)
@@ -75,13 +74,13 @@ def _take_backbone(model: nn.Module, weights: Weights, checkpoint: Path) -> None
 
 def _stands_alone(options: ModelOptions, checkpoint: Path | None) -> bool:
     """Whether the weights that training starts from are those that `model.path` holds."""
-    return checkpoint is None and not _adapter_file(locate(options)).is_file()
+    return checkpoint is None and not _adapter_file(folder_of(options.path, options.tiny)).is_file()
 
 
 def outline(options: ModelOptions) -> nn.Module:
     """The model without memory behind its weights, to count and to plan."""
     config = transformers.AutoConfig.from_pretrained(
-        locate(options), revision=options.revision, trust_remote_code=options.trust_remote_code
+        folder_of(options.path, options.tiny), revision=options.revision, trust_remote_code=options.trust_remote_code
     )
     with torch.device("meta"):
         return _model_class(config).from_config(config, dtype=getattr(torch, options.dtype))
@@ -89,7 +88,7 @@ def outline(options: ModelOptions) -> nn.Module:
 
 def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
-    folder = locate(options)
+    folder = folder_of(options.path, options.tiny)
     config = transformers.AutoConfig.from_pretrained(
         folder, revision=options.revision, trust_remote_code=options.trust_remote_code
     )
@@ -115,7 +114,7 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     """
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    folder = locate(options)
+    folder = folder_of(options.path, options.tiny)
     adapter = _adapter_file(folder)
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
@@ -133,14 +132,6 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     if adapter.is_file():
         model = merge_saved(model, adapter.parent)
     return model.eval(), load_processor(options, folder)
-
-
-def locate(options: ModelOptions) -> str:
-    """The folder or hub id behind `model.path`; a tiny model is built on first use."""
-    if options.path.startswith("tiny:"):
-        return str(tiny_folder(options.path.removeprefix("tiny:"), options.tiny))
-    folder = Path(options.path)
-    return str(folder.absolute()) if folder.is_dir() else options.path  # an adapter's export remembers its base
 
 
 def _adapter_file(folder: str) -> Path:

@@ -16,7 +16,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from aa_lightning.config import Lora
+from aa_lightning.models.weights import merged
 
+_BASE = "unet.base_model_name_or_path"
 GROUPS = {"attention": r"\.(to_q|to_k|to_v|to_out\.0)$"}
 
 
@@ -26,13 +28,14 @@ class UNetAdapters:
     Args:
         unet: gets the adapters.
         lora: rank, alpha, dropout and target: `attention`, or a regular expression on module names.
-        base: where the U-Net came from; a saved adapter remembers it.
+        base: where diffusers finds the U-Net; a saved adapter remembers it. None: nowhere, another adapter was merged
+            into it or its weights came from a checkpoint.
 
     Raises:
         ValueError: the target matches no linear layer.
     """
 
-    def __init__(self, unet: nn.Module, lora: Lora, base: str):
+    def __init__(self, unet: nn.Module, lora: Lora, base: str | None):
         import peft
 
         pattern = re.compile(GROUPS.get(lora.target, lora.target))
@@ -50,7 +53,7 @@ class UNetAdapters:
             target_modules=names,
         )
         unet.add_adapter(config)
-        self._unet, self._base = unet, base
+        self._unet, self.base = unet, base
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -75,8 +78,17 @@ class UNetAdapters:
             folder,
             unet_lora_layers=convert_state_dict_to_diffusers(own),
             # alpha and rank: without them diffusers takes alpha to be the rank, and the adapter gets another strength
-            unet_lora_adapter_metadata={**config, "base_model_name_or_path": self._base},
+            unet_lora_adapter_metadata={**config, "base_model_name_or_path": self.base},
         )
+
+    def merged(self, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The U-Net's weights with the adapter added to them.
+
+        Args:
+            weights: as for `save`.
+        """
+        config = self._unet.peft_config["default"]
+        return merged(self._unet.state_dict() if weights is None else weights, config.lora_alpha / config.r)
 
     def load(self, folder: Path) -> None:
         """Take the weights of a saved adapter of the same shape."""
@@ -88,12 +100,22 @@ class UNetAdapters:
 
 
 def adapter_base(folder: Path) -> str | None:
-    """The model that a saved adapter belongs to; None where the folder holds no adapter."""
+    """The model that a saved adapter belongs to; None where the folder holds no adapter.
+
+    Raises:
+        ValueError: the adapter does not say, as it was not written by a run.
+    """
     path = folder / LORA_WEIGHT_NAME_SAFE
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()[LORA_ADAPTER_METADATA_KEY])["unet.base_model_name_or_path"]
+        said = json.loads((file.metadata() or {}).get(LORA_ADAPTER_METADATA_KEY, "{}"))
+    if said.get(_BASE) is None:
+        raise ValueError(
+            f"{path} does not say which model it was trained on, so it cannot be merged: load it on its model with "
+            "diffusers, fuse it, save the pipeline, and type model.path=<that folder>"
+        )
+    return said[_BASE]
 
 
 def merge_saved(pipeline: StableDiffusionPipeline, folder: str) -> None:

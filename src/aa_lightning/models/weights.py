@@ -9,8 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aa_lightning.models.tiny.cache import tiny_folder
+
 Weights = Mapping[str, Tensor]
 _ADAPTER = "default"  # peft's name for the only adapter
+
+
+def folder_of(path: str, tiny: Mapping[str, Any]) -> str:
+    """The folder or hub id behind `model.path`; a tiny model is built on first use.
+
+    Args:
+        path: a folder, a hub id, or tiny:<family>.
+        tiny: sizes of the offline build.
+
+    Raises:
+        ValueError: a path that is written as a folder, where there is none.
+    """
+    if path.startswith("tiny:"):
+        return str(tiny_folder(path.removeprefix("tiny:"), tiny))
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return str(folder.absolute())  # an adapter's export remembers where its base is
+    if path.startswith(("/", ".", "~")) or path.count("/") > 1:
+        raise ValueError(
+            f"model.path={path} is a folder that does not exist: type model.path=<folder with config.json or "
+            "model_index.json>, a hub id such as model.path=org/name, or model=tiny_llava for a model made offline"
+        )
+    return path
 
 
 def below(prefix: str, weights: Weights | None) -> dict[str, Tensor] | None:

@@ -1,0 +1,142 @@
+"""A run starts from another run, its export or its checkpoint, whatever was trained there."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from aa_lightning.build import build_policy, data_options, examples
+from aa_lightning.callbacks.checkpoint import newest
+from aa_lightning.compose import compose
+from aa_lightning.stages import starting_point
+from aa_lightning.train import train
+from tests.reliability.support import TINY, ask_alone, question, trained_policy
+
+LLAVA, PICTURES = ["modality=ti2t", "model=tiny_llava"], ["modality=t2i", "model=tiny_sd"]
+RATE, LORA = "optimizer.lr=3e-2", "model.lora.rank=4"
+FIRST = {
+    "plain": [*LLAVA, "algo=dpo", RATE],
+    "lora": [*LLAVA, "algo=dpo", RATE, LORA],
+    "reward": [*LLAVA, "algo=reward_model", RATE],
+    "reward_lora": [*LLAVA, "algo=reward_model", RATE, LORA],
+    "pictures": [*PICTURES, "algo=dpo", "algo.beta=10", RATE],
+    "pictures_lora": [*PICTURES, "algo=dpo", "algo.beta=10", RATE, LORA],
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Makes a run of a kind, once."""
+    folder, made = tmp_path_factory.mktemp("first"), set()
+
+    def run(kind):
+        if kind not in made:
+            made.add(kind)
+            train(compose([*FIRST[kind], *TINY]), folder / kind)
+        return folder / kind
+
+    return run
+
+
+def built(overrides, init):
+    """A policy of another run that starts from there, and its configuration."""
+    cfg = compose([*overrides, *TINY, f"init={init}"])
+    return cfg, build_policy(cfg, instantiate(cfg.algo, _convert_="all"), starting_point(cfg)).eval()
+
+
+@torch.no_grad()
+def says(cfg, policy):
+    """What a policy, and its reference, make of the first held-out pairs."""
+    rows = examples(data_options(cfg), "val", "preference")[:3]
+    batch = policy.prepare(policy.encoder.collate([policy.encoder.encode(row, row.responses) for row in rows]))
+    if cfg.algo._target_.endswith("RewardModelling"):
+        return policy.score(batch), None
+    total = policy.log_likelihood(batch).total
+    with policy.as_reference() as reference:
+        return total, reference.log_likelihood(batch).total
+
+
+def forms(run):
+    return {"run": run, "export": run / "export", "checkpoint": newest(run)}
+
+
+@pytest.mark.parametrize("again", ["plain", "with an adapter"])
+@pytest.mark.parametrize("form", ["run", "export", "checkpoint"])
+@pytest.mark.parametrize("kind", FIRST)
+def test_policy_and_reference_start_from_the_trained_weights(ran, kind, form, again):
+    """Also where the first run trained an adapter: it is merged, and the next run gets a new one."""
+    run = ran(kind)
+    expected, first_reference = says(*trained_policy([*FIRST[kind], *TINY], run))
+    plain = [item for item in FIRST[kind] if item != LORA]
+    overrides = [*plain, LORA] if again == "with an adapter" else plain
+    found, reference = says(*built(overrides, forms(run)[form]))
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+    if reference is not None:
+        assert torch.allclose(reference, expected, rtol=1e-5, atol=1e-5)
+        assert (first_reference - expected).abs().max() > 1e-2
+
+
+def test_a_reward_model_may_start_from_a_policy_and_a_policy_from_a_reward_model(ran):
+    """The backbone goes along, through export and checkpoint alike; a policy's head does not exist."""
+    for start in (ran("plain") / "export", newest(ran("plain"))):
+        _, scorer = built(FIRST["reward"], start)
+        _, policy = built(FIRST["plain"], start)
+        for name, weight in policy.network.model.state_dict().items():
+            assert torch.equal(scorer.network.network.model.state_dict()[name], weight)
+    _, from_scorer = built(FIRST["plain"], newest(ran("reward")))
+    _, scorer = trained_policy([*FIRST["reward"], *TINY], ran("reward"))
+    assert torch.equal(from_scorer.network.model.lm_head.weight, scorer.network.network.model.lm_head.weight)
+
+
+@pytest.mark.parametrize("kind", ["lora", "pictures_lora"])
+@pytest.mark.parametrize("form", ["run", "checkpoint"])
+def test_the_export_of_an_adapter_on_a_base_that_stands_nowhere_is_the_whole_model(ran, kind, form, tmp_path):
+    """An adapter on merged weights would be worth nothing without them; it lies beside them for `run=`."""
+    overrides = [*FIRST[kind], *TINY, f"init={forms(ran(kind))[form]}"]
+    train(compose(overrides), tmp_path / "second")
+    cfg, policy = trained_policy(overrides, tmp_path / "second")
+    asked, ours = question(cfg, policy, tmp_path / "second" / "export", tmp_path / "asked")
+    (theirs,) = ask_alone([asked], tmp_path / "alone")
+    assert theirs == pytest.approx(ours, rel=2e-6, abs=2e-6)
+    _, restored = built([*FIRST[kind]], forms(ran(kind))[form])
+    assert (says(cfg, restored)[0] - says(cfg, policy)[0]).abs().max() > 1e-2
+    restored.restore(tmp_path / "second" / "export")
+    assert torch.allclose(says(cfg, restored)[0], says(cfg, policy)[0], atol=1e-5)
+
+
+def test_a_run_that_was_stopped_gives_its_newest_checkpoint(ran, tmp_path):
+    folder = tmp_path / "stopped"
+    (folder / "checkpoints").mkdir(parents=True)
+    for step in (1, 2):
+        (folder / "checkpoints" / f"step_{step:08d}.ckpt").write_bytes(newest(ran("plain")).read_bytes())
+    cfg = compose([*FIRST["plain"], *TINY, f"init={folder}"])
+    assert starting_point(cfg) == str(folder / "checkpoints" / "step_00000002.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, r"init=.*nowhere does not exist.*type init=<run folder>.*stage:<name> with one of shapes"),
+        (lambda folder: folder.mkdir(), r"holds no export and no checkpoint"),
+        (lambda folder: (folder / "checkpoints" / "step_00000002.ckpt").mkdir(parents=True), r"in shards .*resume="),
+    ],
+)
+def test_what_nothing_can_start_from_is_refused(tmp_path, make, message):
+    make(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=message):
+        starting_point(compose([*FIRST["plain"], *TINY, f"init={tmp_path / 'nowhere'}"]))
+
+
+def test_a_checkpoint_of_another_model_is_refused_before_it_is_half_loaded(ran):
+    start = newest(ran("plain"))
+    other = ["modality=ti2t", "model=tiny_qwen2_5_vl", "algo=dpo"]
+    with pytest.raises(ValueError, match="holds weights of family llava, and this run has model.family=qwen2_5_vl"):
+        built(other, start)
+    wide = [*FIRST["plain"], "model.tiny={mlp: 96}"]
+    with pytest.raises(ValueError, match=r"does not fit this model: model.*mlp.* is \(.*\) there and \(.*\) here"):
+        built(wide, start)
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="was not written by a run of aa_lightning"):
+        built(FIRST["plain"], tmp_path / "other.ckpt")
