@@ -150,12 +150,23 @@ def build_encoder(cfg: DictConfig) -> Any:
 
 
 def build_chat_policy(cfg: DictConfig) -> Any:
-    """The policy that generates: of a run, with its trained weights, or the model's own."""
+    """The policy that generates: of a run, with its trained weights, or the model's own.
+
+    Raises:
+        ValueError: the run has no export, or trained a reward model.
+    """
     from aa_lightning.models import load
+    from aa_lightning.stages import export_of
 
     model = options(cfg, "model")
     if cfg.run is not None:
-        model = replace(model, path=str(Path(cfg.run) / "export"))
+        if instantiate(cfg.algo, _convert_="all").trains == "reward_model":
+            raise ValueError(
+                f"run={cfg.run} trained a reward model, which scores answers and writes none: type "
+                f"python -m aa_lightning.evaluate run={cfg.run}, or run=<a run that trained a policy>"
+            )
+        merged = replace(model.lora, rank=0)
+        model = replace(model, path=str(export_of(cfg.run)), lora=merged)
     if cfg.model.likelihood == "bound":
         from aa_lightning.models.diffusion import load_diffusion
 

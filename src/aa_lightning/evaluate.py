@@ -61,14 +61,15 @@ def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
     from hydra.utils import instantiate
 
     from aa_lightning.build import build_policy, build_suite, data_options
-    from aa_lightning.stages import starting_point
+    from aa_lightning.stages import export_of, starting_point
 
     algorithm = instantiate(cfg.algo, _convert_="all")
     if cfg.run is None:
         policy = build_policy(cfg, algorithm, None)
     else:
+        trained = export_of(cfg.run)
         policy = build_policy(cfg, algorithm, starting_point(cfg))
-        policy.restore(Path(cfg.run) / "export")
+        policy.restore(trained)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     policy.to(device)
     for frozen in policy.reference_modules():

@@ -58,6 +58,21 @@ def starting_point(cfg: DictConfig) -> str | None:
     )
 
 
+def export_of(run: str) -> Path:
+    """The export of a run folder.
+
+    Raises:
+        ValueError: it has none.
+    """
+    folder = Path(run) / "export"
+    if not folder.is_dir():
+        raise ValueError(
+            f"run={run} has no export, since it did not end: type python -m aa_lightning.train resume={run} to end it, "
+            f"or init={run} instead of run= to start from its last checkpoint"
+        )
+    return folder.absolute()
+
+
 def _of_one_file(checkpoint: Path, given: str) -> Path:
     if checkpoint.is_dir():
         raise ValueError(
