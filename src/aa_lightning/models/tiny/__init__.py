@@ -1,1 +1,1 @@
-"""Tiny models of real families, built offline from the real classes: what runs without a network and learns on a laptop."""
+"""Tiny models of real families, built offline from the real classes, which learn on a laptop."""

@@ -68,7 +68,8 @@ def _one_thread() -> Iterator[None]:
 def _row(family: str) -> TinyFamily:
     if family not in FAMILIES:
         raise ValueError(
-            f"tiny:{family} cannot be built: no offline build is known for it. Type one of {', '.join(f'tiny:{f}' for f in FAMILIES)}"
+            f"tiny:{family} cannot be built: no offline build is known for it. "
+            f"Type one of {', '.join(f'tiny:{known}' for known in FAMILIES)}"
         )
     return FAMILIES[family]
 

@@ -11,6 +11,7 @@ from aa_lightning.models.tiny.template import chat_template
 from aa_lightning.models.tiny.tokenizers import qwen_tokenizer
 
 _MARKERS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+_MEDIA = ("image", "video")
 _MERGE, _FRAMES = 2, 2  # patches merged along each side, frames merged into one patch
 _MAX_FRAMES = 8
 
@@ -38,7 +39,7 @@ def qwen2_5_vl(sizes: VisionSizes) -> tuple[Any, Any]:
         image_processor=_image_processor(sizes),
         tokenizer=tokenizer,
         video_processor=_video_processor(sizes),
-        chat_template=chat_template({kind: f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video")}),
+        chat_template=chat_template({kind: f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in _MEDIA}),
     )
     return finish(hf.Qwen2_5_VLForConditionalGeneration(config), tokenizer, sizes), processor
 

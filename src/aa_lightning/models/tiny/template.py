@@ -1,4 +1,4 @@
-"""The chat template of every tiny model: ChatML turns, media where they stand, markers around what the assistant says."""
+"""The chat template of every tiny model: ChatML turns, media in place, markers around what the assistant says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _TEMPLATE = """\
 {{%- if p['type'] == 'text' -%}}{{{{ p['text'] }}}}{{%- endif -%}}
 {{%- endmacro -%}}
 {{%- macro parts(content) -%}}
-{{%- if content is string -%}}{{{{ content }}}}{{%- else -%}}{{%- for p in content -%}}{{{{ part(p) }}}}{{%- endfor -%}}{{%- endif -%}}
+{{%- if content is string -%}}{{{{ content }}}}
+{{%- else -%}}{{%- for p in content -%}}{{{{ part(p) }}}}{{%- endfor -%}}{{%- endif -%}}
 {{%- endmacro -%}}
 {begin}
 {{%- for message in messages -%}}
