@@ -290,7 +290,22 @@ def _loggers(cfg: DictConfig, folder: Path) -> list[Any]:
     loggers: list[Any] = [MetricsCsv(folder / "metrics.csv")] if wanted.csv else []
     if wanted.tensorboard:
         loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
-    return loggers
+    return [*loggers, *(_other_logger(settings, folder) for settings in wanted.others)]
+
+
+def _other_logger(settings: dict[str, Any], folder: Path) -> Any:
+    from hydra.errors import InstantiationException
+
+    try:
+        return instantiate(settings, save_dir=str(folder))
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        extra = settings["_target_"].rpartition(".")[2].removesuffix("Logger").lower()
+        raise ValueError(
+            f"{settings['_target_']} needs a package that is not installed ({error.__cause__}): "
+            f"pip install 'aa_lightning[{extra}]'"
+        ) from error
 
 
 def _callbacks(cfg: DictConfig, suite: Any, folder: Path) -> list[Any]:
@@ -298,6 +313,7 @@ def _callbacks(cfg: DictConfig, suite: Any, folder: Path) -> list[Any]:
     from aa_lightning.callbacks.heldout import HeldOut
     from aa_lightning.callbacks.progress import Progress
     from aa_lightning.callbacks.rng import RandomStates
+    from aa_lightning.callbacks.stopping import Stopping
     from aa_lightning.callbacks.throughput import Throughput
 
     kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
@@ -305,6 +321,7 @@ def _callbacks(cfg: DictConfig, suite: Any, folder: Path) -> list[Any]:
     bar = [Progress()] if cfg.trainer.enable_progress_bar else []  # first, so that it closes before measuring
     return [
         *bar,
+        Stopping(),
         RandomStates(),
         Throughput(),
         HeldOut(suite, wanted.before, shown, folder / "samples"),

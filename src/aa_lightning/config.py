@@ -98,6 +98,7 @@ class Model:
 class Logger:
     csv: bool
     tensorboard: bool
+    others: list[dict[str, Any]]
 
 
 SECTIONS: dict[str, type] = {
