@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aa_lightning.data import shapes
+
 _LIBRARIES = ("torch", "transformers", "tokenizers", "diffusers")
 
 
@@ -42,7 +44,8 @@ def cache_root() -> Path:
 
 
 def _key(family: str, sizes: dict[str, Any], seed: int) -> str:
-    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    folders = (Path(__file__).parent, Path(shapes.__file__).parent)  # a VAE is fitted on pictures of Shapes
+    source = b"".join(path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py")))
     shaped_by = {
         "family": family,
         "sizes": sizes,
