@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.workers import WorkersFailed, end_with_parent, is_worker, rank, run_workers
+from aa_lightning.workers import Terminated, WorkersFailed, end_with_parent, is_worker, rank, run_workers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -109,9 +109,8 @@ def _require_space(folder: Path) -> None:
 
 
 def _interrupted(stop: BaseException) -> bool:
-    """Lightning turns Ctrl-C into exit code 1, and SIGTERM into an exception of its own."""
-    kinds = {type(stop).__name__, type(stop.__context__).__name__}
-    return bool(kinds & {"KeyboardInterrupt", "SIGTERMException", "_Terminated"})
+    """Lightning turns Ctrl-C into exit code 1."""
+    return any(isinstance(one, KeyboardInterrupt | Terminated) for one in (stop, stop.__context__))
 
 
 def _say_how_to_resume(folder: Path) -> None:

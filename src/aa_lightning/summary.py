@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.callbacks.heldout import HeldOut
+from aa_lightning.callbacks.metrics import MetricsCsv
 from aa_lightning.callbacks.throughput import Throughput, peak_memory_gib
 from aa_lightning.console import say, show_table
 
@@ -24,6 +25,9 @@ def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
     speed = next(c for c in run.trainer.callbacks if isinstance(c, Throughput)).summary()
     after = results["after"]
     train = {key: value.item() for key, value in run.trainer.logged_metrics.items() if key.startswith("train/")}
+    for logger in run.trainer.loggers:
+        if not train and isinstance(logger, MetricsCsv):  # resumed at the very end
+            train = logger.latest("train/")
     return {
         "command": " ".join(sys.argv),
         "algo": type(run.algorithm).__name__,

@@ -48,18 +48,50 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
     folder = folder or Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook")
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
+    start = None if cfg.resume is None else _checkpoint(Path(cfg.resume))
+    if start is not None and (ended := _summary_if_ended(cfg, start)):
+        return ended
     built = build_run(cfg, folder)
     save_config(cfg, folder)
     if tell:
         _announce(cfg, built)
-    built.trainer.fit(built.module, built.data, ckpt_path=_checkpoint(cfg), weights_only=False)
+    built.trainer.fit(built.module, built.data, ckpt_path=start, weights_only=False)
     return _finish(cfg, built, tell)
 
 
-def _checkpoint(cfg: DictConfig) -> Path | None:
-    from aa_lightning.callbacks.checkpoint import newest
+def _checkpoint(run: Path) -> Path | None:
+    """Where a run goes on; None at its beginning, where it was stopped before its first checkpoint.
 
-    return None if cfg.resume is None else newest(Path(cfg.resume))
+    Raises:
+        ValueError: it ended, and its checkpoints are gone.
+    """
+    from aa_lightning.callbacks.checkpoint import newest, step_of
+    from aa_lightning.console import say
+
+    found = newest(run)
+    if found is None and (run / "summary.json").is_file():
+        raise ValueError(
+            f"resume={run} cannot go on: the run has ended and its checkpoints are gone. Type init={run} to start a new "
+            "run from its export"
+        )
+    at = "at its beginning, as there is no checkpoint yet" if found is None else f"after step {step_of(found)}"
+    say(f"resume={run}: going on {at}")
+    return found
+
+
+def _summary_if_ended(cfg: DictConfig, start: Path) -> dict[str, Any] | None:
+    """The summary of a run with nothing left to do: neither a step, nor export, summary and report after the last one."""
+    from aa_lightning.callbacks.checkpoint import step_of
+    from aa_lightning.console import say
+
+    summary, report = (Path(cfg.resume) / name for name in ("summary.json", "report.html"))
+    if step_of(start) < cfg.trainer.max_steps or not summary.is_file() or not report.is_file():
+        return None
+    ended = json.loads(summary.read_text(encoding="utf-8"))
+    if ended["steps"] < step_of(start):  # an older end: the run was extended since
+        return None
+    say(f"the run has ended: add trainer.max_steps=<more than {step_of(start)}> to train on")
+    return ended
 
 
 def _announce(cfg: DictConfig, run: Any) -> None:
@@ -82,7 +114,9 @@ def _finish(cfg: DictConfig, run: Any, tell: bool) -> dict[str, Any]:
     summary = summarise(cfg, run)
     if run.trainer.is_global_zero:
         export(run.policy, weights, run.folder / "export")
-        (run.folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        aside = run.folder / ".summary.partial"
+        aside.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        aside.replace(run.folder / "summary.json")
         report = write_report(run.folder)
         if tell:
             last_screen(summary, report)

@@ -75,7 +75,7 @@ def run_workers(
     except KeyboardInterrupt:
         _end(started, signal.SIGINT, INTERRUPT_GRACE)
         raise
-    except _Terminated:
+    except Terminated:
         _end(started, signal.SIGTERM, INTERRUPT_GRACE)
         raise
     finally:
@@ -97,7 +97,9 @@ def end_with_parent() -> None:
 
 
 @dataclass
-class _Terminated(SystemExit):
+class Terminated(SystemExit):
+    """SIGTERM came."""
+
     code: int = 128 + signal.SIGTERM
 
 
@@ -109,7 +111,7 @@ def _sigterm_raises() -> Iterator[None]:
         return
 
     def stop(number, frame):
-        raise _Terminated
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -35,6 +35,10 @@ class HeldOut(L.Callback):
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._measure(trainer, module, "after")
 
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if "after" not in self.results:  # resumed at the very end: no step was left to train, nor an end to reach
+            self._measure(trainer, module, "after")
+
     def state_dict(self) -> dict[str, Any]:
         return {"results": self.results}
 

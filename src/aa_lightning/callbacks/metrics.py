@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class MetricsCsv(Logger):
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
-                self._rows = list(reader)
+                self._rows = [row for row in reader if None not in row.values()]  # a kill may have torn the last one
                 self._columns = list(reader.fieldnames or self._columns)
 
     @property
@@ -47,13 +48,26 @@ class MetricsCsv(Logger):
         if "epoch" in metrics:
             row["epoch"] = int(metrics["epoch"])
         new = [key for key in row if key not in self._columns]
-        lived_twice = bool(self._rows) and int(self._rows[-1]["step"]) > step  # the run resumed before these rows
-        if new or lived_twice:
-            self._columns += new
-            self._rows = [known for known in self._rows if int(known["step"]) <= step]
-            self._rewrite()
-        self._rows.append(row)
-        self._append(row)
+        self._columns += new
+        if not new and self._last_step() < step:
+            self._rows.append(row)
+            self._append(row)
+            return
+        same = [known for known in self._rows if int(known["step"]) == step]  # validation, or a resumed run's first row
+        earlier = [known for known in self._rows if int(known["step"]) < step]  # a killed run may have got further
+        self._rows = [*earlier, {**(same[0] if same else {}), **row}]
+        self._rewrite()
+
+    def latest(self, prefix: str) -> dict[str, float]:
+        """The values of the last row that has any whose name begins so."""
+        for row in reversed(self._rows):
+            found = {key: float(value) for key, value in row.items() if key.startswith(prefix) and value not in ("", None)}
+            if found:
+                return found
+        return {}
+
+    def _last_step(self) -> int:
+        return int(self._rows[-1]["step"]) if self._rows else -1
 
     def _append(self, row: dict[str, Any]) -> None:
         fresh = not self.path.is_file()
@@ -64,7 +78,9 @@ class MetricsCsv(Logger):
             writer.writerow(row)
 
     def _rewrite(self) -> None:
-        with self.path.open("w", newline="", encoding="utf-8") as file:
+        aside = self.path.with_suffix(".partial")
+        with aside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(self._rows)
+        os.replace(aside, self.path)

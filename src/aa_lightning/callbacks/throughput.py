@@ -20,6 +20,12 @@ class Throughput(L.Callback):
         self._started = self._ready = 0.0
         self._waited = 0.0
 
+    def state_dict(self) -> dict[str, float]:
+        return {"prompts": self.prompts, "seconds": self.seconds, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.prompts, self.seconds, self.steps = state["prompts"], state["seconds"], state["steps"]
+
     def on_train_start(self, trainer: L.Trainer, module) -> None:
         self._ready = time.perf_counter()
         if torch.cuda.is_available():
