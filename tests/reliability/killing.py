@@ -1,0 +1,131 @@
+"""The real command, killed at chosen moments and resumed; what must be equal afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from aa_lightning.callbacks.checkpoint import newest, step_of
+from tests.reliability.support import TRAIN, call, start
+
+STEPS, EVERY = 24, 3
+RUN = [  # everything that a resume has to find again: order, dropout, schedule, moments, accumulation, epochs
+    "modality=ti2t",
+    "model=tiny_llava",
+    "algo=dpo",
+    "init=null",
+    "model.dropout=0.1",
+    "data.train.size=22",
+    "data.val.size=8",
+    "loader.batch_size=4",
+    "loader.micro_batch_size=1",
+    "optimizer.lr=1e-3",
+    "optimizer.schedule=cosine",
+    "optimizer.warmup=0.2",
+    f"trainer.max_steps={STEPS}",
+    "trainer.log_every_n_steps=1",
+    "trainer.val_check_interval=20",  # micro-batches: in the middle of a checkpoint interval
+    "trainer.enable_progress_bar=false",
+    "evaluation.size=8",
+    "evaluation.generate=2",
+    "evaluation.max_new_tokens=4",
+    "evaluation.samples=0",
+    "evaluation.blank_control=false",
+    "logger.tensorboard=false",
+    f"checkpoint.every_n_steps={EVERY}",
+]
+TIMED = ("time/", "throughput/", "memory/")  # differ from run to run
+
+
+@dataclass
+class Life:
+    """What a killed process left behind."""
+
+    code: int
+    logged: int  # last step in metrics.csv
+    checkpoint: int  # step of the newest finished checkpoint, 0 without one
+    rows: dict[int, dict[str, str]]
+    stderr: str
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if None not in row.values()]
+
+
+def live_until(folder: Path, arguments: list[str], step: int, delay: float, number: signal.Signals) -> Life:
+    """Run the command until a step stands in metrics.csv and some seconds more, then send a signal.
+
+    SIGKILL goes to the whole process group of the command, and to those of its ranks. Others go to the command alone.
+    """
+    process = start(TRAIN, *arguments)
+    while process.poll() is None and len(rows_of(folder)) <= step:
+        time.sleep(0.01)
+    time.sleep(delay)
+    for group in [process.pid, *_children(process.pid)] if number == signal.SIGKILL else []:
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(group, number)
+    if number != signal.SIGKILL:
+        process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    rows = {int(row["step"]): row for row in rows_of(folder)}
+    at = newest(folder)
+    return Life(process.returncode, max(rows, default=-1), 0 if at is None else step_of(at), rows, err)
+
+
+def _children(pid: int) -> list[int]:
+    """Ranks: children that lead a process group of their own."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it may just have ended
+            parent, group = stat.read_text().rpartition(")")[2].split()[1:3]
+            if int(parent) == pid and group == stat.parent.name:
+                found.append(int(group))
+    return found
+
+
+def moments(seed: int, count: int) -> list[tuple[int, float]]:
+    """(step, seconds after it): anywhere between the first step and the last."""
+    draw = random.Random(seed)
+    return [(draw.randrange(STEPS - 2), draw.uniform(0, 0.15)) for _ in range(count)]
+
+
+def finish(folder: Path, timeout: float = 300) -> None:
+    code, _, err = call(TRAIN, f"resume={folder}", timeout=timeout)
+    assert code == 0, err
+
+
+def check_same(resumed: Path, whole: Path) -> None:
+    """Weights to the bit, every step once, every logged number the same."""
+    ours, theirs = (load_file(folder / "export" / "model.safetensors") for folder in (resumed, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    ours, theirs = rows_of(resumed), rows_of(whole)
+    assert [row["step"] for row in ours] == [str(step) for step in range(STEPS + 1)]
+    for one, other in zip(ours, theirs, strict=True):
+        assert _untimed(one) == _untimed(other)
+
+
+def check_not_repeated(life: Life, folder: Path) -> None:
+    """At most an interval is lost, and rows of steps before the checkpoint are the old ones, their times included."""
+    assert life.logged - life.checkpoint < EVERY + 1
+    after = {int(row["step"]): row for row in rows_of(folder)}
+    for step, row in life.rows.items():
+        if step < life.checkpoint:
+            assert {key: value for key, value in after[step].items() if value} == {k: v for k, v in row.items() if v}
+
+
+def _untimed(row: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in row.items() if value and not key.startswith(TIMED)}

@@ -1,0 +1,152 @@
+"""A run that is killed at any moment and resumed is the run that was never killed."""
+
+import json
+import shutil
+import signal
+
+import pytest
+
+from aa_lightning.callbacks.checkpoint import newest
+from tests.reliability.killing import (
+    EVERY,
+    RUN,
+    STEPS,
+    check_not_repeated,
+    check_same,
+    finish,
+    live_until,
+    moments,
+    rows_of,
+)
+from tests.reliability.support import TRAIN, call
+
+SEEDS = {"single": 0, "ddp": 1, "fsdp": 2, "deepspeed_zero2": 3}
+
+
+def arguments(strategy):
+    if strategy == "single":
+        return RUN
+    return [*RUN, f"strategy={strategy}", "trainer.precision=32-true", "trainer.strategy.timeout_minutes=1"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Runs that nobody stops, once for each strategy."""
+    made = {}
+
+    def run(strategy):
+        if strategy not in made:
+            made[strategy] = tmp_path_factory.mktemp("whole") / strategy
+            code, _, err = call(TRAIN, *arguments(strategy), f"hydra.run.dir={made[strategy]}")
+            assert code == 0, err
+        return made[strategy]
+
+    return run
+
+
+def survives(strategy, folder, whole, deaths):
+    """Killed at each of these moments in turn, resumed after each; how much was lost each time."""
+    typed, lost = [*arguments(strategy), f"hydra.run.dir={folder}"], []
+    for step, delay, number in deaths:
+        life = live_until(folder, typed, step, delay, number)
+        if life.code == 0:
+            break
+        assert life.code == (130 if number in (signal.SIGINT, signal.SIGTERM) else -9), life.stderr
+        lost.append((life, folder))
+        typed = [f"resume={folder}"]
+        if number != signal.SIGKILL:
+            assert "stopped. " in life.stderr and "resume=" in life.stderr or life.checkpoint == 0
+            assert "Traceback" not in life.stderr
+    finish(folder)
+    for life, _ in lost:
+        check_not_repeated(life, folder)
+    check_same(folder, whole(strategy))
+    return lost
+
+
+def test_a_run_killed_in_its_middle_ends_with_the_weights_and_the_log_of_one_that_never_was(whole, tmp_path):
+    (lost,) = survives("single", tmp_path / "run", whole, [(13, 0.02, signal.SIGKILL)])
+    assert 0 < lost[0].checkpoint < STEPS
+
+
+def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over_and_goes(whole, tmp_path):
+    """Step 23 was being written when the run died; 21 is the newest whole one. No temporary file is left at the end."""
+    folder = tmp_path / "run"
+    shutil.copytree(whole("single"), folder)
+    checkpoints = folder / "checkpoints"
+    newest(folder).unlink()
+    last = newest(folder)
+    last.with_name("step_00000023.partial").write_bytes(last.read_bytes()[:1000])
+    for name in ("export", "summary.json", "report.html"):
+        shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+    assert last.name == f"step_{STEPS - EVERY:08d}.ckpt"
+    finish(folder)
+    check_same(folder, whole("single"))
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["step_00000021.ckpt", "step_00000024.ckpt"]
+
+
+def test_a_run_that_ended_is_left_alone(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole("single"), folder)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "export").iterdir()}
+    code, out, err = call(TRAIN, f"resume={folder}")
+    assert code == 0, err
+    assert f"the run has ended: add trainer.max_steps=<more than {STEPS}> to train on" in out
+    assert {path: path.stat().st_mtime_ns for path in (folder / "export").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_its_export_only_writes_that(whole, tmp_path):
+    """The last checkpoint stands, measures and export do not; they are made without a further step."""
+    folder = tmp_path / "run"
+    shutil.copytree(whole("single"), folder)
+    shutil.rmtree(folder / "export")
+    expected = json.loads((folder / "summary.json").read_text())
+    for name in ("summary.json", "report.html"):
+        (folder / name).unlink()
+    rows = (folder / "metrics.csv").read_text()
+    finish(folder)
+    check_same(folder, whole("single"))
+    assert (folder / "metrics.csv").read_text() == rows
+    found = json.loads((folder / "summary.json").read_text())
+    for key in ("before", "after", "train", "steps", "throughput"):
+        assert found[key] == pytest.approx(expected[key], rel=1e-6), key
+
+
+@pytest.mark.slow
+def test_a_run_that_ended_trains_on_when_it_gets_more_steps(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole("single"), folder)
+    code, _, err = call(TRAIN, f"resume={folder}", f"trainer.max_steps={STEPS + 2}")
+    assert code == 0, err
+    assert [int(row["step"]) for row in rows_of(folder)] == list(range(STEPS + 3))
+    assert json.loads((folder / "summary.json").read_text())["steps"] == STEPS + 2
+    assert newest(folder).name == f"step_{STEPS + 2:08d}.ckpt"
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_its_first_checkpoint_starts_again_in_the_same_folder(whole, tmp_path):
+    ((life, _),) = survives("single", tmp_path / "run", whole, [(1, 0.0, signal.SIGKILL)])
+    assert life.checkpoint == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", SEEDS)
+def test_five_random_kills_change_nothing(strategy, whole, tmp_path):
+    """A fresh run for each moment, killed once and resumed: with all its ranks, since the group is killed."""
+    for number, (step, delay) in enumerate(moments(SEEDS[strategy], 5)):
+        lost = survives(strategy, tmp_path / str(number), whole, [(step, delay, signal.SIGKILL)])
+        for life, _ in lost:
+            print(f"{strategy}: killed {delay:.3f} s after step {step}, logged {life.logged}, resumed at {life.checkpoint}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", SEEDS)
+def test_kills_in_a_row_ctrl_c_and_sigterm_change_nothing(strategy, whole, tmp_path):
+    """One run, stopped in four ways one after another; the polite ones say how to resume and leave no traceback."""
+    numbers = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL]
+    deaths = [(step, 0.05, number) for step, number in zip((4, 9, 14, 19), numbers, strict=True)]
+    lost = survives(strategy, tmp_path / "run", whole, deaths)
+    for life, _ in lost:
+        print(f"{strategy}: exit {life.code}, logged {life.logged}, resumed at {life.checkpoint}")
+    assert len(lost) == 4
