@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from transformers.utils import logging as hugging_face
 
 _EXPECTED = (  # said at every run, and nothing to act on
     "does not have many workers",
@@ -52,5 +53,7 @@ def quiet() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed warns that it found nothing else
+    hugging_face.disable_progress_bar()
+    hugging_face.set_verbosity_error()
     for part in _EXPECTED:
         warnings.filterwarnings("ignore", message=f".*{part}.*")

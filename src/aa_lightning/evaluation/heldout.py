@@ -24,6 +24,8 @@ class Averages:
     def __init__(self, device: torch.device, *names: str):
         self._device = device
         self._means = {name: MeanMetric(nan_strategy="ignore").to(device) for name in names}
+        for mean in self._means.values():
+            mean.update(0.0, weight=0.0)  # or a rank that has nothing to measure would be warned of it
 
     def update(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():

@@ -33,7 +33,7 @@ class StableDiffusionSizes:
     text_width: int = 64
     text_layers: int = 1
     vae_channels: tuple[int, ...] = (8, 16, 16)
-    vae_steps: int = 1000  # of the fit; about 25 ms each on one core
+    vae_steps: int = 700  # of the fit; about 25 ms each on one core
     unet_channels: tuple[int, ...] = (32, 48)
     prediction_type: str = "v_prediction"
 
