@@ -102,6 +102,11 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -
     """
     likelihood = cfg.model.likelihood
     name = type(algorithm).__name__
+    if cfg.model.likelihood == "bound" and algorithm.trains == "reward_model":
+        raise ValueError(
+            f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
+            "type a token model, for example model=tiny_llava"
+        )
     if likelihood not in algorithm.accepts:
         raise ValueError(
             f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
@@ -113,11 +118,6 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -
         raise ValueError(
             f"{name} learns from {algorithm.supervision} rows, and the data set has {kind} rows only: "
             f"type a data= that has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
-        )
-    if cfg.model.likelihood == "bound" and algorithm.trains == "reward_model":
-        raise ValueError(
-            f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
-            "type a token model, for example model=tiny_llava"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from aa_lightning import strategies
-from aa_lightning.config import Optimizer
+from aa_lightning.config import Optimizer, show
 from aa_lightning.types import Algorithm, Batch
 
 
@@ -118,14 +118,26 @@ class AlignmentModule(L.LightningModule):
     # ------------------------------------------------------------ checkpoints
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved = checkpoint["hyper_parameters"]["config"]
-        ours = self.hparams["config"]
-        for section, key in (("model", "family"), ("model", "path"), ("algo", "_target_")):
-            if saved[section][key] != ours[section][key]:
+        check_same_run(checkpoint["hyper_parameters"]["config"], self.hparams["config"])
+
+
+# what weights, moments and their order hang on
+_KEPT = {"model": ("family", "path", "tiny", "dtype", "freeze", "lora"), "algo": ("_target_",)}
+
+
+def check_same_run(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run under another model or algorithm.
+
+    Raises:
+        ValueError: what differs.
+    """
+    for section, keys in _KEPT.items():
+        for key in keys:
+            if key in saved[section] and (before := saved[section][key]) != (now := ours[section][key]):
                 raise ValueError(
-                    f"the checkpoint was made with {section}.{key}={saved[section][key]} and this run has "
-                    f"{section}.{key}={ours[section][key]}: resume with the same model and algorithm, or start a new run "
-                    "from those weights with init=<checkpoint>"
+                    f"the run was made with {section}.{key}={show(before)} and is now asked to go on with "
+                    f"{section}.{key}={show(now)}: type resume=<run folder> without other model and algorithm settings, "
+                    "or init=<run folder> in their place to start a new run from its weights"
                 )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from pathlib import Path
+
+_ASIDE = ".hydra_resumed"
 
 
 def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
@@ -27,4 +31,14 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
 
     ours = {item.partition("=")[0] for item in argv}
     before = [item for item in OmegaConf.load(typed) if item.partition("=")[0] not in {*ours, "resume"}]
-    return [*before, *argv, *([f"hydra.run.dir='{folder}'"] if same_folder else [])]
+    # what is typed now becomes the run's own only once it has proved to fit (`adopt`)
+    same = [f"hydra.run.dir='{folder}'", f"hydra.output_subdir={_ASIDE}"] if same_folder else []
+    return [*before, *argv, *same]
+
+
+def adopt(folder: Path) -> None:
+    """Make what was typed to resume a run the run's own, for the next time."""
+    for path in (folder / _ASIDE).glob("*.yaml"):
+        os.replace(path, folder / ".hydra" / path.name)
+    with contextlib.suppress(FileNotFoundError):
+        (folder / _ASIDE).rmdir()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
-from aa_lightning.reopen import overrides_of
+from aa_lightning.reopen import adopt, overrides_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -48,26 +48,32 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
     folder = folder or Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook")
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
-    start = None if cfg.resume is None else _checkpoint(Path(cfg.resume))
+    start = None if cfg.resume is None else _checkpoint(cfg, Path(cfg.resume))
     if start is not None and (ended := _summary_if_ended(cfg, start)):
         return ended
     built = build_run(cfg, folder)
     save_config(cfg, folder)
+    adopt(folder)
     if tell:
         _announce(cfg, built)
     built.trainer.fit(built.module, built.data, ckpt_path=start, weights_only=False)
     return _finish(cfg, built, tell)
 
 
-def _checkpoint(run: Path) -> Path | None:
+def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
     """Where a run goes on; None at its beginning, where it was stopped before its first checkpoint.
 
     Raises:
-        ValueError: it ended, and its checkpoints are gone.
+        ValueError: it ended and its checkpoints are gone, or it was made with another model or algorithm.
     """
+    from omegaconf import OmegaConf
+
     from aa_lightning.callbacks.checkpoint import newest, step_of
     from aa_lightning.console import say
+    from aa_lightning.module import check_same_run
 
+    if (run / "config.yaml").is_file():
+        check_same_run(*(OmegaConf.to_container(c, resolve=True) for c in (OmegaConf.load(run / "config.yaml"), cfg)))
     found = newest(run)
     if found is None and (run / "summary.json").is_file():
         raise ValueError(

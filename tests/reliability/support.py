@@ -16,10 +16,9 @@ from aa_lightning.compose import compose
 
 ROOT = Path(__file__).parents[2]
 TRAIN = [sys.executable, "-W", "ignore", "-m", "aa_lightning.train"]
-TINY = [
+SHAPES = ["data.train.size=16", "data.val.size=8"]
+SHORT = [
     "init=null",
-    "data.train.size=16",
-    "data.val.size=8",
     "loader.batch_size=4",
     "trainer.max_steps=2",
     "trainer.log_every_n_steps=1",
@@ -31,6 +30,7 @@ TINY = [
     "evaluation.blank_control=false",
     "logger.tensorboard=false",
 ]
+TINY = [*SHORT, *SHAPES]
 
 
 def start(command: list[str], *arguments: str, **options: Any) -> subprocess.Popen:

@@ -65,8 +65,8 @@ class Examples(Sequence[Example]):
     ):
         if not can_serve(template.options.kind, wanted):
             raise ValueError(
-                f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: choose a "
-                f"data set with {wanted} rows, or an algorithm that needs less"
+                f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: type a data= "
+                f"with {wanted} rows, or an algo= that needs less, such as algo=sft"
             )
         self.source, self.template, self.wanted = source, template, wanted
         self.on_bad_row, self.corruption = on_bad_row, corruption
@@ -173,6 +173,11 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
     rows: Sequence[int] = range(len(source))
     if options.val_share is not None:
         rows = [row for row in rows if _is_held_out(row, options.val_share) == (split == "val")]
+        if not rows:
+            raise ValueError(
+                f"data.val_share={options.val_share} of {len(source)} rows leaves none "
+                f"{'to hold out' if split == 'val' else 'to train on'}: type data.val_share=0.2, or give data.val"
+            )
     return Examples(
         source,
         Template(options.template or recognise(source), media_root(origin)),

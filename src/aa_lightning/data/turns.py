@@ -113,7 +113,11 @@ def _split_texts(
     starts = (match.end() for match in re.finditer(r"\s+", one) if match.end() < longest)
     cut = max((start for start in starts if one[:start] == two[:start]), default=0)
     if not one[:cut].strip():
-        raise reader.bad(columns[0], f"It shares no beginning with {columns[1]!r} that could be the prompt.")
+        raise reader.bad(
+            columns[0],
+            f"It shares no beginning with {columns[1]!r} that could be the prompt. If the prompt stands in a column of "
+            "its own, call that column prompt, or name it in data.template.",
+        )
     answers = [[reader.text_part(value[cut:], column)] for value, column in zip((one, two), columns, strict=True)]
     return [{"role": "user", "content": [text(one[:cut].rstrip())]}], *answers
 

@@ -20,7 +20,7 @@ from aa_lightning.models.diffusion_options import Diffusion, Sampling
 from aa_lightning.models.pixels import PixelEncoder
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.unet_adapters import UNetAdapters, adapter_base, merge_saved
-from aa_lightning.models.weights import below, folder_of, of_checkpoint, take
+from aa_lightning.models.weights import below, folder_of, of_checkpoint, reading, take
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
 
@@ -291,10 +291,11 @@ def _pipeline(folder: str, options: Diffusion) -> StableDiffusionPipeline:
         pipeline = _pipeline(base, options)
         merge_saved(pipeline, folder)
         return pipeline
-    return StableDiffusionPipeline.from_pretrained(
-        folder,
-        revision=options.revision,
-        torch_dtype=getattr(torch, options.dtype),
-        safety_checker=None,
-        requires_safety_checker=False,
-    )
+    with reading(folder):
+        return StableDiffusionPipeline.from_pretrained(
+            folder,
+            revision=options.revision,
+            dtype=getattr(torch, options.dtype),
+            safety_checker=None,
+            requires_safety_checker=False,
+        )

@@ -20,7 +20,7 @@ from aa_lightning.models.encoding import Limits, TokenEncoder
 from aa_lightning.models.families import Family, family_of
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.scorer import Scorer, saved_head
-from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, take
+from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
 
 _HEAD = "network.head.weight"  # of a reward model, by its own names
 
@@ -89,9 +89,10 @@ def outline(options: ModelOptions) -> nn.Module:
 def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
     folder = folder_of(options.path, options.tiny)
-    config = transformers.AutoConfig.from_pretrained(
-        folder, revision=options.revision, trust_remote_code=options.trust_remote_code
-    )
+    with reading(folder):
+        config = transformers.AutoConfig.from_pretrained(
+            folder, revision=options.revision, trust_remote_code=options.trust_remote_code
+        )
     _check_family(config, options)
     return TokenEncoder(load_processor(options, folder), family_of(config), limits)
 
@@ -109,16 +110,14 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     """Model and processor, on the CPU, in evaluation mode.
 
     Raises:
-        OSError: nothing at the path.
-        ValueError: a checkpoint of another family than the configuration names.
+        ValueError: nothing at the path, or a checkpoint of another family than the configuration names.
     """
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
     folder = folder_of(options.path, options.tiny)
     adapter = _adapter_file(folder)
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    config = transformers.AutoConfig.from_pretrained(base, **common)
+    with reading(base):
+        config = transformers.AutoConfig.from_pretrained(base, **common)
     _check_family(config, options)
     _set_dropout(config, options.dropout)
     model = _model_class(config).from_pretrained(

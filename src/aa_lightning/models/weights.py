@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,23 @@ def folder_of(path: str, tiny: Mapping[str, Any]) -> str:
             "model_index.json>, a hub id such as model.path=org/name, or model=tiny_llava for a model made offline"
         )
     return path
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Inside, what cannot be loaded from `model.path` is said in one sentence.
+
+    Raises:
+        ValueError: neither here nor on the hub.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = str(error).splitlines()[0].strip().rstrip(".")
+        raise ValueError(
+            f"model.path={path} cannot be loaded ({reason}): type model.path=<folder>, the id of a model on the hub "
+            "that this machine can reach or has in its cache, or model=tiny_llava for a model made offline"
+        ) from error
 
 
 def below(prefix: str, weights: Weights | None) -> dict[str, Tensor] | None:
