@@ -8,7 +8,9 @@ only rank 0's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -135,7 +137,7 @@ class TrainLoader:
         window = self.accumulate if self.count else 1
         skip = position % window
         self._plan = self.indices()[position - skip :]
-        fetched = iter(self._fetch)
+        fetched = _raising(self._fetch)
         while batches := list(islice(fetched, window)):
             if self.count:
                 self._normalize(batches)
@@ -170,7 +172,7 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[Any]:
         self._plan = self.indices()
-        return iter(self._fetch)
+        return _raising(self._fetch)
 
     def indices(self) -> list[list[int]]:
         """The batches of this rank, as indices into the data set: `size` dealt out to batches × ranks evenly."""
@@ -203,14 +205,53 @@ class _Plan(Sequence):
 
 def _fetcher(dataset: Sequence[Any], collate: Collate, plan: _Plan, workers: int) -> DataLoader:
     return DataLoader(
-        dataset,
+        _Told(dataset) if workers else dataset,
         batch_sampler=plan,
-        collate_fn=collate,
+        collate_fn=_collate_told(collate) if workers else collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(0),  # its own: else starting an epoch would draw from the global one
     )
+
+
+@dataclass
+class _Refused:
+    """What a row's error says, on its way out of a worker: torch would bury it in a traceback."""
+
+    message: str
+    story: str
+
+
+@dataclass
+class _Told:
+    """A data set whose rows may be refusals."""
+
+    dataset: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except ValueError as error:
+            return _Refused(str(error), traceback.format_exc())
+
+
+def _collate_told(collate: Collate) -> Collate:
+    def first_refusal_or_batch(items: Sequence[Any]) -> Any:
+        refused = [item for item in items if isinstance(item, _Refused)]
+        return refused[0] if refused else collate(items)
+
+    return first_refusal_or_batch
+
+
+def _raising(batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        if isinstance(batch, _Refused):
+            raise ValueError(batch.message) from RuntimeError(batch.story)
+        yield batch
 
 
 def _sorted_in_chunks(order: list[int], lengths: Sequence[int], chunk: int) -> list[int]:

@@ -95,7 +95,11 @@ class Examples(Sequence[Example]):
             return fewer
         if not -len(self) <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
-        example = self._decoded_at(index)
+        try:
+            example = self._decoded_at(index)
+        except BadRow as bad:
+            advice = "To leave such rows out, named and counted, set data.verify_media=true data.on_bad_row=skip."
+            raise BadRow(bad.row, bad.column, f"{bad.reason} {advice}") from bad
         if self.corruption is None:
             return example
         return corrupt(example, self.corruption, lambda: self._others(index))

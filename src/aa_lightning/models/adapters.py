@@ -100,8 +100,8 @@ def add_adapters(
     ]
     if not names:
         raise ValueError(
-            f"model.lora.target={target!r} matches no linear layer: use one of {', '.join(family.groups)}, "
-            "or a regular expression on module names"
+            f"model.lora.target={target!r} matches no linear layer: type model.lora.target=language, another of "
+            f"{', '.join(family.groups)}, or a regular expression on module names"
         )
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names)
     return Adapters(peft.get_peft_model(model, config), base_stands_alone)
