@@ -101,6 +101,8 @@ def _hydra(function: Function, config_name: str, full: bool) -> None:
     import hydra
 
     worker = _worker_command(function)
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        sys.argv += _short_names(_overrides(sys.argv[1:]))
 
     @functools.wraps(function)
     def job(cfg: DictConfig) -> Any:
@@ -110,6 +112,17 @@ def _hydra(function: Function, config_name: str, full: bool) -> None:
         folder = tempfile.mkdtemp(prefix="aa_lightning_rank")
         sys.argv += [f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+
+
+def _short_names(overrides: Sequence[str]) -> list[str]:
+    """What keeps constant settings out of the names of a sweep's folders: with all of them a name may be too long."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    key = "hydra.job.config.override_dirname.exclude_keys"
+    parsed = OverridesParser.create().parse_overrides([*overrides])
+    constant = {one.get_key_element().lstrip("+~") for one in parsed if not one.is_sweep_override()}
+    ours = sorted(name for name in constant if not name.startswith("hydra"))
+    return [] if key in constant else [f"{key}=[output,{','.join(ours)}]"] if ours else []
 
 
 def _help(function: Function, config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,14 @@ def start(command: list[str], *arguments: str, **options: Any) -> subprocess.Pop
     paths = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": paths, "COLUMNS": "120", **options.pop("env", {})}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, *map(str, arguments)], env=env, process_group=0, **pipes, **options)
+    return subprocess.Popen(
+        [*command, *map(str, arguments)], env=env, process_group=0, preexec_fn=_hears_ctrl_c, **pipes, **options
+    )
+
+
+def _hears_ctrl_c() -> None:
+    """Tests that a shell started in the background ignore Ctrl-C, and so would whatever they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def call(command: list[str], *arguments: str, timeout: float = 300, **options: Any) -> tuple[int, str, str]:
