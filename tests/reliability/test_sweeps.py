@@ -1,0 +1,79 @@
+"""`-m` with the launchers and sweepers that people use: every job trains, and one table stands at the end."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+from tests.reliability.support import TINY, TRAIN, call
+
+pytestmark = pytest.mark.slow
+
+
+def sweep(tmp_path, *typed):
+    """The table's rows, what was printed, and the jobs' summaries by folder."""
+    code, out, err = call(TRAIN, "-m", *TINY, f"output={tmp_path}", *typed, timeout=900)
+    assert code == 0, err
+    (table,) = tmp_path.rglob("sweep.csv")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    summaries = {path.parent: json.loads(path.read_text()) for path in table.parent.glob("*/summary.json")}
+    return rows, out, summaries
+
+
+def trained_with(folder):
+    """What the checkpointed run was made of."""
+    return yaml.safe_load((folder / "config.yaml").read_text())
+
+
+def test_six_jobs_end_in_one_table_best_first(tmp_path):
+    rows, out, summaries = sweep(tmp_path, "algo.beta=0.05,0.1,0.5", "optimizer.lr=1e-3,1e-2")
+    assert len(rows) == len(summaries) == 6
+    objectives = [float(row["objective"]) for row in rows]
+    assert objectives == sorted(objectives, reverse=True)
+    assert {(row["algo.beta"], row["optimizer.lr"]) for row in rows} == {
+        (beta, lr) for beta in ("0.05", "0.1", "0.5") for lr in ("0.001", "0.01")
+    }
+    assert "6 jobs (6 finished)" in out
+    losses = {summary["train"]["train/loss"] for summary in summaries.values()}
+    assert len(losses) == 6
+
+
+def test_joblib_runs_two_jobs_at_a_time(tmp_path):
+    rows, out, summaries = sweep(tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2")
+    assert len(rows) == len(summaries) == 2
+    assert "2 jobs (2 finished)" in out
+    starts = [(folder / ".hydra" / "overrides.yaml").stat().st_mtime for folder in summaries]
+    ends = [(folder / "summary.json").stat().st_mtime for folder in summaries]
+    assert max(starts) < min(ends)
+
+
+def test_optuna_chooses_by_the_held_out_objective(tmp_path):
+    typed = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]
+    typed += ["hydra.sweeper.direction=maximize", "optimizer.lr=tag(log,interval(1e-4,1e-2))"]
+    rows, _, summaries = sweep(tmp_path, *typed)
+    assert len(rows) == len(summaries) == 3
+    (best,) = tmp_path.rglob("optimization_results.yaml")
+    found = yaml.safe_load(best.read_text())
+    assert found["best_value"] == pytest.approx(max(float(row["objective"]) for row in rows))
+    assert len({row["optimizer.lr"] for row in rows}) == 3
+
+
+def test_both_processes_of_a_job_train_with_the_draw_of_the_sweeper(tmp_path):
+    """DDP broadcasts weights, not hyperparameters: with another rate on one rank the weights would drift apart, and the
+    export would differ from that of one process with the same rate."""
+    typed = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1"]
+    typed += ["optimizer.lr=interval(1e-3,1e-2)", "strategy=ddp", "trainer.precision=32-true"]
+    rows, _, summaries = sweep(tmp_path, *typed)
+    assert len(rows) == 2
+    for folder, summary in summaries.items():
+        alone = tmp_path / f"alone_{folder.name.partition('_')[0]}"
+        rate = trained_with(folder)["optimizer"]["lr"]
+        code, _, err = call(TRAIN, *TINY, f"hydra.run.dir={alone}", f"optimizer.lr={rate}", "strategy=single")
+        assert code == 0, err
+        same = json.loads((alone / "summary.json").read_text())
+        assert summary["train"]["train/loss"] == pytest.approx(same["train"]["train/loss"], abs=1e-5)
+        assert summary["after"] == pytest.approx(same["after"], abs=1e-3)
+    rates = {trained_with(folder)["optimizer"]["lr"] for folder in summaries}
+    assert len(rates) == 2
