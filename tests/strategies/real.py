@@ -1,6 +1,6 @@
 """What runs in every process: real runs, built as the command builds them, under each strategy in turn.
 
-    python -m tests.strategies.real <folder> <rows.jsonl> <variant>,<variant>,… <strategy> …
+    python -m tests.strategies.real <folder> <rows.jsonl> <strategy>/<variant> …
 
 Each run leaves `<folder>/<strategy>/<variant>/` with its export, and the results stand in `<folder>/results.json`.
 `rows.jsonl` mixes rows with and without a picture.
@@ -129,13 +129,13 @@ def outcome(name: str, variant: str, mixed: str, folder: Path) -> dict:
     }
 
 
-def main(folder: str, mixed: str, variants: str, *names: str) -> None:
+def main(folder: str, mixed: str, *cells: str) -> None:
     root, results = Path(folder), {}
-    for name in names:
-        for variant in variants.split(","):
-            results.setdefault(name, {})[variant] = outcome(name, variant, mixed, root / name / variant)
-        if not dist.is_initialized() or dist.get_rank() == 0:
-            (root / "results.json").write_text(json.dumps(results))
+    for cell in cells:
+        name, _, variant = cell.partition("/")
+        results.setdefault(name, {})[variant] = outcome(name, variant, mixed, root / name / variant)
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        (root / "results.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,124 @@
+"""Real runs, built as the command builds them: every strategy trains, exports and resumes as one process does."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from aa_lightning.data.shapes import Shapes
+from aa_lightning.workers import run_workers
+from tests.reliability.support import ask_alone
+from tests.strategies.real import VARIANTS
+
+ROOT = Path(__file__).parents[2]
+STRATEGIES = ["ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
+MIXED = [name for name in VARIANTS if name.startswith("mixed")]
+FAST = [("ddp", "mixed_llava"), ("fsdp", "mixed_llava"), ("deepspeed_zero3", "lora")]
+ALL = [(strategy, variant) for strategy in STRATEGIES for variant in VARIANTS]
+CASES = [case if case in FAST else pytest.param(*case, marks=pytest.mark.slow) for case in ALL]
+MEASURED = ["-".join(case) for case in ALL]
+
+
+class Runs:
+    """What `tests/strategies/real.py` found: one process for each variant, two for each strategy."""
+
+    def __init__(self, folder: Path, wanted: list[tuple[str, str]]):
+        self.folder, self.results = folder, {}
+        self.rows = mixed_rows(folder / "rows")
+        self._run("alone", 1, [("single", variant) for variant in dict.fromkeys(variant for _, variant in wanted)])
+        self._run("together", 2, wanted)
+
+    def _run(self, name: str, count: int, cells: list[tuple[str, str]]) -> None:
+        typed = [str(self.folder / name), str(self.rows), *("/".join(cell) for cell in cells)]
+        command = [sys.executable, "-W", "ignore", "-m", "tests.strategies.real", *typed]
+        path = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
+        run_workers(command, count, env={"PYTHONPATH": path}, cwd=ROOT, timeout=60 + 60 * len(cells))
+        self.results |= json.loads((self.folder / name / "results.json").read_text())
+
+    def export(self, strategy: str, variant: str) -> Path:
+        where = "alone" if strategy == "single" else "together"
+        return self.folder / where / strategy / variant / "export"
+
+    def weights(self, strategy: str, variant: str) -> dict[str, torch.Tensor]:
+        found = {}
+        for path in sorted(self.export(strategy, variant).rglob("*.safetensors")):
+            found |= {f"{path.name}/{name}": value for name, value in load_file(path).items()}
+        return found
+
+
+def mixed_rows(folder: Path) -> Path:
+    """Twenty-four pairs, every second one about a picture."""
+    folder.mkdir()
+    shapes = Shapes(modality="ti2t", size=24, seed=3, image_size=28)
+    lines = []
+    for number in range(len(shapes)):
+        row, pictures = shapes[number], []
+        if number % 2 == 0:
+            pictures = [f"{number}.png"]
+            row["image"]().save(folder / pictures[0])
+        lines.append(json.dumps({**{k: row[k] for k in ("prompt", "chosen", "rejected")}, "images": pictures}))
+    (folder / "rows.jsonl").write_text("\n".join(lines))
+    return folder / "rows.jsonl"
+
+
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """All cells that this session asks for, one after another in the same two processes."""
+    asked = {item.callspec.id for item in request.session.items if "runs" in getattr(item, "fixturenames", ())}
+    wanted = [cell for cell, name in zip(ALL, MEASURED, strict=True) if asked & {name, cell[1]}]
+    return Runs(tmp_path_factory.mktemp("real"), wanted)
+
+
+def each(function):
+    return pytest.mark.parametrize(("strategy", "variant"), CASES, ids=MEASURED)(function)
+
+
+@each
+def test_losses_equal_those_of_one_process(runs, strategy, variant):
+    """AdamW, clipped, accumulated; each step of the same rows. The mixed variants have steps where one process has a
+    picture and the other none: 20 of them end without a hang and give what one process gives with both rows in a batch.
+    """
+    alone, found = (runs.results[name][variant]["losses"] for name in ("single", strategy))
+    assert found == pytest.approx(alone, abs=1e-5)
+    assert len(found) == (20 if variant in MIXED else 5)
+    assert max(alone) - min(alone) > 1e-3
+
+
+@each
+def test_the_export_equals_that_of_one_process(runs, strategy, variant):
+    alone, found = runs.weights("single", variant), runs.weights(strategy, variant)
+    assert alone.keys() == found.keys()
+    for name, value in alone.items():
+        assert (found[name] - value).abs().max() < 1e-5, name
+
+
+@each
+def test_the_reference_says_the_same_before_and_after(runs, strategy, variant):
+    found, alone = (runs.results[name][variant]["reference"] for name in (strategy, "single"))
+    if variant in ("sft", "reward"):
+        assert found == []
+        return
+    before, after = found
+    assert before == after
+    assert torch.tensor(before) == pytest.approx(torch.tensor(alone[0]), abs=1e-4)
+
+
+@each
+def test_a_run_resumed_after_two_steps_ends_with_the_same_bits(runs, strategy, variant):
+    found = runs.results[strategy][variant]
+    assert found["straight"] == found["resumed"]
+    assert found["losses"][2:] == found["losses after step 2"]
+
+
+@pytest.mark.parametrize("variant", ["dpo", "lora", "reward"])
+@pytest.mark.slow
+def test_transformers_alone_reads_the_export_of_every_strategy(runs, variant, tmp_path):
+    asked = {"kind": "text", "prompt": "What is this?", "pictures": [], "response": [5, 6, 7]}
+    questions = [{**asked, "folder": str(runs.export(strategy, variant))} for strategy in ["single", *STRATEGIES]]
+    alone, *others = ask_alone(questions, tmp_path)
+    for answer in others:
+        assert answer == pytest.approx(alone, abs=1e-4)
