@@ -32,10 +32,10 @@ def test_a_prompt_over_the_limit_is_an_error_that_names_row_tokens_and_key():
 
 
 def test_rows_over_the_limit_are_left_out_by_name_when_skipped():
-    algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=21", "loader.on_long=skip", *VARIED)
+    algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=26", "loader.on_long=skip", *VARIED)
     data = build.build_data(cfg, algorithm, policy).train_examples
     kept = [data[i].encoded.prompt["input_ids"].shape[1] for i in range(len(data))]
-    assert max(kept) <= 21
+    assert max(kept) <= 26
     assert len(kept) + len(data.examples.dropped) == 64
     assert {row.column for row in data.examples.dropped} == {"length"}
 

@@ -41,7 +41,7 @@ def test_a_few_dozen_steps_improve_a_held_out_measure(model, algo, tmp_path):
 
 SD = {
     "dpo": ["optimizer.lr=1e-3", "trainer.max_steps=120"],
-    "sft": ["optimizer.lr=3e-3", "trainer.max_steps=120"],
+    "sft": ["optimizer.lr=3e-3", "trainer.max_steps=60", "model.draws=2", "model.eval_draws=4"],
 }
 SD_MEASURE = {"dpo": ("heldout/preference_accuracy", 0.65), "sft": ("heldout/logp_chosen", -1.0)}
 

@@ -8,7 +8,6 @@ import pytest
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.examples import Examples, load_examples
-from aa_lightning.data.shapes import Shapes
 from aa_lightning.data.template import Template
 from aa_lightning.types import kind_of
 
@@ -136,14 +135,14 @@ def test_shapes_give_feedback_through_their_template(modality):
     options = data_options(f"shapes_{modality}", "train.size=12", "val.size=4")
     train, val = (load_examples(options, split, "feedback") for split in ("train", "val"))
     assert (len(train), len(val)) == (12, 4)
-    example, row = train[3], Shapes(modality=modality, size=12)[3]
+    example, row = train[3], options.train[3]
     assert example.answer == row["answer"] and example.scores == {"correct": (1.0, 0.0)}
     assert example.critique == (row["critique_chosen"], row["critique_rejected"])
     assert json.loads(example.keep["scene"]) == json.loads(row["scene"])
     assert [part["type"] for part in example.messages[0]["content"]] == (["image"] * (modality == "ti2t") + ["text"])
     assert example.chosen[0]["type"] == ("image" if modality == "t2i" else "text")
     if modality == "t2i":
-        assert example.chosen[0]["image"].size == (56, 56)
+        assert example.chosen[0]["image"].size == (options.train.image_size,) * 2
         assert example.refinement[1][0]["image"].tobytes() == example.chosen[0]["image"].tobytes()
     else:
         assert said(example.refinement[1]) == said(example.chosen) == row["chosen"]
