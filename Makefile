@@ -36,8 +36,8 @@ test-slow: setup  ## the tests that take long
 	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile -m slow tests
 
 lint: setup  ## style
-	$(VENV)/bin/ruff check src tests
-	$(VENV)/bin/ruff format --check src tests
+	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff format --check src tests benchmarks
 
 bench: setup  ## speed, side by side with TRL
 	$(RUN) -m benchmarks

@@ -13,7 +13,10 @@ VARIED = ["data.train.kinds=null", "data.train.max_shapes=3", "data.train.size=6
 
 
 def test_a_margin_is_supervision_only_where_every_row_has_one():
-    rows = [Preference(id=str(i), messages=[], chosen=[text("a")], rejected=[text("b")], margin=m) for i, m in enumerate((1, 2))]
+    rows = [
+        Preference(id=str(i), messages=[], chosen=[text("a")], rejected=[text("b")], margin=m)
+        for i, m in enumerate((1, 2))
+    ]
     assert supervision(rows)["margin"].tolist() == [1.0, 2.0]
     without = Preference(id="3", messages=[], chosen=[text("a")], rejected=[text("b")])
     assert supervision([*rows, without]) == {}
@@ -41,7 +44,9 @@ def test_rows_over_the_limit_are_left_out_by_name_when_skipped():
 
 
 def test_truncation_cuts_responses_and_never_prompts():
-    algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_response_tokens=4", "loader.on_long=truncate", *VARIED)
+    algorithm, policy, cfg = make(
+        "tiny_llava", "dpo", "loader.max_response_tokens=4", "loader.on_long=truncate", *VARIED
+    )
     data = build.build_data(cfg, algorithm, policy).train_examples
     assert max(len(r) for i in range(len(data)) for r in data[i].encoded.responses) == 4
 

@@ -22,6 +22,9 @@ from aa_lightning.types import Algorithm, Example, Kind, can_serve
 from aa_lightning.workers import is_worker
 
 
+_LIKELIHOODS = {"exact": "an exact one", "bound": "only a bound (a denoising error)"}
+
+
 @dataclass
 class Run:
     """Everything that a command needs of one configuration."""
@@ -110,7 +113,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -
     if likelihood not in algorithm.accepts:
         raise ValueError(
             f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
-            f"model.family={cfg.model.family} has {'an exact one' if likelihood == 'exact' else 'only a bound (a denoising error)'}: "
+            f"model.family={cfg.model.family} has {_LIKELIHOODS[likelihood]}: "
             "type another model= or algo=, for example algo=dpo"
         )
     kind = data.template.kind if data.template is not None else "feedback"

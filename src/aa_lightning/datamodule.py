@@ -61,7 +61,6 @@ class EncodedExamples(Sequence):
         batch.supervision = supervision([item.example for item in items])
         return batch
 
-
     def lengths(self) -> list[int]:
         """Tokens of each example: the prompt, and its longest response."""
         rows = tqdm(range(len(self)), desc="measuring lengths", unit="row", delay=1.0, leave=False)

@@ -71,11 +71,10 @@ def _spread(values: list[int]) -> list[str]:
 def reasons(dropped: Sequence[Any]) -> list[list[str]]:
     """How many rows were dropped for which reason, most frequent first, with the first rows' names."""
     counted = Counter((row.column, row.reason) for row in dropped)
-    named = [
+    return [
         [column, reason, str(count), ", ".join(r.row for r in dropped if (r.column, r.reason) == (column, reason))[:60]]
         for (column, reason), count in counted.most_common()
     ]
-    return named
 
 
 @dataclass(frozen=True)

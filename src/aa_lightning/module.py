@@ -70,8 +70,8 @@ class AlignmentModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if not isinstance(self.trainer.strategy, strategies.DeepSpeed):  # which keeps gradients to itself
             _fill_missing(optimizer)
-        if self.trainer.global_step % self.trainer.log_every_n_steps:
-            return
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps:
+            return  # Lightning writes no row for this step, and would put its numbers into a later one
         self.log("train/lr", optimizer.param_groups[0]["lr"])
         gradients = [p.grad for p in self.policy.parameters() if p.grad is not None]
         if gradients:  # DeepSpeed keeps them to itself

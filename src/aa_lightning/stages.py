@@ -113,7 +113,9 @@ def _stage_config(cfg: DictConfig) -> DictConfig:
 
 
 def _folder(stage: DictConfig) -> Path:
-    source = b"".join(path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py")) if path.parent.name not in ("report",))
+    source = b"".join(
+        path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py")) if path.parent.name not in ("report",)
+    )
     shaped_by: dict[str, Any] = {
         "config": OmegaConf.to_container(stage, resolve=True),
         "libraries": {name: version(name) for name in _LIBRARIES},

@@ -55,9 +55,7 @@ def objective(measures: dict[str, float]) -> float:
 def last_screen(summary: dict[str, Any], report: Path) -> None:
     """The last screen."""
     before, after = summary["before"], summary["after"]
-    rows = [
-        [name.removeprefix("heldout/"), _number(before.get(name)), _number(after[name])] for name in sorted(after)
-    ]
+    rows = [[name.removeprefix("heldout/"), _number(before.get(name)), _number(after[name])] for name in sorted(after)]
     show_table("held out", ["measure", "before", "after"], rows)
     say(f"report   {report}")
     say(f"export   {summary['paths']['export']}")

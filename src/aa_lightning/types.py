@@ -133,9 +133,7 @@ def weaken(example: Example, wanted: Kind) -> list[Example]:
     if not isinstance(example, Preference):
         return [Demonstration(**base, response=example.responses[0])]
     if wanted == "preference":
-        return [
-            Preference(**base, chosen=example.chosen, rejected=example.rejected, margin=example.margin)
-        ]
+        return [Preference(**base, chosen=example.chosen, rejected=example.rejected, margin=example.margin)]
     if wanted == "rating":
         return [
             Rating(**base, response=example.chosen, desirable=True),

@@ -64,7 +64,14 @@ def ask_alone(questions: list[dict], folder: Path) -> list[list[float]]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "questions.json").write_text(json.dumps(questions))
     script = Path(__file__).with_name("alone.py")
-    command = [sys.executable, "-W", "ignore", str(script), str(folder / "questions.json"), str(folder / "answers.json")]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(script),
+        str(folder / "questions.json"),
+        str(folder / "answers.json"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "answers.json").read_text())

@@ -101,7 +101,10 @@ CASES = {
         ["output={folder}/file"],
         ["the run folder cannot be written", "type: output="],
     ),
-    "a start that does not exist": (["init=outputs/nothing"], ["init=outputs/nothing does not exist", "init=<run folder>"]),
+    "a start that does not exist": (
+        ["init=outputs/nothing"],
+        ["init=outputs/nothing does not exist", "init=<run folder>"],
+    ),
     "a model folder that does not exist": (
         ["model.path=/no/such/folder"],
         ["model.path=/no/such/folder is a folder that does not exist", "model=tiny_llava"],

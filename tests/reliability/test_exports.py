@@ -2,9 +2,9 @@
 
 import pytest
 
+from aa_lightning.compose import compose
 from aa_lightning.train import train
 from tests.contract.support import MODELS, modality
-from aa_lightning.compose import compose
 from tests.reliability.support import TINY, ask_alone, question, trained_policy
 
 RATE = "optimizer.lr=1e-2"  # so that two steps move what is measured

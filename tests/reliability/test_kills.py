@@ -55,7 +55,7 @@ def survives(strategy, folder, whole, deaths):
         lost.append((life, folder))
         typed = [f"resume={folder}"]
         if number != signal.SIGKILL:
-            assert "stopped. " in life.stderr and "resume=" in life.stderr or life.checkpoint == 0
+            assert ("stopped. " in life.stderr and "resume=" in life.stderr) or life.checkpoint == 0
             assert "Traceback" not in life.stderr
     finish(folder)
     for life, _ in lost:
@@ -137,7 +137,9 @@ def test_five_random_kills_change_nothing(strategy, whole, tmp_path):
     for number, (step, delay) in enumerate(moments(SEEDS[strategy], 5)):
         lost = survives(strategy, tmp_path / str(number), whole, [(step, delay, signal.SIGKILL)])
         for life, _ in lost:
-            print(f"{strategy}: killed {delay:.3f} s after step {step}, logged {life.logged}, resumed at {life.checkpoint}")
+            print(
+                f"{strategy}: killed {delay:.3f} s after step {step}, logged {life.logged}, resumed at {life.checkpoint}"
+            )
 
 
 @pytest.mark.slow

@@ -115,7 +115,10 @@ def test_a_run_that_was_stopped_gives_its_newest_checkpoint(ran, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: None, r"init=.*nowhere does not exist.*type init=<run folder>.*stage:<name> with one of shapes"),
+        (
+            lambda folder: None,
+            r"init=.*nowhere does not exist.*type init=<run folder>.*stage:<name> with one of shapes",
+        ),
         (lambda folder: folder.mkdir(), r"holds no export and no checkpoint"),
         (lambda folder: (folder / "checkpoints" / "step_00000002.ckpt").mkdir(parents=True), r"in shards .*resume="),
     ],

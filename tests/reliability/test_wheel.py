@@ -45,7 +45,9 @@ def run(bin_folder, where, name, *typed):
 def test_the_wheel_holds_the_configuration_and_no_tests(installed):
     names = zipfile.ZipFile(installed[0]).namelist()
     groups = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir() and any(path.iterdir())}
-    assert {name.split("/")[2] for name in names if name.startswith("aa_lightning/conf/") and name.count("/") == 3} == groups
+    assert {
+        name.split("/")[2] for name in names if name.startswith("aa_lightning/conf/") and name.count("/") == 3
+    } == groups
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "notebooks"))]
 
 

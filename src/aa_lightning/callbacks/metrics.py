@@ -24,11 +24,13 @@ class MetricsCsv(Logger):
         self.path = path
         self._columns = ["step", "epoch"]
         self._rows: list[dict[str, Any]] = []
+        self._torn = False  # whether a kill cut the last line
         if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                self._rows = [row for row in reader if None not in row.values()]  # a kill may have torn the last one
-                self._columns = list(reader.fieldnames or self._columns)
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            self._torn = not lines or not lines[-1].endswith("\n")
+            reader = csv.DictReader(lines[:-1] if self._torn else lines)
+            self._rows = list(reader)
+            self._columns = list(reader.fieldnames or self._columns)
 
     @property
     def name(self) -> str:
@@ -49,19 +51,21 @@ class MetricsCsv(Logger):
             row["epoch"] = int(metrics["epoch"])
         new = [key for key in row if key not in self._columns]
         self._columns += new
-        if not new and self._last_step() < step:
+        if not new and not self._torn and self._last_step() < step:
             self._rows.append(row)
             self._append(row)
             return
         same = [known for known in self._rows if int(known["step"]) == step]  # validation, or a resumed run's first row
         earlier = [known for known in self._rows if int(known["step"]) < step]  # a killed run may have got further
-        self._rows = [*earlier, {**(same[0] if same else {}), **row}]
+        self._rows, self._torn = [*earlier, {**(same[0] if same else {}), **row}], False
         self._rewrite()
 
     def latest(self, prefix: str) -> dict[str, float]:
         """The values of the last row that has any whose name begins so."""
         for row in reversed(self._rows):
-            found = {key: float(value) for key, value in row.items() if key.startswith(prefix) and value not in ("", None)}
+            found = {
+                key: float(value) for key, value in row.items() if key.startswith(prefix) and value not in ("", None)
+            }
             if found:
                 return found
         return {}

@@ -54,9 +54,7 @@ def preferences(policy: Policy, batches: Iterable[Batch], device: torch.device, 
         averages.update({"logp_chosen": total[:, 0], "logp_rejected": total[:, 1]})
         if reference:
             with policy.as_reference() as frozen:
-                averages.update(
-                    _ranked(total - frozen.log_likelihood(batch).total, "preference_accuracy", "margin")
-                )
+                averages.update(_ranked(total - frozen.log_likelihood(batch).total, "preference_accuracy", "margin"))
     return averages.compute()
 
 

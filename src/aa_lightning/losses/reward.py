@@ -7,7 +7,9 @@ from torch import Tensor
 from aa_lightning.losses.preference import logistic
 
 
-def bradley_terry(chosen: Tensor, rejected: Tensor, margin: Tensor | None = None, label_smoothing: float = 0.0) -> Tensor:
+def bradley_terry(
+    chosen: Tensor, rejected: Tensor, margin: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
     """−log σ(r_chosen − r_rejected − margin).
 
     Args:

@@ -207,6 +207,4 @@ def _until(tokens: Tensor, end: int) -> Tensor:
 
 def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """Eager attention adds the mask to the scores, so it needs numbers and not booleans."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
-        ~allowed, torch.finfo(dtype).min
-    )
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)

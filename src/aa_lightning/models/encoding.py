@@ -83,9 +83,7 @@ class TokenEncoder:
         bos = self.tokenizer.bos_token
         special = not (bos and text.startswith(bos))
         if self.family.media:
-            tensors = self.processor(
-                text=[text], **_nested(media), add_special_tokens=special, return_tensors="pt"
-            )
+            tensors = self.processor(text=[text], **_nested(media), add_special_tokens=special, return_tensors="pt")
         else:
             tensors = self.processor([text], add_special_tokens=special, return_tensors="pt")
         tensors = {k: v for k, v in tensors.items() if isinstance(v, Tensor)}
