@@ -21,7 +21,6 @@ from aa_lightning.data.options import DataOptions
 from aa_lightning.types import Algorithm, Example, Kind, can_serve
 from aa_lightning.workers import is_worker
 
-
 _LIKELIHOODS = {"exact": "an exact one", "bound": "only a bound (a denoising error)"}
 
 
