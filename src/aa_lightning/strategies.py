@@ -36,10 +36,11 @@ class DDP(DDPStrategy):
 
     Args:
         timeout_minutes: after which a process that waits for a lost one gives up.
-        find_unused_parameters: needed where a batch may leave a part of the model unused, a vision tower for instance.
+        find_unused_parameters: needed where a step leaves a part of the model unused. Batches without pictures do not:
+            a companion row passes through the tower.
     """
 
-    def __init__(self, timeout_minutes: float = 30, find_unused_parameters: bool = True):
+    def __init__(self, timeout_minutes: float = 30, find_unused_parameters: bool = False):
         super().__init__(timeout=timedelta(minutes=timeout_minutes), find_unused_parameters=find_unused_parameters)
 
 
