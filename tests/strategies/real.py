@@ -36,6 +36,8 @@ SHAPES = ["data.train.size=12", "data.val.size=8", "loader.batch_size=4", "train
 MIXED = ["data=local", "data.val_share=0.2", "loader.batch_size=2", "trainer.max_steps=20"]
 VARIANTS = {name: [*overrides, *SHAPES] for name, overrides in VARIANTS.items()} | {
     "mixed_llava": [*PAIRS, "algo=dpo", *MIXED],
+    "mixed_sft": [*PAIRS, "algo=sft", *MIXED],
+    "mixed_reward": [*PAIRS, "algo=reward_model", *MIXED],
     "mixed_qwen2_5_vl": ["modality=ti2t", "model=tiny_qwen2_5_vl", "algo=dpo", *MIXED],
 }
 COMMON = [
