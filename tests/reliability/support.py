@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 
 from aa_lightning.build import build_policy, data_options, examples
+from aa_lightning.callbacks.checkpoint import newest
 from aa_lightning.compose import compose
+from aa_lightning.stages import starting_point
 
 ROOT = Path(__file__).parents[2]
 TRAIN = [sys.executable, "-W", "ignore", "-m", "aa_lightning.train"]
@@ -77,15 +80,15 @@ def ask_alone(questions: list[dict], folder: Path) -> list[list[float]]:
     return json.loads((folder / "answers.json").read_text())
 
 
+def fresh_policy(overrides: list[str]):
+    """Configuration and policy of a run before its first step."""
+    cfg = compose(overrides)
+    return cfg, build_policy(cfg, instantiate(cfg.algo, _convert_="all"), starting_point(cfg)).eval()
+
+
 def trained_policy(overrides: list[str], run: Path):
     """Configuration and policy of a run, its trained weights taken from the last checkpoint, not from the export."""
-    cfg = compose(overrides)
-    from hydra.utils import instantiate
-
-    from aa_lightning.callbacks.checkpoint import newest
-    from aa_lightning.stages import starting_point
-
-    policy = build_policy(cfg, instantiate(cfg.algo, _convert_="all"), starting_point(cfg)).eval()
+    cfg, policy = fresh_policy(overrides)
     saved = torch.load(newest(run), weights_only=True)["state_dict"]
     policy.load_state_dict({name.removeprefix("policy."): value for name, value in saved.items()})
     return cfg, policy

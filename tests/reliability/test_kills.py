@@ -85,6 +85,7 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over_and_goes(whol
     assert sorted(path.name for path in checkpoints.iterdir()) == ["step_00000021.ckpt", "step_00000024.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_is_left_alone(whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole("single"), folder)

@@ -33,7 +33,15 @@ def ran(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "lora",
+        "reward",
+        "pictures_lora",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("plain", "pictures", "reward_lora")),
+    ],
+)
 def test_evaluate_measures_what_the_run_measured_at_its_end(ran, kind, tmp_path):
     """Against the same reference: the margin too."""
     folder, summary = ran(kind)
@@ -42,7 +50,7 @@ def test_evaluate_measures_what_the_run_measured_at_its_end(ran, kind, tmp_path)
     assert max(abs(value - summary["before"][name]) for name, value in found.items()) > 1e-2
 
 
-@pytest.mark.parametrize("kind", ["plain", "lora"])
+@pytest.mark.parametrize("kind", ["lora", pytest.param("plain", marks=pytest.mark.slow)])
 def test_generate_answers_with_the_trained_weights(ran, kind):
     folder, _ = ran(kind)
     chat = Chat.of(compose([*KINDS[kind], *TINY, f"run={folder}", "max_new_tokens=8"], "generate"))
@@ -55,7 +63,7 @@ def test_generate_answers_with_the_trained_weights(ran, kind):
     assert (own - start["model.language_model.layers.0.mlp.up_proj.weight"]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["pictures", "pictures_lora"])
+@pytest.mark.parametrize("kind", ["pictures_lora", pytest.param("pictures", marks=pytest.mark.slow)])
 def test_generate_draws_with_the_trained_weights(ran, kind):
     folder, _ = ran(kind)
     chat = Chat.of(compose([*KINDS[kind], *TINY, f"run={folder}"], "generate"))

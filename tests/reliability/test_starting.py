@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
 
-from aa_lightning.build import build_policy, data_options, examples
+from aa_lightning.build import data_options, examples
 from aa_lightning.callbacks.checkpoint import newest
 from aa_lightning.compose import compose
 from aa_lightning.stages import starting_point
 from aa_lightning.train import train
-from tests.reliability.support import TINY, ask_alone, question, trained_policy
+from tests.reliability.support import TINY, ask_alone, fresh_policy, question, trained_policy
 
 LLAVA, PICTURES = ["modality=ti2t", "model=tiny_llava"], ["modality=t2i", "model=tiny_sd"]
 RATE, LORA = "optimizer.lr=3e-2", "model.lora.rank=4"
@@ -39,8 +38,7 @@ def ran(tmp_path_factory):
 
 def built(overrides, init):
     """A policy of another run that starts from there, and its configuration."""
-    cfg = compose([*overrides, *TINY, f"init={init}"])
-    return cfg, build_policy(cfg, instantiate(cfg.algo, _convert_="all"), starting_point(cfg)).eval()
+    return fresh_policy([*overrides, *TINY, f"init={init}"])
 
 
 @torch.no_grad()
@@ -59,16 +57,25 @@ def forms(run):
     return {"run": run, "export": run / "export", "checkpoint": newest(run)}
 
 
-@pytest.mark.parametrize("again", ["plain", "with an adapter"])
-@pytest.mark.parametrize("form", ["run", "export", "checkpoint"])
-@pytest.mark.parametrize("kind", FIRST)
+STARTS = [(kind, form, again) for kind in FIRST for form in ("run", "export", "checkpoint") for again in ("", LORA)]
+FAST = [
+    ("lora", "run", LORA),
+    ("lora", "checkpoint", ""),
+    ("reward", "checkpoint", ""),
+    ("pictures_lora", "export", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "again"),
+    [start if start in FAST else pytest.param(*start, marks=pytest.mark.slow) for start in STARTS],
+)
 def test_policy_and_reference_start_from_the_trained_weights(ran, kind, form, again):
     """Also where the first run trained an adapter: it is merged, and the next run gets a new one."""
     run = ran(kind)
     expected, first_reference = says(*trained_policy([*FIRST[kind], *TINY], run))
     plain = [item for item in FIRST[kind] if item != LORA]
-    overrides = [*plain, LORA] if again == "with an adapter" else plain
-    found, reference = says(*built(overrides, forms(run)[form]))
+    found, reference = says(*built([*plain, *filter(None, [again])], forms(run)[form]))
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
     if reference is not None:
         assert torch.allclose(reference, expected, rtol=1e-5, atol=1e-5)
@@ -87,8 +94,15 @@ def test_a_reward_model_may_start_from_a_policy_and_a_policy_from_a_reward_model
     assert torch.equal(from_scorer.network.model.lm_head.weight, scorer.network.network.model.lm_head.weight)
 
 
-@pytest.mark.parametrize("kind", ["lora", "pictures_lora"])
-@pytest.mark.parametrize("form", ["run", "checkpoint"])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("lora", "checkpoint"),
+        pytest.param("lora", "run", marks=pytest.mark.slow),
+        pytest.param("pictures_lora", "run", marks=pytest.mark.slow),
+        pytest.param("pictures_lora", "checkpoint", marks=pytest.mark.slow),
+    ],
+)
 def test_the_export_of_an_adapter_on_a_base_that_stands_nowhere_is_the_whole_model(ran, kind, form, tmp_path):
     """An adapter on merged weights would be worth nothing without them; it lies beside them for `run=`."""
     overrides = [*FIRST[kind], *TINY, f"init={forms(ran(kind))[form]}"]
