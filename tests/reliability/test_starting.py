@@ -79,7 +79,7 @@ def test_policy_and_reference_start_from_the_trained_weights(ran, kind, form, ag
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
     if reference is not None:
         assert torch.allclose(reference, expected, rtol=1e-5, atol=1e-5)
-        assert (first_reference - expected).abs().max() > 1e-2
+        assert (first_reference - expected).abs().max() > 1e-3
 
 
 def test_a_reward_model_may_start_from_a_policy_and_a_policy_from_a_reward_model(ran):
@@ -112,7 +112,7 @@ def test_the_export_of_an_adapter_on_a_base_that_stands_nowhere_is_the_whole_mod
     (theirs,) = ask_alone([asked], tmp_path / "alone")
     assert theirs == pytest.approx(ours, rel=2e-6, abs=2e-6)
     _, restored = built([*FIRST[kind]], forms(ran(kind))[form])
-    assert (says(cfg, restored)[0] - says(cfg, policy)[0]).abs().max() > 1e-2
+    assert (says(cfg, restored)[0] - says(cfg, policy)[0]).abs().max() > 1e-3
     restored.restore(tmp_path / "second" / "export")
     assert torch.allclose(says(cfg, restored)[0], says(cfg, policy)[0], atol=1e-5)
 
