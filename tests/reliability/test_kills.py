@@ -1,12 +1,16 @@
 """A run that is killed at any moment and resumed is the run that was never killed."""
 
 import json
+import math
 import shutil
 import signal
 
 import pytest
+from lightning.pytorch.callbacks import Callback
 
+from aa_lightning.build import build_run
 from aa_lightning.callbacks.checkpoint import newest
+from aa_lightning.compose import compose
 from tests.reliability.killing import (
     EVERY,
     RUN,
@@ -18,7 +22,7 @@ from tests.reliability.killing import (
     moments,
     rows_of,
 )
-from tests.reliability.support import TRAIN, call
+from tests.reliability.support import TINY, TRAIN, call
 
 SEEDS = {"single": 0, "ddp": 1, "fsdp": 2, "deepspeed_zero2": 3}
 
@@ -94,6 +98,22 @@ def test_a_run_that_ended_is_left_alone(whole, tmp_path):
     assert code == 0, err
     assert f"the run has ended: add trainer.max_steps=<more than {STEPS}> to train on" in out
     assert {path: path.stat().st_mtime_ns for path in (folder / "export").iterdir()} == before
+
+
+def test_weights_that_give_no_finite_loss_are_never_the_newest_checkpoint(tmp_path):
+    """The third step spoils a weight; its checkpoint was written, but does not get its name."""
+    cfg = compose([*TINY, "modality=t2t", "algo=sft", "trainer.max_steps=6", "checkpoint.every_n_steps=1"])
+    run = build_run(cfg, tmp_path)
+
+    class Spoil(Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            if trainer.global_step == 2:
+                optimizer.param_groups[0]["params"][0].grad.fill_(math.nan)
+
+    run.trainer.callbacks.insert(0, Spoil())
+    with pytest.raises(ValueError, match="the loss is nan at step 3.* resume="):
+        run.trainer.fit(run.module, run.data)
+    assert newest(tmp_path).name == "step_00000002.ckpt"
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 
 from aa_lightning import strategies
 from aa_lightning.build import build_run
+from aa_lightning.callbacks.heldout import HeldOut
 from aa_lightning.compose import compose
 from aa_lightning.console import quiet
 from aa_lightning.export import export
@@ -50,7 +51,8 @@ COMMON = [
     "optimizer.eps=1e-4",
     "evaluation.before=false",
     "evaluation.size=4",
-    "evaluation.generate=0",
+    "evaluation.generate=4",
+    "evaluation.max_new_tokens=4",
     "evaluation.samples=0",
     "evaluation.blank_control=false",
     "logger.tensorboard=false",
@@ -124,6 +126,7 @@ def outcome(name: str, variant: str, mixed: str, folder: Path) -> dict:
     again, after, _ = fit(name, variant, mixed, folder / "again", resume=at_two)
     return {
         "losses": losses,
+        "heldout": next(c for c in run.trainer.callbacks if isinstance(c, HeldOut)).results["after"],
         "reference": reference,
         "straight": straight,
         "resumed": digest(again.trainer, again.module),

@@ -97,6 +97,13 @@ def test_the_export_equals_that_of_one_process(runs, strategy, variant):
 
 
 @each
+def test_the_held_out_numbers_equal_those_of_one_process(runs, strategy, variant):
+    """Answers included, which every rank draws by itself with all weights at hand."""
+    alone, found = (runs.results[name][variant]["heldout"] for name in ("single", strategy))
+    assert found == pytest.approx(alone, abs=1e-3)
+
+
+@each
 def test_the_reference_says_the_same_before_and_after(runs, strategy, variant):
     found, alone = (runs.results[name][variant]["reference"] for name in (strategy, "single"))
     if variant.endswith(("sft", "reward")):

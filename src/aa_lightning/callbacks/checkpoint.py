@@ -16,8 +16,8 @@ _NAME = re.compile(r"step_(\d+)\.ckpt$")
 class SteadyCheckpoint(Checkpoint):
     """Saves every n steps and at the end.
 
-    A checkpoint gets its name when the next step begins, since only then its own step stands in metrics.csv: whatever
-    comes before the newest checkpoint was logged, so that a resumed run leaves no gap.
+    A checkpoint gets its name once the next step has a finite loss. Its own step stands in metrics.csv by then, so that a
+    resumed run leaves no gap there, and its weights are known to be good.
 
     Args:
         folder: for `step_<number>.ckpt`, a file or (sharded strategies) a folder each.
@@ -33,10 +33,7 @@ class SteadyCheckpoint(Checkpoint):
     def on_load_checkpoint(self, trainer: L.Trainer, module, checkpoint: dict[str, Any]) -> None:
         self._saved_step = checkpoint["global_step"]
 
-    def on_train_batch_start(self, trainer: L.Trainer, module, batch, batch_idx) -> None:
-        self._publish(trainer)
-
-    def on_validation_start(self, trainer: L.Trainer, module) -> None:
+    def on_before_backward(self, trainer: L.Trainer, module, loss) -> None:
         self._publish(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, module, outputs, batch, batch_idx) -> None:

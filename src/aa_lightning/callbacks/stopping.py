@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import lightning as L
 
@@ -14,7 +15,8 @@ class Stopping(L.Callback):
     meets whatever the other ranks were at. Nothing needs a last step here: the newest checkpoint is always whole."""
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        signal.signal(signal.SIGTERM, _stop)  # Lightning puts back at its end what it found before
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _stop)  # Lightning puts back at its end what it found before
 
 
 def _stop(number: int, frame: object) -> None:
