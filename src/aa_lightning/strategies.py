@@ -185,7 +185,8 @@ def _place_frozen(strategy: Any, network: nn.Module) -> None:
 def _place_beside_engine(strategy: DeepSpeed, network: nn.Module) -> None:
     """ZeRO-3 gets an engine of its own without optimiser; its hooks stay on the network and gather as it runs."""
     if strategy.deepspeed_engine.bfloat16_enabled():
-        network.to(torch.bfloat16)
+        for parameter in network.parameters():  # buffers stay, as in the engine: rotary frequencies need their digits
+            parameter.data = parameter.data.to(torch.bfloat16)
     if not strategy.zero_stage_3:
         network.to(strategy.root_device)
         return

@@ -39,6 +39,7 @@ VARIANTS = {name: [*overrides, *SHAPES] for name, overrides in VARIANTS.items()}
     "mixed_llava": [*PAIRS, "algo=dpo", *MIXED],
     "mixed_sft": [*PAIRS, "algo=sft", *MIXED],
     "mixed_reward": [*PAIRS, "algo=reward_model", *MIXED],
+    "bfloat16": [*PAIRS, "algo=dpo", *SHAPES, "trainer.precision=bf16-mixed", "evaluation.before=true"],
     "mixed_qwen2_5_vl": ["modality=ti2t", "model=tiny_qwen2_5_vl", "algo=dpo", *MIXED],
 }
 COMMON = [
@@ -98,11 +99,12 @@ def configuration(name: str, variant: str, mixed: str):
     together = [f"strategy={name}", "trainer.strategy.timeout_minutes=0.5", "loader.micro_batch_size=1"]
     alone = ["strategy=single", "loader.micro_batch_size=2"]
     path = [f"data.train.path={mixed}"] if "data=local" in VARIANTS[variant] else []
-    return compose([*VARIANTS[variant], *COMMON, *path, *(alone if name == "single" else together)])
+    return compose([*COMMON, *VARIANTS[variant], *path, *(alone if name == "single" else together)])
 
 
 def fit(name: str, variant: str, mixed: str, folder: Path, resume: Path | None = None):
     """The run, its losses, what its reference said."""
+    folder.mkdir(parents=True, exist_ok=True)
     run = build_run(configuration(name, variant, mixed), folder)
     if variant == "pictures":
         run.policy.eval()  # timesteps and noise follow from the rows then, as no generator is shared by all strategies
@@ -126,7 +128,7 @@ def outcome(name: str, variant: str, mixed: str, folder: Path) -> dict:
     again, after, _ = fit(name, variant, mixed, folder / "again", resume=at_two)
     return {
         "losses": losses,
-        "heldout": next(c for c in run.trainer.callbacks if isinstance(c, HeldOut)).results["after"],
+        "heldout": next(c for c in run.trainer.callbacks if isinstance(c, HeldOut)).results,
         "reference": reference,
         "straight": straight,
         "resumed": digest(again.trainer, again.module),

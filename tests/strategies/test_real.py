@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 STRATEGIES = ["ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
 MIXED = [name for name in VARIANTS if name.startswith("mixed")]
 FAST = [("ddp", "mixed_llava"), ("fsdp", "mixed_llava"), ("deepspeed_zero3", "lora")]
-ALL = [(strategy, variant) for strategy in STRATEGIES for variant in VARIANTS]
+ALL = [(strategy, variant) for strategy in STRATEGIES for variant in VARIANTS if variant != "bfloat16"]
 CASES = [case if case in FAST else pytest.param(*case, marks=pytest.mark.slow) for case in ALL]
 MEASURED = ["-".join(case) for case in ALL]
 
@@ -100,7 +100,7 @@ def test_the_export_equals_that_of_one_process(runs, strategy, variant):
 def test_the_held_out_numbers_equal_those_of_one_process(runs, strategy, variant):
     """Answers included, which every rank draws by itself with all weights at hand."""
     alone, found = (runs.results[name][variant]["heldout"] for name in ("single", strategy))
-    assert found == pytest.approx(alone, abs=1e-3)
+    assert found["after"] == pytest.approx(alone["after"], abs=1e-3)
 
 
 @each
@@ -129,3 +129,14 @@ def test_transformers_alone_reads_the_export_of_every_strategy(runs, variant, tm
     alone, *others = ask_alone(questions, tmp_path)
     for answer in others:
         assert answer == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_in_bfloat16_policy_and_reference_start_equal_to_the_bit(tmp_path):
+    """Frequencies of rotary positions must not be rounded on one side: at position 1000 the angle would be off by 2."""
+    found = Runs(tmp_path, [(strategy, "bfloat16") for strategy in STRATEGIES]).results
+    for strategy in ["single", *STRATEGIES]:
+        assert found[strategy]["bfloat16"]["heldout"]["before"]["heldout/margin"] == 0.0, strategy
+        assert found[strategy]["bfloat16"]["losses"][0] == pytest.approx(
+            found["single"]["bfloat16"]["losses"][0], abs=0.02
+        )
