@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from aa_lightning.config import SECTIONS, model_schema, split_batch
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.options import DataOptions
+from aa_lightning.data.sources import check_files
 from aa_lightning.types import Algorithm, Example, Kind, can_serve
 from aa_lightning.workers import is_worker
 
@@ -101,6 +102,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -
 
     Raises:
         ValueError: which parts, why, and what to type.
+        FileNotFoundError: a data file is not there.
     """
     likelihood = cfg.model.likelihood
     name = type(algorithm).__name__
@@ -121,6 +123,9 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -
             f"{name} learns from {algorithm.supervision} rows, and the data set has {kind} rows only: "
             f"type a data= that has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
         )
+    for origin in (data.train, data.val):
+        if origin is not None:
+            check_files(origin)
 
 
 def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:

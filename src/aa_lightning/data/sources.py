@@ -58,6 +58,16 @@ def open_source(options: Shapes | Table) -> Source:
     return _chained([_open_file(path) for path in local_files(options)])
 
 
+def check_files(options: Shapes | Table) -> None:
+    """Find the files that a source means, without opening them.
+
+    Raises:
+        FileNotFoundError: there is none; the message has the near matches.
+    """
+    if not isinstance(options, Shapes) and is_local(options):
+        local_files(options)
+
+
 def media_root(options: Shapes | Table) -> str | None:
     """The folder that relative media paths start from: the one given, or that of the file."""
     if isinstance(options, Shapes):
