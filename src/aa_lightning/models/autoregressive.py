@@ -75,10 +75,8 @@ class TokenNetwork(nn.Module):
     def _positions(self, batch: Batch) -> Tensor:
         """Positions of the prompt tokens: (P, L), or (3, P, L) where a family counts in time, height and width."""
         valid = batch.prompt["attention_mask"]
-        if self.family.multimodal_positions and batch.blocks:
-            keys = ("input_ids", "attention_mask", "mm_token_type_ids", "image_grid_thw", "video_grid_thw")
-            known = {key: batch.prompt[key] for key in (*keys, "second_per_grid_ts") if key in batch.prompt}
-            return self.backbone.get_rope_index(**known)[0]
+        if self.family.rope is not None and batch.blocks:
+            return self.backbone.get_rope_index(**self.family.rope(batch.prompt))[0]
         return (valid.cumsum(-1) - 1).clamp(min=0)
 
 
