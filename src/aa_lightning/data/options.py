@@ -90,14 +90,32 @@ class PartOptions:
     """One piece of a prompt or of an answer."""
 
     text: Selector | None = None
-    image: Selector | None = None  # a list gives several pictures
+    image: Selector | None = None  # a list gives several pictures, sounds or videos
+    audio: Selector | None = None
+    video: Selector | None = None
     messages: Selector | None = None  # a whole list of turns
 
     @model_validator(mode="after")
     def _is_one_part(self) -> PartOptions:
-        if sum(value is not None for value in (self.text, self.image, self.messages)) != 1:
-            raise ValueError("a part is exactly one of text, image, messages")
+        given = (self.text, self.image, self.audio, self.video, self.messages)
+        if sum(value is not None for value in given) != 1:
+            raise ValueError(f"a part is exactly one of {', '.join(PARTS)}")
         return self
+
+    @property
+    def medium(self) -> Literal["image", "audio", "video"] | None:
+        """The kind of medium; None for texts and turns."""
+        given = {"image": self.image, "audio": self.audio, "video": self.video}
+        return next((kind for kind, value in given.items() if value is not None), None)
+
+    @property
+    def selector(self) -> Selector:
+        """What is read."""
+        given = (self.text, self.image, self.audio, self.video, self.messages)
+        return next(value for value in given if value is not None)
+
+
+PARTS = ("text", "image", "audio", "video", "messages")
 
 
 def _as_parts(given: Any) -> Any:
@@ -105,7 +123,7 @@ def _as_parts(given: Any) -> Any:
     if isinstance(given, str):
         return [{"text": given}]
     if isinstance(given, dict):
-        return [given if set(given) & {"text", "image", "messages"} else {"text": given}]
+        return [given if set(given) & set(PARTS) else {"text": given}]
     return given
 
 

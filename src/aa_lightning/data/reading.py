@@ -117,14 +117,14 @@ class Reader:
     def _parts_of(self, option: PartOptions) -> list[Part]:
         if option.text is not None:
             return self._text_parts(option.text)
-        selector = option.image
-        if selector is None:
+        kind, selector = option.medium, option.selector
+        if kind is None:
             raise self.bad("messages", "A list of turns cannot stand inside an answer that has other parts.")
         if self._absent(selector):
             return []
         value = self.value(selector)
         values = value if isinstance(value, list) else [value]
-        return [self.media_part("image", element, selector) for element in values]
+        return [self.media_part(kind, element, selector) for element in values]
 
     def _text_parts(self, selector: Selector) -> list[Part]:
         if self._absent(selector):

@@ -49,7 +49,7 @@ class Template:
         self._function = functions.find(options.function.name) if options.function else None
         answers = [*(options.responses or []), *([options.completion] if options.completion else [])]
         read = [*options.prompt, *(part for answer in answers for part in answer)]
-        self._has_pictures = any(part.image is not None for part in read)
+        self._kinds = {part.medium for part in read if part.medium is not None}
 
     def __call__(self, row: Mapping[str, Any], row_id: str) -> list[Example]:
         """The examples of a row, of the kind that the mapping names.
@@ -112,7 +112,7 @@ class Template:
     @property
     def _prompt_column(self) -> str:
         part = self.options.prompt[-1] if self.options.prompt else None
-        return name(part.messages or part.text or part.image) if part else self.options.split_common_prefix[0]
+        return name(part.selector) if part else self.options.split_common_prefix[0]
 
     def _prompt(self, reader: Reader) -> list[Message]:
         """The turns up to the answer, or, for a conversation, with it."""
@@ -125,10 +125,8 @@ class Template:
         return self._with_system(reader, [{"role": "user", "content": self._placed(reader, parts)}])
 
     def _with_media(self, reader: Reader, messages: list[Message]) -> list[Message]:
-        given = reader.parts([part for part in self.options.prompt if part.image is not None])
-        slots = any(len(part) == 1 for message in messages for part in message["content"])
-        if self._has_pictures or slots:
-            messages = place_in_turns(reader, messages, given, self._prompt_column)
+        given = reader.parts([part for part in self.options.prompt if part.medium is not None])
+        messages = place_in_turns(reader, messages, given, self._prompt_column, self._kinds)
         return self._with_system(reader, messages)
 
     def _with_system(self, reader: Reader, messages: list[Message]) -> list[Message]:
@@ -146,13 +144,11 @@ class Template:
             return only_answer(reader, read_turns(reader, reader.value(selector), selector), name(selector))
         parts = reader.parts(options)
         if not parts:
-            raise reader.unwanted("empty", name(options[0].text or options[0].image), "The answer is empty.")
+            raise reader.unwanted("empty", name(options[0].selector), "The answer is empty.")
         return self._placed(reader, parts)
 
     def _placed(self, reader: Reader, parts: list[Part]) -> list[Part]:
-        if not self._has_pictures:
-            return parts
-        return place_in_parts(reader, parts, self._prompt_column)
+        return place_in_parts(reader, parts, self._prompt_column, self._kinds)
 
     def _preference(self, reader: Reader, base: dict[str, Any], responses: list[Response]) -> Preference:
         options = self.options
@@ -199,7 +195,7 @@ class Template:
         if options.responses is None:
             return ", ".join(options.split_common_prefix or [self._answers_column])
         parts = [part for answer in options.responses for part in answer]
-        return ", ".join(name(part.messages or part.text or part.image) for part in parts)
+        return ", ".join(name(part.selector) for part in parts)
 
     def _margin(self, reader: Reader, order: tuple[int, int]) -> float | None:
         margin = self.options.margin
@@ -235,7 +231,7 @@ class Template:
     @property
     def _answers_column(self) -> str:
         answers = self.options.answers
-        return name((answers.text or answers.image) if isinstance(answers, PartOptions) else answers)
+        return name(answers.selector if isinstance(answers, PartOptions) else answers)
 
     def _from_answers(self, reader: Reader, base: dict[str, Any]) -> list[Example]:
         options, column = self.options, self._answers_column
@@ -259,9 +255,9 @@ class Template:
     def _listed(self, reader: Reader) -> list[Response]:
         """One response for each element of the list column."""
         answers = self.options.answers
-        if isinstance(answers, PartOptions) and answers.image is not None:
-            values = reader.elements(answers.image)
-            return [[reader.media_part("image", value, answers.image)] for value in values]
+        if isinstance(answers, PartOptions) and answers.medium is not None:
+            values = reader.elements(answers.selector)
+            return [[reader.media_part(answers.medium, value, answers.selector)] for value in values]
         selector = answers.text if isinstance(answers, PartOptions) else answers
         return [[reader.text_part(str(value or ""), name(selector))] for value in reader.elements(selector)]
 

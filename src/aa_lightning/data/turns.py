@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from aa_lightning.data.options import Select, Selector
 from aa_lightning.data.reading import Reader, name
 from aa_lightning.types import Message, Part, text
 
-_MARKER = re.compile(r"\n?(?:<image>|<image_placeholder>)\n?")
-SLOT: Part = {"type": "image"}  # a place for a picture that is given beside the text
+_MARKER = re.compile(r"\n?<(image|audio|video)(?:_placeholder)?>\n?")
+_PLURAL = {"image": "pictures", "audio": "sounds", "video": "videos"}
 
 
 def read_turns(reader: Reader, value: Any, selector: Selector) -> list[Message]:
@@ -41,45 +41,59 @@ def read_turns(reader: Reader, value: Any, selector: Selector) -> list[Message]:
     return messages
 
 
-def place_in_turns(reader: Reader, messages: list[Message], given: list[Part], column: str) -> list[Message]:
+def place_in_turns(
+    reader: Reader, messages: list[Message], given: list[Part], column: str, kinds: Collection[str]
+) -> list[Message]:
     """Put media where turns have placeholders for them; without any, in front of the first user turn.
 
     Args:
         reader: the row.
-        messages: turns whose texts may hold `<image>` and whose parts may be empty slots.
+        messages: turns whose texts may hold `<image>` and kin, and whose parts may be empty slots.
         given: the media of the prompt, in order.
         column: named when the numbers do not agree.
+        kinds: of media that the data set has; the markers of others are plain text.
     """
-    cut = [with_slots(message["content"]) for message in messages]
-    slots = sum(part == SLOT for parts in cut for part in parts)
-    if slots == 0 and given:
+    cut = [with_slots(message["content"], kinds) for message in messages]
+    slotted = {part["type"] for parts in cut for part in parts if is_slot(part)}
+    front = [part for part in given if part["type"] not in slotted]
+    if front:
         first = next((i for i, message in enumerate(messages) if message["role"] == "user"), None)
         if first is None:
-            raise reader.bad(column, "There is no user turn that the picture could belong to.")
-        cut[first] = [*given, *cut[first]]
-        given = []
-    filled = _fill(reader, cut, given, column)
+            raise reader.bad(column, f"There is no user turn that the {front[0]['type']} could belong to.")
+        cut[first] = [*front, *cut[first]]
+    filled = _fill(reader, cut, [part for part in given if part["type"] in slotted], column)
     return [{**message, "content": parts} for message, parts in zip(messages, filled, strict=True)]
 
 
-def place_in_parts(reader: Reader, parts: list[Part], column: str) -> list[Part]:
+def place_in_parts(reader: Reader, parts: list[Part], column: str, kinds: Collection[str]) -> list[Part]:
     """Put the media among some parts where the texts among them have placeholders; without any, leave the order."""
-    cut = with_slots([part for part in parts if part["type"] == "text"])
-    if SLOT not in cut:
+    cut = with_slots([part for part in parts if part["type"] == "text"], kinds)
+    slotted = {part["type"] for part in cut if is_slot(part)}
+    if not slotted:
         return parts
-    return _fill(reader, [cut], [part for part in parts if part["type"] != "text"], column)[0]
+    media = [part for part in parts if part["type"] != "text"]
+    front = [part for part in media if part["type"] not in slotted]
+    return [*front, *_fill(reader, [cut], [part for part in media if part["type"] in slotted], column)[0]]
+
+
+def is_slot(part: Part) -> bool:
+    """Whether a part is only a place for a medium that is given beside the text."""
+    return len(part) == 1
 
 
 def _fill(reader: Reader, cut: list[list[Part]], given: list[Part], column: str) -> list[list[Part]]:
-    slots = sum(part == SLOT for parts in cut for part in parts)
-    if slots != len(given):
-        raise reader.bad(
-            column,
-            f"The text has {slots} placeholders such as <image> for {len(given)} pictures. Correct the row, or "
-            'write `remove: ["<image>"]` beside the column in the template.',
-        )
-    media = iter(given)
-    return [[next(media) if part == SLOT else part for part in parts] for parts in cut]
+    """The parts with each slot filled by the next medium of its kind."""
+    for kind in dict.fromkeys(part["type"] for parts in cut for part in parts if is_slot(part)):
+        slots = sum(part == {"type": kind} for parts in cut for part in parts)
+        there = sum(part["type"] == kind for part in given)
+        if slots != there:
+            raise reader.bad(
+                column,
+                f"The text has {slots} placeholders such as <{kind}> for {there} {_PLURAL[kind]}. Correct the row, or "
+                f'write `remove: ["<{kind}>"]` beside the column in the template.',
+            )
+    media = {kind: iter([part for part in given if part["type"] == kind]) for kind in _PLURAL}
+    return [[next(media[part["type"]]) if is_slot(part) else part for part in parts] for parts in cut]
 
 
 def split_prefix(reader: Reader, columns: list[str]) -> tuple[list[Message], list[Part], list[Part]]:
@@ -134,22 +148,29 @@ def _read_part(reader: Reader, part: Any, column: str) -> Part:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "text":
         return reader.text_part(str(part.get("text") or ""), column)
-    if kind == "image":
+    if kind in _PLURAL:
         # columnar storage fills the keys of other parts with null
-        content = part.get("image")
-        return SLOT if content is None else reader.media_part("image", content, column)
-    raise reader.bad(column, f"A part of type {kind!r} cannot be read; write text or image.")
+        content = part.get(kind)
+        return {"type": kind} if content is None else reader.media_part(kind, content, column)
+    raise reader.bad(column, f"A part of type {kind!r} cannot be read; write text, {', '.join(_PLURAL)}.")
 
 
-def with_slots(parts: list[Part]) -> list[Part]:
-    """Texts cut at their placeholders."""
+def with_slots(parts: list[Part], kinds: Collection[str]) -> list[Part]:
+    """Texts cut at the placeholders of some kinds of media."""
     out: list[Part] = []
     for part in parts:
-        if part["type"] != "text" or not _MARKER.search(part["text"]):
-            out.append(part)
-            continue
-        pieces = _MARKER.split(part["text"])
-        for i, piece in enumerate(pieces):
-            out += [SLOT] if i else []
-            out += [text(piece)] if piece.strip() else []
+        out += _cut(part["text"], kinds) if part["type"] == "text" else [part]
+    return out
+
+
+def _cut(content: str, kinds: Collection[str]) -> list[Part]:
+    found = [match for match in _MARKER.finditer(content) if match[1] in kinds]
+    if not found:
+        return [text(content)]
+    out: list[Part] = []
+    starts = [0, *(match.end() for match in found)]
+    ends = [*(match.start() for match in found), len(content)]
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        out += [{"type": found[i - 1][1]}] if i else []
+        out += [text(content[start:end])] if content[start:end].strip() else []
     return out
