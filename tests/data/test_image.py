@@ -14,6 +14,7 @@ import aa_lightning  # noqa: F401
 from aa_lightning import media
 from aa_lightning.media import Base64, MediaError, Url
 from aa_lightning.media.image import decode
+from aa_lightning.media.options import ImageOptions
 
 from .rows import picture
 
@@ -149,8 +150,8 @@ def test_a_picture_above_the_limit_is_refused_before_it_is_decoded():
         with pytest.raises(MediaError, match="12000 x 12000 pixels; the limit is 64000000"):
             decode(bomb)
     with pytest.raises(MediaError, match="8 x 6 pixels; the limit is 47"):
-        decode(picture(), max_pixels=47)
-    assert decode(picture(), max_pixels=48).size == (8, 6)
+        decode(picture(), ImageOptions(max_pixels=47))
+    assert decode(picture(), ImageOptions(max_pixels=48)).size == (8, 6)
 
 
 def test_an_address_is_fetched_when_the_user_said_so():

@@ -1,33 +1,39 @@
 """How a medium is checked and decoded; no model, no data set.
 
-`decode` turns an undecoded part into a decoded one (images: an RGB `PIL.Image.Image`); `check` finds cheap faults
-without decoding. Each medium has a module with these two functions.
+`decode` turns an undecoded part into a decoded one (image: an RGB `PIL.Image.Image`; audio: a `Sound`; video: a `Clip`);
+`check` finds cheap faults without decoding. Each medium has a module with these two functions.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from aa_lightning.media import image
 from aa_lightning.media.errors import MediaError
-from aa_lightning.media.image import Base64, Url
+from aa_lightning.media.options import MediaOptions
+from aa_lightning.media.stored import Base64, Url
 
-__all__ = ["MEDIA", "Base64", "MediaError", "Url", "check", "decode"]
+__all__ = ["MEDIA", "Base64", "MediaError", "MediaOptions", "Url", "check", "decode"]
 
-MEDIA = {"image": image}
+MEDIA = ("image", "audio", "video")
+_DEFAULTS = MediaOptions()
 
 
-def decode(part: dict[str, Any]) -> dict[str, Any]:
+def decode(part: dict[str, Any], options: MediaOptions = _DEFAULTS) -> dict[str, Any]:
     """The part with its medium decoded; a text part is returned as it is.
 
     Args:
         part: `{"type": "image", "image": bytes | path | hub struct | PIL | array | ...}`.
+        options: what is read, and the limits.
 
     Raises:
         MediaError: the medium cannot be read.
     """
     kind = part["type"]
-    return part if kind == "text" else {"type": kind, kind: _module(kind).decode(part[kind])}
+    if kind == "text":
+        return part
+    chosen = {"image": options.image, "audio": options.audio, "video": options.video}
+    return {"type": kind, kind: _module(kind).decode(part[kind], chosen[kind])}
 
 
 def check(part: dict[str, Any]) -> None:
@@ -43,4 +49,4 @@ def check(part: dict[str, Any]) -> None:
 def _module(kind: str) -> Any:
     if kind not in MEDIA:
         raise MediaError(f"There is a part of type {kind!r}; what can be read is text, {', '.join(MEDIA)}.")
-    return MEDIA[kind]
+    return import_module(f"aa_lightning.media.{kind}")  # on demand: options are read before anything heavy

@@ -1,0 +1,174 @@
+"""Sounds: from whatever a data set stores to mono float samples of bounded length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aa_lightning.media import stored
+from aa_lightning.media.errors import MediaError
+from aa_lightning.media.options import AudioOptions
+
+RATES = (1_000, 768_000)  # Hz: what a sound of these media can have
+LOUDEST = 16.0  # float samples beyond are integers in disguise
+_BLOCK = 2**18  # frames read at once, so that a header that lies costs no memory
+_DEFAULTS = AudioOptions()
+_MISSING = "sounds are read by soundfile, soxr and av: pip install 'aa-lightning[audio,video]'"
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """Mono samples, float32 (N,), and how many of them make a second."""
+
+    samples: np.ndarray
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+
+def decode(value: Any, options: AudioOptions = _DEFAULTS) -> Sound:
+    """A mono sound at its own rate; channels are averaged.
+
+    Args:
+        value: the bytes of a file (also a video with a sound track), a path, a hub struct `{"bytes", "path"}` or
+            `{"array", "sampling_rate"}`, `Base64`, `Url`, a `Sound`, or a function without arguments that returns one.
+        options: a sound above their limits is refused before it is decoded.
+
+    Raises:
+        MediaError: the value is no sound, is empty, not finite, or too long.
+    """
+    if isinstance(value, Sound):
+        return _checked(value.samples, value.rate, options)
+    if isinstance(value, Callable):
+        return decode(value(), options)
+    if _is_array(value):
+        return _checked(_from_array(np.asarray(value["array"])), value["sampling_rate"], options)
+    found = stored.locate(_without_rate(value), "sound", options.max_bytes)
+    return from_file(found, options, stored.origin(value))
+
+
+def check(value: Any) -> None:
+    """Raise what is wrong with a value as far as it shows without decoding it.
+
+    Raises:
+        MediaError: there is nothing, or no such file.
+    """
+    if not _is_array(value) and not isinstance(value, Sound | Callable):
+        stored.check(_without_rate(value), "sound")
+
+
+def resampled(sound: Sound, rate: int) -> Sound:
+    """The sound at another rate, band-limited so that nothing aliases."""
+    if rate == sound.rate:
+        return sound
+    return Sound(_soxr().resample(sound.samples, sound.rate, rate).astype(np.float32), rate)
+
+
+def from_file(found: bytes | Path, options: AudioOptions, origin: str = "") -> Sound:
+    """The sound of a file: by soundfile, or by PyAV what that does not know."""
+    soundfile = _soundfile()
+    try:
+        with soundfile.SoundFile(stored.stream(found)) as file:
+            _check_length(file.frames, file.samplerate, options)
+            blocks = (block.mean(axis=1) for block in file.blocks(_BLOCK, dtype="float32", always_2d=True))
+            return _checked(_joined(blocks, file.samplerate, options), file.samplerate, options)
+    except MediaError:
+        raise
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError, OverflowError):
+        return _from_container(found, options, origin)
+
+
+def _from_container(found: bytes | Path, options: AudioOptions, origin: str) -> Sound:
+    from aa_lightning.media import container
+
+    with container.opened(found, "sound", origin) as file:
+        if not file.streams.audio:
+            raise MediaError(f"The file{origin} has no sound track.")
+        rate = file.streams.audio[0].rate
+        _check_length(float(file.duration or 0) / 1e6 * rate, rate, options)
+        return _checked(_joined(container.sound_blocks(file), rate, options), rate, options)
+
+
+def _joined(blocks: Iterator[np.ndarray], rate: int, options: AudioOptions) -> np.ndarray:
+    """Blocks as one array, as long as they stay within the limit."""
+    kept, total = [], 0
+    for block in blocks:
+        kept.append(block)
+        total += len(block)
+        _check_length(total, rate, options)
+    return np.concatenate(kept) if kept else np.zeros(0, np.float32)
+
+
+def _check_length(frames: float, rate: int, options: AudioOptions) -> None:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise MediaError(f"The sound has a rate of {rate} Hz; what can be read is {RATES[0]} to {RATES[1]} Hz.")
+    if frames > options.max_seconds * rate:
+        raise MediaError(
+            f"The sound lasts {frames / rate:.1f} s; the limit is {options.max_seconds} s (data.media.audio.max_seconds)."
+        )
+
+
+def _checked(samples: np.ndarray, rate: Any, options: AudioOptions) -> Sound:
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or rate != int(rate):
+        raise MediaError(f"The sampling rate is {rate!r}; it must be a whole number of Hz.")
+    _check_length(len(samples), int(rate), options)
+    if len(samples) < 2:
+        raise MediaError(f"The sound has {len(samples)} samples: there is nothing to hear.")
+    if not np.isfinite(samples).all():
+        raise MediaError("The sound has samples that are not finite (NaN or infinity).")
+    loudest = float(np.abs(samples).max())
+    if loudest > LOUDEST:
+        raise MediaError(f"The sound has float samples up to {loudest:.3g}; floats must lie within -1 and 1.")
+    return Sound(np.ascontiguousarray(samples, dtype=np.float32), int(rate))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("array") is not None and "sampling_rate" in value
+
+
+def _without_rate(value: Any) -> Any:
+    if isinstance(value, np.ndarray | list):
+        raise MediaError("An array of samples has no rate: give {array: ..., sampling_rate: ...}.")
+    return value
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    """Mono floats of an array (N,), (N, channels) or (channels, N); integers are scaled to -1 … 1."""
+    if array.ndim > 2 or array.size == 0:
+        raise MediaError(f"An array of shape {array.shape} is no sound: give (samples,) or (channels, samples).")
+    if array.dtype == np.uint8:
+        array = (array.astype(np.float32) - 128) / 128
+    elif np.issubdtype(array.dtype, np.signedinteger):
+        array = _of_integers(array)
+    elif not np.issubdtype(array.dtype, np.floating):
+        raise MediaError(f"An array of type {array.dtype} is no sound: give floats, int16, int32 or uint8.")
+    mono = array if array.ndim < 2 else array.mean(axis=int(np.argmin(array.shape)))
+    return np.atleast_1d(mono).astype(np.float32)
+
+
+def _of_integers(array: np.ndarray) -> np.ndarray:
+    """Integers as shares of full scale; 64-bit ones (lists of a JSON file) hold 16-bit samples."""
+    bits = 16 if array.dtype.itemsize == 8 else array.dtype.itemsize * 8
+    return array.astype(np.float64) / 2 ** (bits - 1)
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except ImportError as error:
+        raise MediaError(_MISSING) from error
+    return soundfile
+
+
+def _soxr() -> Any:
+    try:
+        import soxr
+    except ImportError as error:
+        raise MediaError(_MISSING) from error
+    return soxr

@@ -1,0 +1,57 @@
+"""Files with sound and moving pictures, opened by PyAV without ever following what they refer to."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aa_lightning.media.errors import MediaError
+
+if TYPE_CHECKING:
+    import av
+
+# containers that hold their media themselves; a playlist (hls, dash, concat) would open other files and addresses
+_FORMATS = (
+    "mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,w64,mp3,aac,flac,aiff,au,caf,amr,gif,apng,h264,hevc,m4v,rm,"
+    "mxf,nut,ivf,dv,swf,wv,ape,tta,ac3,eac3,dts,obu"
+)
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
+
+
+@contextmanager
+def opened(found: bytes | Path, noun: str, origin: str = "") -> Iterator[av.container.InputContainer]:
+    """A file opened for reading; whatever is wrong with it, then or later, becomes a MediaError."""
+    try:
+        import av
+    except ImportError as error:
+        raise MediaError(f"A {noun} of this kind is read by av: pip install 'aa-lightning[video]'") from error
+    try:
+        with (
+            io.BytesIO(found) if isinstance(found, bytes) else found.open("rb") as stream,
+            av.open(stream, options=_OPTIONS, metadata_errors="ignore") as file,
+        ):
+            yield file
+    except MediaError:
+        raise
+    except (av.FFmpegError, ValueError, OSError, IndexError, MemoryError, OverflowError) as error:
+        raise MediaError(f"The bytes{origin} are not a {noun} that can be decoded ({_reason(error)}).") from error
+
+
+def sound_blocks(file: av.container.InputContainer) -> Iterator[np.ndarray]:
+    """The first sound track as mono float32 blocks."""
+    import av
+
+    resampler = av.AudioResampler(format="fltp")  # the layout and the rate stay
+    for frame in file.decode(audio=0):
+        for planar in resampler.resample(frame):
+            yield planar.to_ndarray().mean(axis=0)
+
+
+def _reason(error: BaseException) -> str:
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return words[:120] or type(error).__name__

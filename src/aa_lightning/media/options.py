@@ -1,0 +1,50 @@
+"""What is read of a medium, and how much of it at most; the `media` key of the data group."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ImageOptions:
+    """Limits of pictures."""
+
+    max_pixels: int = Field(default=64_000_000, ge=1)
+    max_bytes: int = Field(default=64 * 2**20, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class AudioOptions:
+    """Limits of sounds."""
+
+    max_seconds: float = Field(default=600.0, gt=0)
+    max_bytes: int = Field(default=256 * 2**20, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class VideoOptions:
+    """Which frames of a clip are read, and its limits.
+
+    Frames are taken at `fps` (null: all of them); of more than `max_frames`, that many are chosen uniformly in time.
+    """
+
+    fps: float | None = Field(default=2.0, gt=0)
+    max_frames: int = Field(default=32, ge=1)
+    longest_side: int = Field(default=768, ge=16)  # pixels; larger frames are scaled down to it
+    sound: bool = False  # read the sound track too
+    track: AudioOptions = AudioOptions()  # limits of the sound track
+    max_seconds: float = Field(default=3600.0, gt=0)
+    max_pixels: int = Field(default=36_000_000, ge=1)  # of a frame
+    max_bytes: int = Field(default=2**31, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class MediaOptions:
+    """The options of every medium."""
+
+    image: ImageOptions = ImageOptions()
+    audio: AudioOptions = AudioOptions()
+    video: VideoOptions = VideoOptions()

@@ -1,0 +1,141 @@
+"""Where the bytes of a medium come from: a path, bytes, a hub struct, base64, an address."""
+
+from __future__ import annotations
+
+import base64
+import io
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aa_lightning.media.errors import MediaError
+
+_TIMEOUT = 30  # seconds
+
+
+@dataclass(frozen=True)
+class Base64:
+    """A string that holds a medium in base64, because the user said so."""
+
+    content: str
+
+
+@dataclass(frozen=True)
+class Url:
+    """An address that a medium may be fetched from, because the user said so."""
+
+    address: str
+
+
+def check(value: Any, noun: str) -> None:
+    """Raise what is wrong with a stored medium as far as it shows without reading it.
+
+    Args:
+        value: bytes, a path, a hub struct `{"bytes", "path"}`, `Base64` or `Url`.
+        noun: what the medium is called: picture, sound, clip.
+
+    Raises:
+        MediaError: there is nothing, no such file, or nothing that bytes could be read from.
+    """
+    if value is None:
+        raise MediaError(f"There is no {noun} (null).")
+    if isinstance(value, Mapping):
+        check(_of_struct(value, noun), noun)
+    elif isinstance(value, bytes | bytearray):
+        if not value:
+            raise MediaError(f"The {noun} has no bytes.")
+    elif isinstance(value, str | Path):
+        if not str(value).strip():
+            raise MediaError(f"The path of the {noun} is empty.")
+        if not _is_file(value):
+            raise MediaError(f"There is no {noun} file {str(value)[:200]!r}. {_advice(str(value))}")
+    elif not isinstance(value, Base64 | Url):
+        raise MediaError(f"A {noun} cannot be read from a value of type {type(value).__name__}.")
+
+
+def locate(value: Any, noun: str, max_bytes: int) -> bytes | Path:
+    """The file that a stored medium means, or its bytes where it is in no file.
+
+    Raises:
+        MediaError: as in `check`; it cannot be fetched; or it has more bytes than `max_bytes`.
+    """
+    check(value, noun)
+    if isinstance(value, Mapping):
+        return locate(_of_struct(value, noun), noun, max_bytes)
+    if isinstance(value, str | Path):
+        size, found = Path(value).stat().st_size, Path(value)
+    else:
+        found = _bytes(value, max_bytes)
+        size = len(found)
+    if size > max_bytes:
+        raise MediaError(f"The {noun} has {size} bytes; the limit is {max_bytes} (data.media.*.max_bytes).")
+    if size == 0:
+        raise MediaError(f"The {noun} has no bytes.")
+    return found
+
+
+def read(value: Any, noun: str, max_bytes: int) -> bytes:
+    """The bytes of a stored medium; arguments and errors as in `locate`."""
+    found = locate(value, noun, max_bytes)
+    return found.read_bytes() if isinstance(found, Path) else found
+
+
+def stream(found: bytes | Path) -> io.BytesIO | str:
+    """What libraries open: the path of a file, or the bytes as a file."""
+    return io.BytesIO(found) if isinstance(found, bytes) else str(found)
+
+
+def origin(value: Any) -> str:
+    """` of 'cat.png'` where a stored medium names its file, for errors."""
+    path = value.get("path") if isinstance(value, Mapping) else value
+    return f" of {str(path)!r}" if isinstance(path, str | Path) else ""
+
+
+def _bytes(value: Any, max_bytes: int) -> bytes:
+    if isinstance(value, Base64):
+        return _from_base64(value.content)
+    if isinstance(value, Url):
+        return _download(value.address, max_bytes)
+    return bytes(value)
+
+
+def _is_file(value: str | Path) -> bool:
+    try:
+        return Path(value).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a null character
+        return False
+
+
+def _of_struct(value: Mapping[str, Any], noun: str) -> Any:
+    content = value.get("bytes") or value.get("path")
+    if not content:
+        raise MediaError(f"The {noun}'s struct has neither bytes nor a path; its keys are {', '.join(value)}.")
+    return content
+
+
+def _from_base64(content: str) -> bytes:
+    body = content.partition("base64,")[2] if content.startswith("data:") else content
+    try:
+        return base64.b64decode(body, validate=True)
+    except ValueError as error:
+        raise MediaError(f"The text of {len(content)} characters is not base64 ({error}).") from error
+
+
+def _download(address: str, max_bytes: int) -> bytes:
+    if not address.startswith(("http://", "https://")):
+        raise MediaError(f"{address!r} is not an http address; write `as: path` for files.")
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:
+            return answer.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{address} could not be fetched ({error}).") from error
+
+
+def _advice(value: str) -> str:
+    if value.startswith(("http://", "https://")):
+        return "It is an address: write `as: url` in the template to fetch it."
+    if value.startswith("data:") or len(value) > 260:
+        return "It looks like base64: write `as: base64` in the template to decode it."
+    return "Give the folder that relative paths start from as `root`."

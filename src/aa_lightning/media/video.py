@@ -1,0 +1,289 @@
+"""Clips: from whatever a data set stores to upright RGB frames at known times, with the sound track on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from aa_lightning.media import audio, image, stored
+from aa_lightning.media.errors import MediaError
+from aa_lightning.media.options import ImageOptions, VideoOptions
+
+if TYPE_CHECKING:
+    import av
+
+    from aa_lightning.media.audio import Sound
+
+PICTURE_FILES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+FPS = 24.0  # of frames that come without times
+_ANIMATED = {"GIF", "WEBP", "PNG"}
+_SEEK = 2.0  # seconds: a nearer frame is reached by decoding what lies before it
+_DEFAULTS = VideoOptions()
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames, uint8 (T, H, W, 3), when each is shown, float64 (T,) seconds, and the sound track where it was read."""
+
+    frames: np.ndarray
+    times: np.ndarray
+    sound: Sound | None = None
+
+    @property
+    def fps(self) -> float:
+        """The mean rate of the frames that are there; 1 where there is a single instant."""
+        span = float(self.times[-1] - self.times[0])
+        return (len(self.times) - 1) / span if span > 0 else 1.0
+
+
+def decode(value: Any, options: VideoOptions = _DEFAULTS) -> Clip:
+    """Frames of a clip, chosen by `options`.
+
+    Args:
+        value: the bytes of a file, a path, a folder of pictures, a hub struct `{"bytes", "path"}`, `Base64`, `Url`, an
+            animated picture, frames as an array (T, height, width, 1 | 3) or as a list of pictures, such frames with
+            their rate `{"frames", "fps"}`, a `Clip`, or a function without arguments that returns one of these.
+        options: which frames, and the limits.
+
+    Raises:
+        MediaError: the value is no clip, has no frame, or is too large or too long.
+    """
+    if isinstance(value, Clip):
+        return _chosen(value, options)
+    if isinstance(value, Callable):
+        return decode(value(), options)
+    if _is_frames(value):
+        return _of_frames(value, options)
+    if _is_folder(value):
+        return _of_frames(_files_in(Path(value)), options)
+    found = stored.locate(value, "clip", options.max_bytes)
+    return _of_animation(found, options) or _of_file(found, options, stored.origin(value))
+
+
+def check(value: Any) -> None:
+    """Raise what is wrong with a value as far as it shows without decoding it.
+
+    Raises:
+        MediaError: there is nothing, or no such file.
+    """
+    if _is_folder(value):
+        _files_in(Path(value))
+    elif not _is_frames(value) and not isinstance(value, Clip | Callable):
+        stored.check(value, "clip")
+
+
+def sampled(clip: Clip, frames: int) -> Clip:
+    """A given number of frames, spread uniformly; the times stay true. Of fewer frames, some are repeated."""
+    return _taken(clip, _spread(clip.times, frames))
+
+
+def _taken(clip: Clip, rows: np.ndarray) -> Clip:
+    return replace(clip, frames=clip.frames[rows], times=clip.times[rows])
+
+
+def _spread(times: np.ndarray, count: int) -> np.ndarray:
+    """Which frames are shown at `count` uniform instants; by number where uneven times would repeat a frame."""
+    rows = _shown_at(times, np.linspace(times[0], times[-1], count))
+    if len(times) >= count and len(np.unique(rows)) < count:
+        rows = np.linspace(0, len(times) - 1, count).round().astype(int)
+    return rows
+
+
+def _shown_at(times: np.ndarray, instants: np.ndarray) -> np.ndarray:
+    """The frame that is shown at each instant: the last one that is not later (to a ten-thousandth of a second)."""
+    return np.searchsorted(times, instants + 1e-4, side="right").clip(1) - 1
+
+
+def _choice(times: np.ndarray, options: VideoOptions) -> np.ndarray:
+    """Which frames the options ask for."""
+    rows = np.arange(len(times))
+    if options.fps is not None:
+        rows = np.unique(_shown_at(times, np.arange(times[0], times[-1] + 1e-4, 1 / options.fps)))
+    if len(rows) > options.max_frames:
+        rows = rows[_spread(times[rows], options.max_frames)]
+    return rows
+
+
+def _chosen(clip: Clip, options: VideoOptions) -> Clip:
+    frames, times = clip.frames, clip.times
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise MediaError(
+            f"Frames of shape {frames.shape} and type {frames.dtype} are no clip: give uint8 (T, H, W, 3)."
+        )
+    if len(times) != len(frames) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise MediaError(f"{len(frames)} frames need as many times in order, and there are {len(times)}.")
+    _check_limits(frames.shape[2], frames.shape[1], times[-1] - times[0], options)
+    return _taken(clip if options.sound else replace(clip, sound=None), _choice(times, options))
+
+
+def _check_limits(width: int, height: int, seconds: float, options: VideoOptions) -> None:
+    if width * height > options.max_pixels:
+        raise MediaError(f"The clip has frames of {width} x {height} pixels; the limit is {options.max_pixels}.")
+    if width * height == 0:
+        raise MediaError(f"The clip's frames are empty: {width} x {height} pixels.")
+    if seconds > options.max_seconds:
+        raise MediaError(f"The clip lasts {seconds:.1f} s; the limit is {options.max_seconds} s.")
+
+
+# ---------------------------------------------------------------- frames in memory, folders, animations
+
+
+def _is_frames(value: Any) -> bool:
+    return isinstance(value, np.ndarray | list | tuple) or (isinstance(value, Mapping) and "frames" in value)
+
+
+def _is_folder(value: Any) -> bool:
+    return (
+        isinstance(value, str | Path) and 0 < len(str(value)) < 1000 and "\0" not in str(value) and Path(value).is_dir()
+    )
+
+
+def _files_in(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_FILES)
+    if not files:
+        raise MediaError(f"The folder {str(folder)!r} has no frames ({', '.join(sorted(PICTURE_FILES))}).")
+    return files
+
+
+def _of_frames(value: Any, options: VideoOptions) -> Clip:
+    given = value if isinstance(value, Mapping) else {"frames": value}
+    frames, fps = given["frames"], given.get("fps") or FPS
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e4:
+        raise MediaError(f"The frames come with fps={fps!r}; it must be a number above 0.")
+    if frames is None or len(frames) == 0:
+        raise MediaError("The clip has no frames.")
+    times = np.arange(len(frames)) / fps
+    _check_limits(1, 1, times[-1], options)
+    rows = _choice(times, options)
+    return Clip(_stacked([frames[row] for row in rows], options), times[rows])
+
+
+def _stacked(frames: Sequence[Any], options: VideoOptions) -> np.ndarray:
+    """Pictures of any kind as one array; all get the size of the first."""
+    limits = ImageOptions(max_pixels=options.max_pixels)
+    pictures = [image.decode(frame, limits) for frame in frames]
+    size = _fitting(*pictures[0].size, options)
+    return np.stack([np.asarray(p if p.size == size else p.resize(size, Image.Resampling.BILINEAR)) for p in pictures])
+
+
+def _fitting(width: int, height: int, options: VideoOptions) -> tuple[int, int]:
+    shrink = min(1.0, options.longest_side / max(width, height))
+    return max(1, round(width * shrink)), max(1, round(height * shrink))
+
+
+def _of_animation(found: bytes | Path, options: VideoOptions) -> Clip | None:
+    """The frames of an animated picture; None where the file is none."""
+    try:
+        opened = Image.open(stored.stream(found), formats=list(_ANIMATED))
+    except image.BROKEN_FILE:
+        return None
+    with opened, image.readable("clip"):
+        _check_limits(*opened.size, 0, options)
+        times = np.array(list(_starts(opened, options)))
+        rows = _choice(times, options)
+        pictures = []
+        for row in rows:
+            opened.seek(int(row))
+            pictures.append(opened.convert("RGBA"))
+        return Clip(_stacked(pictures, options), times[rows])
+
+
+def _starts(animation: Image.Image, options: VideoOptions) -> Iterator[float]:
+    """When each frame starts, in seconds."""
+    now = 0.0
+    for number in range(animation.n_frames):
+        animation.seek(number)
+        yield now
+        now += animation.info.get("duration", 0) / 1000 or 1 / FPS
+        _check_limits(1, 1, now, options)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _of_file(found: bytes | Path, options: VideoOptions, origin: str) -> Clip:
+    from aa_lightning.media import container
+
+    with container.opened(found, "clip", origin) as file:
+        if not file.streams.video:
+            raise MediaError(f"The file{origin} has no pictures.")
+        stream = file.streams.video[0]
+        _check_limits(stream.width, stream.height, float(file.duration or 0) / 1e6, options)
+        times, keys = _schedule(file, stream)
+        if not len(times):
+            raise MediaError(f"The clip{origin} has no frames.")
+        _check_limits(1, 1, times[-1] - times[0], options)
+        chosen = list(_frames_at(file, stream, times[_choice(times, options)], keys, options))
+    if not chosen:
+        raise MediaError(f"No frame of the clip{origin} can be decoded.")
+    shown, frames = zip(*chosen, strict=True)
+    size = frames[0].shape
+    if any(frame.shape != size for frame in frames):
+        frames = list(_stacked(frames, options))
+    sound = _sound_of(found, options, origin)
+    return Clip(np.stack(frames), np.array(shown) - times[0], sound)
+
+
+def _schedule(file: av.container.InputContainer, stream: av.VideoStream) -> tuple[np.ndarray, np.ndarray]:
+    """When each frame is shown and when the key frames are, in seconds, without decoding."""
+    base, shown, keys = stream.time_base, [], []
+    for number, packet in enumerate(file.demux(stream)):
+        if packet.size:
+            pts = packet.pts if packet.pts is not None else packet.dts
+            time = float(pts * base) if pts is not None else number / float(stream.average_rate or FPS)
+            shown.append(time)
+            keys += [time] if packet.is_keyframe else []
+    return np.array(sorted(shown)), np.array(sorted(keys))
+
+
+def _frames_at(
+    file: av.container.InputContainer,
+    stream: av.VideoStream,
+    wanted: np.ndarray,
+    keys: np.ndarray,
+    options: VideoOptions,
+) -> Iterator[tuple[float, np.ndarray]]:
+    """The decoded frames at the wanted times; what lies between is skipped from key frame to key frame."""
+    file.seek(0)
+    now, left = -np.inf, list(wanted)
+    frames = file.decode(stream)
+    while left:
+        ahead = keys[(keys > now + _SEEK) & (keys <= left[0])] if now > -np.inf else keys[:0]
+        if len(ahead):
+            file.seek(int(ahead[-1] / stream.time_base), stream=stream)
+            frames = file.decode(stream)
+        frame = next((f for f in frames if _time(f, now, stream) >= left[0] - 1e-6), None)
+        if frame is None:
+            return
+        now = _time(frame, now, stream)
+        yield now, _upright(frame, options)
+        left = [time for time in left if time > now + 1e-6]
+
+
+def _time(frame: av.VideoFrame, before: float, stream: av.VideoStream) -> float:
+    if frame.time is not None:
+        return frame.time
+    return max(before, 0.0) + 1 / float(stream.average_rate or FPS)
+
+
+def _upright(frame: av.VideoFrame, options: VideoOptions) -> np.ndarray:
+    """RGB, scaled to the limit, turned as the file says."""
+    width, height = _fitting(frame.width, frame.height, options)
+    pixels = frame.to_ndarray(width=width, height=height, format="rgb24")
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _sound_of(found: bytes | Path, options: VideoOptions, origin: str) -> Sound | None:
+    from aa_lightning.media import container
+
+    if not options.sound:
+        return None
+    with container.opened(found, "clip", origin) as file:
+        if not file.streams.audio:
+            return None
+    return audio.from_file(found, options.track, origin)
