@@ -90,6 +90,7 @@ class Model:
     freeze: list[Literal["vision", "audio", "projector", "language"]]
     dropout: Share
     chat_template: str | None
+    frames: PositiveInt | None
     lora: Lora
     reference: Literal["auto", "frozen", "adapter", "none"]
 

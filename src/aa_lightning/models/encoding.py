@@ -12,10 +12,11 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from aa_lightning.models import inputs
 from aa_lightning.models.families import Family
+from aa_lightning.models.inputs import Media, TooLong
 from aa_lightning.types import Batch, Message, Prompt, Response
 
 _PROBE = "ANSWER"
@@ -30,10 +31,6 @@ class Limits:
     on_long: str = "error"
 
 
-class TooLong(ValueError):
-    """A prompt or response over the limit; `on_long=skip` drops these rows by name."""
-
-
 @dataclass
 class Encoded:
     """One example: the prompt's tensors (a batch of one), the tokens of each response."""
@@ -45,11 +42,16 @@ class Encoded:
 
 
 class TokenEncoder:
-    """Applies a processor (or tokenizer) and its chat template. Holds no weights."""
+    """Applies a processor (or tokenizer) and its chat template. Holds no weights.
 
-    def __init__(self, processor: Any, family: Family, limits: Limits | None = None):
+    Args:
+        frames: of every clip, chosen uniformly; None: what the family needs.
+    """
+
+    def __init__(self, processor: Any, family: Family, limits: Limits | None = None, frames: int | None = None):
         self.processor, self.family = processor, family
-        self.companions = False  # whether batches without media get a companion row with one
+        self.frames = frames or family.frames
+        self.companions: frozenset[str] | None = None  # several processes: the media that their rows show
         self.limits = limits or Limits()
         self.tokenizer = processor.tokenizer if family.media else processor
         self.pad = self.tokenizer.pad_token_id
@@ -78,21 +80,25 @@ class TokenEncoder:
         return self.processor.apply_chat_template(outlined, tokenize=False, add_generation_prompt=True)
 
     def _prompt(self, prompt: Prompt) -> dict[str, Tensor]:
-        media = self._media(prompt)
+        media = inputs.with_frames(self._media(prompt), self.frames)
+        inputs.check(prompt.id, media, self.family, self.processor)
         text = self.render(prompt.messages)
         bos = self.tokenizer.bos_token
         special = not (bos and text.startswith(bos))
         if self.family.media:
-            tensors = self.processor(text=[text], **_nested(media), add_special_tokens=special, return_tensors="pt")
+            given = inputs.arguments(media, self.family, self.processor)
+            tensors = self.processor(text=[text], **given, add_special_tokens=special, return_tensors="pt")
         else:
             tensors = self.processor([text], add_special_tokens=special, return_tensors="pt")
         tensors = {k: v for k, v in tensors.items() if isinstance(v, Tensor)}
+        if "video" in media and self.family.grid_seconds is not None:
+            tensors[self.family.grid_seconds] = inputs.seconds_per_grid(media["video"], self.processor)
         self._check(prompt, tensors, media)
         return tensors
 
-    def _media(self, prompt: Prompt) -> dict[str, list[Any]]:
+    def _media(self, prompt: Prompt) -> Media:
         """The prompt's media by kind, in the order in which they are read."""
-        found: dict[str, list[Any]] = {}
+        found: Media = {}
         for message in prompt.messages:
             for part in message["content"]:
                 if part["type"] == "text":
@@ -115,7 +121,7 @@ class TokenEncoder:
                     f"medium or a turn: take it out in the template (remove: ['{token}'])"
                 )
 
-    def _check(self, prompt: Prompt, tensors: dict[str, Tensor], media: dict[str, list[Any]]) -> None:
+    def _check(self, prompt: Prompt, tensors: dict[str, Tensor], media: Media) -> None:
         for medium in media:
             missing = [key for key in self.family.required[medium] if key not in tensors]
             if missing:
@@ -153,16 +159,18 @@ class TokenEncoder:
         """P prompts left-padded, their responses right-padded as (P, K, T)."""
         ids, answers = [e.id for e in encoded], [e.answer for e in encoded]
         k = len(encoded[0].responses)
-        if self.companions and k and self.family.media and not any(self._has_media(e) for e in encoded):
-            encoded = [*encoded, self._companion(k)]
-        length = max(e.prompt["input_ids"].shape[1] for e in encoded)
-        fills = {"input_ids": self.pad, "attention_mask": 0, **self.family.per_token}
+        missing = self._missing(encoded) if k else []
+        if missing:
+            encoded = [*encoded, self._companion(missing, k)]
+        fills = {"input_ids": self.pad, "attention_mask": 0, **self.family.padding}
         keys = dict.fromkeys(key for e in encoded for key in e.prompt)
         prompt, blocks = {}, {}
         for key in keys:
             if key in fills:
-                pieces = [e.prompt.get(key, torch.full_like(e.prompt["input_ids"], fills[key])) for e in encoded]
-                prompt[key] = torch.cat([_left_pad(piece, length, fills[key]) for piece in pieces])
+                prompt[key] = _left_padded([e.prompt for e in encoded], key, fills[key])
+            elif key in self.family.per_prompt:
+                prompt[key] = _stack_ragged(_filled([e.prompt for e in encoded], key))
+                blocks[key] = [1] * len(encoded)
             else:
                 prompt[key] = _stack_ragged([e.prompt[key] for e in encoded if key in e.prompt])
                 blocks[key] = [len(e.prompt[key]) if key in e.prompt else 0 for e in encoded]
@@ -170,13 +178,23 @@ class TokenEncoder:
         response["mask"][len(ids) :] = 0
         return Batch(ids=ids, prompt=prompt, response=response, blocks=blocks, answers=answers)
 
-    def _has_media(self, encoded: Encoded) -> bool:
-        return bool(encoded.prompt.keys() - {"input_ids", "attention_mask", *self.family.per_token})
+    def _missing(self, encoded: Sequence[Encoded]) -> list[str]:
+        """Media that this batch lacks and that other batches pass through the model, and one for each idle tower."""
+        if self.companions is None:
+            return []
+        towers = self.family.towers or ((self.family.media,) if self.family.media else ())
+        idle = {tower[0] for tower in towers if not self.companions & set(tower)}
+        shown = {key for e in encoded for key in e.prompt}
+        return [
+            medium
+            for medium in self.family.media
+            if medium in self.companions | idle and self.family.required[medium][0] not in shown
+        ]
 
-    def _companion(self, responses: int) -> Encoded:
-        """A prompt of one small picture, with responses of one token."""
-        picture = {"type": "image", "image": Image.new("RGB", (28, 28))}
-        prompt = Prompt(id="companion", messages=[{"role": "user", "content": [picture]}])
+    def _companion(self, media: list[str], responses: int) -> Encoded:
+        """A prompt of small media without meaning, with responses of one token."""
+        parts = [inputs.stand_in(medium, self.processor, self.frames) for medium in media]
+        prompt = Prompt(id="companion", messages=[{"role": "user", "content": parts}])
         return Encoded("companion", self._prompt(prompt), [torch.tensor([self.end])] * responses, None)
 
     def length(self, encoded: Encoded) -> int:
@@ -235,14 +253,23 @@ def _outline(messages: list[Message], as_lists: bool) -> list[Message]:
     return outlined
 
 
-def _nested(media: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Processor arguments for one sample: images nest per sample, audio stays flat."""
-    names = {"image": "images", "video": "videos", "audio": "audio"}
-    return {names[kind]: items if kind == "audio" else [items] for kind, items in media.items()}
+def _left_padded(prompts: list[dict[str, Tensor]], key: str, fill: int) -> Tensor:
+    """(P, L, …) a per-token key of all prompts; those without it get the filling."""
+    length = max(prompt["input_ids"].shape[1] for prompt in prompts)
+    pieces = [prompt[key] for prompt in prompts if key in prompt]
+    trailing = [max(sizes) for sizes in zip(*(piece.shape[2:] for piece in pieces), strict=True)]
+    joined = pieces[0].new_full((len(prompts), length, *trailing), fill)
+    for row, prompt in zip(joined, prompts, strict=True):
+        if key in prompt:
+            piece = prompt[key][0]
+            row[(slice(length - len(piece), None), *(slice(size) for size in piece.shape[1:]))] = piece
+    return joined
 
 
-def _left_pad(piece: Tensor, length: int, fill: int) -> Tensor:
-    return torch.nn.functional.pad(piece, (length - piece.shape[1], 0), value=fill)
+def _filled(prompts: list[dict[str, Tensor]], key: str) -> list[Tensor]:
+    """A key of every prompt, zeros for those without it."""
+    example = next(prompt[key] for prompt in prompts if key in prompt)
+    return [prompt[key] if key in prompt else torch.zeros_like(example) for prompt in prompts]
 
 
 def _stack_ragged(pieces: list[Tensor]) -> Tensor:

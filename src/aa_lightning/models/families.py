@@ -35,7 +35,21 @@ class Family:
         placeholders: the processor's attributes that name the tokens which stand for media in a prompt.
         unused: parameters that can never get a gradient, given the configuration; they are frozen, or ranks would
             wait for each other.
-        positions: (backbone, prompt) → (3, P, L), where a prompt with media counts in time, height and width.
+        frames: of every clip, where clips of a batch must stack; None: as many as they have.
+        most: how many parts of a medium a prompt may show.
+        longest_sound: the processor's attribute with the seconds that it reads of a sound.
+        grid_seconds: the key that says how long each temporal patch of a clip lasts; we fill it, as processors guess.
+        towers: media that pass through the same modules; (): all media share one tower.
+        rope: prompt tensors → arguments of the model's `get_rope_index`, where a prompt with media counts in time,
+            height and width.
+        frames: how many frames a clip gets, where clips of a batch must be equally long; None: those that it has.
+        grid_seconds: the key that says how many seconds each temporal patch of a clip lasts.
+        overrides_clip_size: whether the processor class has a clip size of its own, above that of tiny models.
+        longest_sound: where the processor says how many seconds of a sound it reads; it cuts off the rest in silence.
+        most: how many of a medium one prompt may show.
+        towers: media by the tower that reads them; (): one tower reads all.
+        whole: (model type, section) of larger checkpoints that hold this model, such as one that also speaks.
+        part: the model type that such a checkpoint's section has.
         sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
         shares_prefix: whether several responses may share one prompt in a row with a block mask.
         run: (backbone, inputs) → last hidden states, where the library's own forward is wrong for some batches.
@@ -50,7 +64,20 @@ class Family:
     required: dict[str, tuple[str, ...]] = field(default_factory=dict)
     placeholders: tuple[str, ...] = ()
     unused: Callable[[Any], str | None] = lambda config: None
-    positions: Callable[[nn.Module, Mapping[str, Tensor]], Tensor] | None = None
+    frames: int | None = None
+    most: dict[str, int] = field(default_factory=dict)
+    longest_sound: str | None = None
+    grid_seconds: str | None = None
+    towers: tuple[tuple[str, ...], ...] = ()
+    rope: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    frames: int | None = None
+    grid_seconds: str | None = None
+    overrides_clip_size: bool = False
+    longest_sound: str | None = None
+    most: dict[str, int] = field(default_factory=dict)
+    towers: tuple[tuple[str, ...], ...] = ()
+    whole: tuple[str, str] | None = None
+    part: str | None = None
     sees_ahead: str | None = None
     shares_prefix: bool = True
     run: Callable[[nn.Module, Mapping[str, Any]], Tensor] | None = None
@@ -101,6 +128,19 @@ _QWEN_VISION = {
 }
 
 
+_HEARING = {
+    "audio": r"^model\.audio_tower\.",
+    "projector": r"^model\.multi_modal_projector\.",
+    "language": _LANGUAGE,
+}
+_OMNI = {
+    "vision": r"^model\.visual\.(?!merger)",
+    "audio": r"^model\.audio_tower\.(?!proj)",
+    "projector": r"^model\.(visual\.(merger|merger_list)|audio_tower\.proj\d?)\.",
+    "language": _LANGUAGE,
+}
+
+
 # ---------------------------------------------------------------- parameters without a gradient
 
 
@@ -112,7 +152,12 @@ def _layers_after_the_feature_layer(config: Any) -> str | None:
         return None
     behind = range(depth + layer + 1, depth) if layer < 0 else range(layer, depth)
     layers = "|".join(str(number) for number in behind) or "none"
-    return rf"^model\.vision_tower\..*(layers\.({layers})\.|post_layernorm\.)"
+    return rf"^model\.(vision|image|video)_tower\..*(layers\.({layers})\.|post_layernorm\.)"
+
+
+def _those_and_the_newline(config: Any) -> str:
+    """The newline stands at the ends of rows of pictures; clips have none, so most data never reach it."""
+    return rf"{_layers_after_the_feature_layer(config)}|^model\.image_newline"
 
 
 # ---------------------------------------------------------------- positions
@@ -120,10 +165,20 @@ def _layers_after_the_feature_layer(config: Any) -> str | None:
 _ROPE_KEYS = ("input_ids", "attention_mask", "mm_token_type_ids", "image_grid_thw", "video_grid_thw")
 
 
-def _qwen_positions(backbone: nn.Module, prompt: Mapping[str, Tensor]) -> Tensor:
-    """Time, height and width of every token, as the model itself counts them."""
-    known = {key: prompt[key] for key in (*_ROPE_KEYS, "second_per_grid_ts") if key in prompt}
-    return backbone.get_rope_index(**known)[0]
+def _qwen_rope(prompt: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Grids of the media, and how long each temporal patch lasts where the family counts in seconds."""
+    return {key: prompt[key] for key in (*_ROPE_KEYS, "second_per_grid_ts") if key in prompt}
+
+
+def _omni_rope(prompt: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Grids, seconds for each temporal patch, and how many frames of features each sound has."""
+    keys = ("input_ids", "attention_mask", "image_grid_thw", "video_grid_thw")
+    known = {key: prompt[key] for key in keys if key in prompt}
+    if "video_second_per_grid" in prompt:
+        known["second_per_grids"] = prompt["video_second_per_grid"]
+    if "feature_attention_mask" in prompt:
+        known["audio_seqlens"] = prompt["feature_attention_mask"].sum(-1)
+    return known
 
 
 # ---------------------------------------------------------------- the table
@@ -131,6 +186,13 @@ def _qwen_positions(backbone: nn.Module, prompt: Mapping[str, Tensor]) -> Tensor
 _QWEN_IMAGE = {
     "image": ("pixel_values", "image_grid_thw", "mm_token_type_ids"),
     "video": ("pixel_values_videos", "video_grid_thw", "mm_token_type_ids"),
+}
+_WINDOW = "feature_extractor.chunk_length"
+_OMNI_TOKENS = ("image_token", "audio_token", "video_token")
+_OMNI_KEYS = {
+    "image": ("pixel_values", "image_grid_thw", "attention_mask"),
+    "audio": ("input_features", "feature_attention_mask", "attention_mask"),
+    "video": ("pixel_values_videos", "video_grid_thw", "video_second_per_grid", "attention_mask"),
 }
 _MLLAMA_KEYS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
 
@@ -170,7 +232,7 @@ FAMILIES = {
             per_token={"mm_token_type_ids": 0},
             required=_QWEN_IMAGE,
             placeholders=("image_token", "video_token"),
-            positions=_qwen_positions,
+            rope=_qwen_rope,
         ),
         Family(
             "qwen2_5_vl",
@@ -179,7 +241,8 @@ FAMILIES = {
             per_token={"mm_token_type_ids": 0},
             placeholders=("image_token", "video_token"),
             required={**_QWEN_IMAGE, "video": (*_QWEN_IMAGE["video"], "second_per_grid_ts")},
-            positions=_qwen_positions,
+            rope=_qwen_rope,
+            grid_seconds="second_per_grid_ts",
         ),
         Family(
             "qwen3_vl",
@@ -188,7 +251,7 @@ FAMILIES = {
             per_token={"mm_token_type_ids": 0},
             required=_QWEN_IMAGE,
             placeholders=("image_token", "video_token"),
-            positions=_qwen_positions,
+            rope=_qwen_rope,
         ),
         Family(
             "mllama",
@@ -231,8 +294,75 @@ FAMILIES = {
             required={"image": ("pixel_values",), "video": ("pixel_values",)},
             placeholders=("image_token", "video_token"),
         ),
+        Family(
+            "llava_next_video",
+            _JOINED,
+            media=("video", "image"),
+            required={"image": ("pixel_values", "image_sizes"), "video": ("pixel_values_videos",)},
+            placeholders=("image_token", "video_token"),
+            unused=_those_and_the_newline,
+            frames=8,
+        ),
+        Family(
+            "video_llava",
+            {**_JOINED, "vision": r"^model\.(image|video)_tower\."},
+            media=("video", "image"),
+            required={"image": ("pixel_values_images",), "video": ("pixel_values_videos",)},
+            placeholders=("image_token", "video_token"),
+            unused=_layers_after_the_feature_layer,
+            frames=8,  # what it was trained with
+            towers=(("video",), ("image",)),
+        ),
+        Family(
+            "qwen2_audio",
+            _HEARING,
+            media=("audio",),
+            required={"audio": ("input_features", "feature_attention_mask")},
+            placeholders=("audio_token",),
+            unused=lambda config: r"^model\.audio_tower\.embed_positions\.",  # a fixed table
+            longest_sound=_WINDOW,
+        ),
+        Family(
+            "audioflamingo3",
+            _HEARING,
+            media=("audio",),
+            required={"audio": ("input_features", "input_features_mask")},
+            placeholders=("audio_token",),
+            unused=lambda config: r"^model\.audio_tower\.embed_positions\.",
+            longest_sound="max_audio_len",  # it reads several windows
+            most={"audio": 1},
+        ),
+        Family(
+            "qwen2_5_omni",
+            _OMNI,
+            media=("image", "audio", "video"),
+            required=_OMNI_KEYS,
+            placeholders=_OMNI_TOKENS,
+            unused=lambda config: r"^model\.audio_tower\.audio_bos_eos_token\.",  # of another model in this class
+            rope=_omni_rope,
+            grid_seconds="video_second_per_grid",
+            overrides_clip_size=True,
+            longest_sound=_WINDOW,
+            towers=(("image", "video"), ("audio",)),
+            whole=("qwen2_5_omni", "thinker_config"),
+            part="qwen2_5_omni_thinker",
+        ),
+        Family(
+            "qwen3_omni",
+            _OMNI,
+            media=("image", "audio", "video"),
+            required=_OMNI_KEYS,
+            placeholders=_OMNI_TOKENS,
+            rope=_omni_rope,
+            grid_seconds="video_second_per_grid",
+            overrides_clip_size=True,
+            towers=(("image", "video"), ("audio",)),
+            whole=("qwen3_omni_moe", "thinker_config"),
+            part="qwen3_omni_moe_thinker",
+        ),
     )
 }
+_BY_TYPE = {family.part or family.name: family for family in FAMILIES.values()}
 
 _SCALES = ("logit_scale", "logits_scaling", "logits_scale", "lm_head_multiplier")
 
@@ -243,8 +373,8 @@ def family_of(config: Any) -> Family:
     Raises:
         ValueError: a model with media, or with scaled logits, whose quirks are not in the table.
     """
-    if config.model_type in FAMILIES:
-        return FAMILIES[config.model_type]
+    if config.model_type in _BY_TYPE:
+        return _BY_TYPE[config.model_type]
     if config.get_text_config() is not config:
         raise ValueError(
             f"models of type {config.model_type!r} read media in a way that is not in models/families.py. "
@@ -257,6 +387,14 @@ def family_of(config: Any) -> Family:
             f"does not: their log-probabilities would be wrong. Choose another model=, one of {', '.join(FAMILIES)}"
         )
     return Family(config.model_type, _TEXT, shares_prefix=False)
+
+
+def trained_part(config: Any) -> Any:
+    """The configuration of the part that trains, where a checkpoint holds more: the thinker of one that also speaks."""
+    for family in FAMILIES.values():
+        if family.whole is not None and config.model_type == family.whole[0]:
+            return vars(config)[family.whole[1]]
+    return config
 
 
 def windows_of(config: Any) -> dict[str, int | None] | None:
@@ -274,3 +412,9 @@ def windows_of(config: Any) -> dict[str, int | None] | None:
     if not kinds <= {"full_attention", "sliding_attention"}:
         return None
     return {"full_attention": None, "sliding_attention": window} if "sliding_attention" in kinds else {"": None}
+
+
+def logit_cap(config: Any) -> float | None:
+    """What the head's logits approach and never pass (Gemma 2); None: no cap."""
+    text = config.get_text_config().to_dict()
+    return text["final_logit_softcapping"] if "final_logit_softcapping" in text else None

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers.models.auto import modeling_auto
 
 from aa_lightning.config import Model as ModelOptions
 from aa_lightning.models.adapters import Adapters, add_adapters, merge_saved
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.encoding import Limits, TokenEncoder
-from aa_lightning.models.families import Family, family_of
+from aa_lightning.models.families import Family, family_of, trained_part
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.scorer import Scorer, saved_head
 from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
@@ -44,7 +43,7 @@ def load_policy(
     copied = frozen(TokenNetwork(copy.deepcopy(model), family, options.layout)) if form == "frozen" else None
     adapters = prepare_training(model, family, options, _stands_alone(options, checkpoint))
     network = TokenNetwork(model, family, options.layout)
-    encoder = TokenEncoder(processor, family, limits)
+    encoder = TokenEncoder(processor, family, limits, options.frames)
     return AutoregressivePolicy(network, encoder, Reference(form, copied, adapters), adapters)
 
 
@@ -62,7 +61,7 @@ def load_scorer(options: ModelOptions, limits: Limits, checkpoint: Path | None =
         head = weights.get(_HEAD)
     family = family_of(model.config)
     adapters = prepare_training(model, family, options, _stands_alone(options, checkpoint))
-    encoder = TokenEncoder(processor, family, limits)
+    encoder = TokenEncoder(processor, family, limits, options.frames)
     return Scorer(TokenNetwork(model, family, options.layout), encoder, head, adapters)
 
 
@@ -79,22 +78,16 @@ def _stands_alone(options: ModelOptions, checkpoint: Path | None) -> bool:
 
 def outline(options: ModelOptions) -> nn.Module:
     """The model without memory behind its weights, to count and to plan."""
-    config = transformers.AutoConfig.from_pretrained(
-        folder_of(options.path, options.tiny), revision=options.revision, trust_remote_code=options.trust_remote_code
-    )
+    config = _config(options, folder_of(options.path, options.tiny))
     with torch.device("meta"):
-        return _model_class(config).from_config(config, dtype=getattr(torch, options.dtype))
+        return _model_class(config)._from_config(config, dtype=getattr(torch, options.dtype))
 
 
 def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
     folder = folder_of(options.path, options.tiny)
-    with reading(folder):
-        config = transformers.AutoConfig.from_pretrained(
-            folder, revision=options.revision, trust_remote_code=options.trust_remote_code
-        )
-    _check_family(config, options)
-    return TokenEncoder(load_processor(options, folder), family_of(config), limits)
+    config = _config(options, folder)
+    return TokenEncoder(load_processor(options, folder), family_of(config), limits, options.frames)
 
 
 def load_processor(options: ModelOptions, folder: str) -> Any:
@@ -116,9 +109,7 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     adapter = _adapter_file(folder)
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    with reading(base):
-        config = transformers.AutoConfig.from_pretrained(base, **common)
-    _check_family(config, options)
+    config = _config(options, base)
     _set_dropout(config, options.dropout)
     model = _model_class(config).from_pretrained(
         base,
@@ -131,6 +122,17 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     if adapter.is_file():
         model = merge_saved(model, adapter.parent)
     return model.eval(), load_processor(options, folder)
+
+
+def _config(options: ModelOptions, folder: str) -> Any:
+    """The configuration of the model that trains."""
+    with reading(folder):
+        config = transformers.AutoConfig.from_pretrained(
+            folder, revision=options.revision, trust_remote_code=options.trust_remote_code
+        )
+    config = trained_part(config)
+    _check_family(config, options)
+    return config
 
 
 def _adapter_file(folder: str) -> Path:
@@ -159,17 +161,14 @@ def prepare_training(
 
 def _model_class(config: Any) -> Any:
     """The class that holds the whole model. AutoModelForCausalLM alone would load only the text part of some."""
-    multimodal = {**modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES}
-    multimodal.update(modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES)
-    if config.model_type in multimodal:
-        return transformers.AutoModelForMultimodalLM
-    if config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return transformers.AutoModelForCausalLM
-    return vars(transformers)[config.architectures[0]]
+    for auto in (transformers.AutoModelForMultimodalLM, transformers.AutoModelForCausalLM):
+        if type(config) in auto._model_mapping:
+            return auto._model_mapping[type(config)]
+    return getattr(transformers, config.architectures[0])
 
 
 def _check_family(config: Any, options: ModelOptions) -> None:
-    if config.model_type != options.family:
+    if family_of(config).name != options.family:
         raise ValueError(
             f"model.path={options.path} holds a model of type {config.model_type!r}, and model.family says "
             f"{options.family!r}: type model.family={config.model_type}, or another model.path"

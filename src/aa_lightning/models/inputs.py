@@ -1,0 +1,111 @@
+"""Decoded media as the arguments of processors: pictures, sounds at the extractor's rate, frames with their times."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.video_utils import VideoMetadata
+
+from aa_lightning.media.audio import Sound, resampled
+from aa_lightning.media.video import Clip, sampled
+from aa_lightning.models.families import Family
+
+Media = dict[str, list[Any]]  # by kind, in the order in which a prompt shows them
+_TICKS = 1000  # per second: the clock in which processors are told when a frame was taken
+
+
+class TooLong(ValueError):
+    """A prompt or response over the limit; `on_long=skip` drops these rows by name."""
+
+
+def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
+    """What a processor is called with for the media of one prompt. Pictures and clips nest per prompt, sounds stay flat.
+
+    Frames go with their true times: without them, processors assume 24 a second.
+    """
+    given: dict[str, Any] = {}
+    if "image" in media:
+        given["images"] = [media["image"]]
+    if "audio" in media:
+        rate = processor.feature_extractor.sampling_rate
+        given["audio"] = [resampled(sound, rate).samples for sound in media["audio"]]
+        given["sampling_rate"] = rate
+    if "video" in media:
+        given["videos"] = [[clip.frames for clip in media["video"]]]
+        given["video_metadata"] = [[_metadata(clip) for clip in media["video"]]]
+        given["do_sample_frames"] = False
+        if family.overrides_clip_size:
+            given["videos_kwargs"] = _clip_size(processor)
+    return given
+
+
+def with_frames(media: Media, frames: int | None) -> Media:
+    """The same media, clips with as many frames as asked for; None: those that they have."""
+    if frames is None or "video" not in media:
+        return media
+    return {**media, "video": [sampled(clip, frames) for clip in media["video"]]}
+
+
+def seconds_per_grid(clips: list[Clip], processor: Any) -> Tensor:
+    """(clips,) how long each temporal patch lasts. Some processors guess it."""
+    return torch.tensor([processor.video_processor.temporal_patch_size / clip.fps for clip in clips])
+
+
+def check(row: str, media: Media, family: Family, processor: Any) -> None:
+    """Refuse media that the family would read in part only.
+
+    Raises:
+        ValueError: more of a medium than a prompt may show.
+        TooLong: a sound longer than the window of the feature extractor.
+    """
+    for medium, most in family.most.items():
+        count = len(media.get(medium, []))
+        if count > most:
+            raise ValueError(
+                f"row {row} holds {count} parts of {medium}, and models of family {family.name} read {most} in a prompt: "
+                "choose another model=, or data with fewer"
+            )
+    longest = attrgetter(family.longest_sound)(processor) if family.longest_sound else float("inf")
+    for sound in media.get("audio", []):
+        seconds = len(sound.samples) / sound.rate
+        if seconds > longest:
+            raise TooLong(
+                f"row {row}: a sound lasts {seconds:.1f} s, and models of family {family.name} read {longest} s: shorten "
+                "it, or set loader.on_long=skip"
+            )
+
+
+def stand_in(medium: str, processor: Any, frames: int | None) -> dict[str, Any]:
+    """A part without meaning: a black picture, two black frames, a fifth of a second of silence."""
+    if medium == "image":
+        return {"type": "image", "image": Image.new("RGB", (28, 28))}
+    if medium == "audio":
+        rate = processor.feature_extractor.sampling_rate
+        return {"type": "audio", "audio": Sound(np.zeros(rate // 5, np.float32), rate)}
+    count = frames or 2
+    return {"type": "video", "video": Clip(np.zeros((count, 28, 28, 3), np.uint8), np.arange(count) / 2.0, None)}
+
+
+def _clip_size(processor: Any) -> dict[str, Any]:
+    """The size that the checkpoint's video processor asks for, where it is below the one of the processor class."""
+    own, usual = processor.video_processor.size, processor.videos_kwargs["size"]
+    return {"size": dict(own)} if own["longest_edge"] < usual["longest_edge"] else {}
+
+
+def _metadata(clip: Clip) -> VideoMetadata:
+    """Times in ticks; the mean rate of the frames that are there is `sampled_fps`."""
+    count, height, width, _ = clip.frames.shape
+    seconds = count / clip.fps
+    return VideoMetadata(
+        total_num_frames=round(seconds * _TICKS),
+        fps=_TICKS,
+        width=width,
+        height=height,
+        duration=seconds,
+        frames_indices=[round(time * _TICKS) for time in clip.times],
+    )
