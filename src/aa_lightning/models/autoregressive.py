@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from aa_lightning.models import layouts
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import TokenEncoder
-from aa_lightning.models.families import Family
+from aa_lightning.models.families import Family, logit_cap, windows_of
 from aa_lightning.models.logprobs import token_logprobs
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.weights import below
@@ -27,6 +27,8 @@ class TokenNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.family, self.layout = family, layout
+        self.windows = windows_of(model.config)
+        self.cap = logit_cap(model.config)
 
     def forward(self, batch: Batch, temperature: float = 1.0) -> LogLikelihood:
         """Log-probabilities of every response token, (P, K, T)."""
@@ -35,7 +37,7 @@ class TokenNetwork(nn.Module):
         counted = mask.bool()
         states = hidden[layout.rows[counted], layout.before[counted]]
         head = self.model.get_output_embeddings()
-        logprobs = token_logprobs(states, head, ids[counted], temperature)
+        logprobs = token_logprobs(states, head, ids[counted], temperature, self.cap)
         terms = torch.zeros(mask.shape, dtype=logprobs.dtype, device=mask.device).masked_scatter(counted, logprobs)
         real = len(batch)
         return LogLikelihood(terms[:real] + self.idle(hidden, batch), mask[:real])
@@ -49,13 +51,16 @@ class TokenNetwork(nn.Module):
     def hidden(self, batch: Batch) -> tuple[Tensor, layouts.Layout]:
         """Last hidden states, and where the response tokens stand in them."""
         positions = self._positions(batch)
-        arrange = layouts.shared if self._shares(batch) else layouts.plain
-        layout = arrange(batch, self.family, positions)
+        if self._shares(batch):
+            layout = layouts.shared(batch, self.family, positions, self.windows)
+        else:
+            layout = layouts.plain(batch, self.family, positions)
         inputs = dict(layout.inputs)
-        if self.model.config._attn_implementation == "eager" and inputs["attention_mask"].ndim == 4:
+        if self.model.config._attn_implementation == "eager":
             inputs["attention_mask"] = _additive(inputs["attention_mask"], self.model.dtype)
-        output = self.backbone(**inputs, use_cache=False)
-        return output.last_hidden_state, layout
+        if self.family.run is not None:
+            return self.family.run(self.backbone, inputs), layout
+        return self.backbone(**inputs, use_cache=False).last_hidden_state, layout
 
     @property
     def backbone(self) -> nn.Module:
@@ -63,7 +68,7 @@ class TokenNetwork(nn.Module):
         return self.model.base_model
 
     def _shares(self, batch: Batch) -> bool:
-        if not self.family.shares_prefix or self.layout == "plain":
+        if not self.family.shares_prefix or self.windows is None or self.layout == "plain":
             return False
         p, k, _ = batch.response["input_ids"].shape
         if self.layout == "shared" or k < 2:
@@ -117,15 +122,12 @@ class AutoregressivePolicy(nn.Module):
         """
         was_training = self.training
         self.eval()
-        settings = self._generation(n, max_new_tokens, temperature)
+        settings = self._generation(max_new_tokens, temperature)
         with _own_defaults_off(self.network.model):
-            output = self.network.model.generate(**batch.prompt, generation_config=settings)
+            drawn_rows = self._draw(layouts.repeat(batch, n), settings)
         self.train(was_training)
-        length = batch.prompt["input_ids"].shape[1]
-        tokens = output.sequences[:, length:].view(len(batch), n, -1)
+        tokens, logprobs = (rows.view(len(batch), n, -1) for rows in drawn_rows)
         mask = _until(tokens, self.encoder.end)
-        logits = torch.stack(output.logits, 1).view(len(batch), n, tokens.shape[-1], -1)
-        logprobs = (logits.float() / (temperature or 1.0)).log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
         drawn = Batch(
             ids=batch.ids,
             prompt=batch.prompt,
@@ -139,6 +141,31 @@ class AutoregressivePolicy(nn.Module):
             for row in zip(tokens.cpu(), mask.cpu(), strict=True)
         ]
         return Rollout(drawn, said, logprobs * mask, mask)
+
+    def _draw(self, prompt: dict[str, Tensor], settings: GenerationConfig) -> tuple[Tensor, Tensor]:
+        """(R, A) tokens that continue each row, and their log-probabilities.
+
+        The rows are repeated by us and not by `generate`, which tears apart the pictures of a prompt that has several.
+        """
+        alike = self.network.family.alike
+        everything = torch.arange(len(prompt["input_ids"]))
+        drawn = [
+            (rows, *self._drawn_together(own, settings))
+            for rows, own in (alike(prompt) if alike is not None else [(everything, prompt)])
+        ]
+        length = max(tokens.shape[1] for _, tokens, _ in drawn)
+        ids = torch.full((len(everything), length), self.encoder.pad, device=prompt["input_ids"].device)
+        logprobs = torch.zeros(ids.shape, device=ids.device)
+        for rows, own_ids, own_logprobs in drawn:
+            ids[rows, : own_ids.shape[1]] = own_ids
+            logprobs[rows, : own_ids.shape[1]] = own_logprobs
+        return ids, logprobs
+
+    def _drawn_together(self, prompt: dict[str, Tensor], settings: GenerationConfig) -> tuple[Tensor, Tensor]:
+        output = self.network.model.generate(**prompt, generation_config=settings)
+        tokens = output.sequences[:, prompt["input_ids"].shape[1] :]
+        logits = torch.stack(output.logits, 1).float() / settings.temperature
+        return tokens, logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
 
     def action_logprobs(self, rollout: Rollout) -> Tensor:
         """(P, K, A): log-probabilities of the drawn tokens under the current weights, at the temperature of the draw."""
@@ -165,14 +192,13 @@ class AutoregressivePolicy(nn.Module):
         else:
             take_weights(self.network.model, folder)
 
-    def _generation(self, n: int, max_new_tokens: int, temperature: float) -> GenerationConfig:
+    def _generation(self, max_new_tokens: int, temperature: float) -> GenerationConfig:
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=temperature > 0,
             temperature=temperature or 1.0,
             top_k=0,
             top_p=1.0,
-            num_return_sequences=n,
             eos_token_id=self.encoder.end,
             pad_token_id=self.encoder.pad,
             suppress_tokens=self.encoder.placeholders or None,  # a drawn placeholder would stand for no medium
@@ -203,6 +229,10 @@ def _until(tokens: Tensor, end: int) -> Tensor:
     return (ended == 0).float()
 
 
-def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    """Eager attention adds the mask to the scores, so it needs numbers and not booleans."""
+def _additive(allowed: Tensor | dict[str, Tensor], dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    """Eager attention adds the mask to the scores, so it needs numbers and not booleans. Masks of tokens stay."""
+    if isinstance(allowed, dict):
+        return {kind: _additive(mask, dtype) for kind, mask in allowed.items()}
+    if allowed.ndim < 4:
+        return allowed
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)

@@ -9,12 +9,14 @@ siblings and positions restart after the prompt, so that log-probabilities and g
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from aa_lightning.models.families import Family
+from aa_lightning.models.families import LAST, Family
 from aa_lightning.types import Batch
 
 # fitted by benchmarks/layouts.py
@@ -33,7 +35,7 @@ class Layout:
         before: (P, K, T) the column whose hidden state predicts it.
     """
 
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Tensor | dict[str, Tensor]]
     rows: Tensor
     own: Tensor
     before: Tensor
@@ -57,8 +59,10 @@ def plain(batch: Batch, family: Family, positions: Tensor) -> Layout:
     return Layout(inputs, rows, own, own - 1)
 
 
-def shared(batch: Batch, family: Family, positions: Tensor) -> Layout:
-    """One row for each prompt, its responses one after another."""
+def shared(
+    batch: Batch, family: Family, positions: Tensor, windows: Mapping[str, int | None] = MappingProxyType({"": None})
+) -> Layout:
+    """One row for each prompt, its responses one after another. `windows` are those of `families.windows_of`."""
     ids, mask = batch.response["input_ids"], batch.response["mask"]
     p, k, t = ids.shape
     inputs = dict(batch.prompt)
@@ -69,7 +73,11 @@ def shared(batch: Batch, family: Family, positions: Tensor) -> Layout:
     columns, order = _flush_left(inputs, family)
     owner = torch.arange(1, k + 1, device=ids.device).repeat_interleave(t)
     owner = torch.nn.functional.pad(owner, (length, 0))[order]  # 0: the prompt
-    inputs["attention_mask"] = _block_mask(owner.where(inputs["attention_mask"].bool(), -1))
+    owner = owner.where(inputs["attention_mask"].bool(), -1)
+    pictures = None
+    if family.sees_ahead is not None and family.sees_ahead in inputs:
+        pictures = _pictures(inputs.pop(family.sees_ahead))  # the mask says it all
+    inputs["attention_mask"] = _masks(owner, pictures, windows)
     rows = torch.arange(p, device=ids.device).view(p, 1, 1).expand(p, k, t)
     own = columns[:, length:].reshape(p, k, t)
     first = torch.arange(t, device=ids.device) == 0
@@ -116,7 +124,8 @@ def _append(inputs: dict[str, Tensor], family: Family, ids: Tensor, mask: Tensor
     inputs["attention_mask"] = torch.cat([inputs["attention_mask"], mask.to(inputs["attention_mask"].dtype)], 1)
     for key, value in family.per_token.items():
         if key in inputs:
-            grown = torch.full_like(ids, value, dtype=inputs[key].dtype)
+            last = inputs[key][:, -1:].expand(-1, ids.shape[1], *inputs[key].shape[2:])
+            grown = last if value == LAST else torch.full_like(last, value)
             inputs[key] = torch.cat([inputs[key], grown], 1)
 
 
@@ -136,17 +145,44 @@ def _flush_left(inputs: dict[str, Tensor], family: Family) -> tuple[Tensor, Tens
     order = (~valid).byte().argsort(dim=-1, stable=True)[:, :width]
     for key in ("input_ids", "attention_mask", *family.per_token):
         if key in inputs:
-            inputs[key] = inputs[key].gather(1, order)
+            inputs[key] = inputs[key][torch.arange(len(order), device=order.device)[:, None], order]
     positions = inputs["position_ids"]
     inputs["position_ids"] = positions.gather(-1, order.expand(*positions.shape[:-1], width))
     return (valid.cumsum(-1) - 1).clamp(min=0), order
 
 
-def _block_mask(owner: Tensor) -> Tensor:
+def _masks(
+    owner: Tensor, pictures: Tensor | None, windows: Mapping[str, int | None]
+) -> Tensor | dict[str, Tensor]:
+    """The mask of each kind of layer, or the one of all."""
+    allowed = _block_mask(owner, pictures)
+    masks = {kind: allowed if far is None else allowed & _near(owner, far) for kind, far in windows.items()}
+    return masks[""] if "" in masks else masks
+
+
+def _block_mask(owner: Tensor, pictures: Tensor | None = None) -> Tensor:
     """(P, 1, L, L) bool, True where a query may attend: causal, the prompt and its own response, not the siblings.
 
     Args:
         owner: (P, L) 0 for the prompt, 1 … K for the responses, −1 for padding.
+        pictures: (P, L) 1, 2, … for tokens of the first, second, … picture, which see all of their picture; 0: text.
     """
     causal = torch.ones(owner.shape[1], owner.shape[1], dtype=torch.bool, device=owner.device).tril()
-    return (causal & ((owner == 0)[:, None, :] | (owner[:, None, :] == owner[:, :, None])))[:, None]
+    allowed = causal & ((owner == 0)[:, None, :] | (owner[:, None, :] == owner[:, :, None]))
+    if pictures is not None:
+        allowed |= (pictures[:, None, :] == pictures[:, :, None]) & (pictures > 0)[:, None, :]
+    return allowed[:, None]
+
+
+def _pictures(marks: Tensor) -> Tensor:
+    """(P, L) the number of the run of ones in which a token lies, from 1; 0 outside."""
+    shown = marks == 1
+    starts = shown & ~torch.nn.functional.pad(shown, (1, 0))[:, :-1]
+    return starts.cumsum(-1) * shown
+
+
+def _near(owner: Tensor, window: int) -> Tensor:
+    """(P, 1, L, L) whether a key lies fewer than `window` tokens before the query, in a row without the siblings."""
+    own = (owner[:, None, :] == owner[:, :, None]).tril(-1).sum(-1)
+    steps = own + (owner > 0) * (owner == 0).sum(-1, keepdim=True)
+    return (steps[:, None, :, None] - steps[:, None, None, :]) < window

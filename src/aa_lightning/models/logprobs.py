@@ -26,7 +26,9 @@ class _Selected(torch.autograd.Function):
         return gradient, None
 
 
-def token_logprobs(hidden: Tensor, head: nn.Linear, ids: Tensor, temperature: float = 1.0) -> Tensor:
+def token_logprobs(
+    hidden: Tensor, head: nn.Linear, ids: Tensor, temperature: float = 1.0, cap: float | None = None
+) -> Tensor:
     """Log-probabilities of tokens, in float32.
 
     Args:
@@ -34,18 +36,21 @@ def token_logprobs(hidden: Tensor, head: nn.Linear, ids: Tensor, temperature: fl
         head: the output embedding, called as a module so that sharded weights are gathered.
         ids: (N,) the tokens.
         temperature: divides the logits.
+        cap: what logits approach and never pass, as in Gemma 2 (2408.00118 section 2); None: no cap.
 
     Returns:
         (N,) nats.
     """
     rows = max(1, _CHUNK_BYTES // (4 * head.out_features))
     if len(ids) <= rows:
-        return _logprobs(hidden, head, ids, temperature)
+        return _logprobs(hidden, head, ids, temperature, cap)
     pieces = zip(hidden.split(rows), ids.split(rows), strict=True)
-    return torch.cat([checkpoint(_logprobs, h, head, i, temperature, use_reentrant=False) for h, i in pieces])
+    return torch.cat([checkpoint(_logprobs, h, head, i, temperature, cap, use_reentrant=False) for h, i in pieces])
 
 
-def _logprobs(hidden: Tensor, head: nn.Linear, ids: Tensor, temperature: float) -> Tensor:
+def _logprobs(hidden: Tensor, head: nn.Linear, ids: Tensor, temperature: float, cap: float | None) -> Tensor:
     logits = head(hidden)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if cap is not None:
+        logits = torch.tanh(logits / cap) * cap
     return _Selected.apply(logits if temperature == 1.0 else logits / temperature, ids)
