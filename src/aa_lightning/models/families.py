@@ -35,11 +35,6 @@ class Family:
         placeholders: the processor's attributes that name the tokens which stand for media in a prompt.
         unused: parameters that can never get a gradient, given the configuration; they are frozen, or ranks would
             wait for each other.
-        frames: of every clip, where clips of a batch must stack; None: as many as they have.
-        most: how many parts of a medium a prompt may show.
-        longest_sound: the processor's attribute with the seconds that it reads of a sound.
-        grid_seconds: the key that says how long each temporal patch of a clip lasts; we fill it, as processors guess.
-        towers: media that pass through the same modules; (): all media share one tower.
         rope: prompt tensors → arguments of the model's `get_rope_index`, where a prompt with media counts in time,
             height and width.
         frames: how many frames a clip gets, where clips of a batch must be equally long; None: those that it has.
@@ -64,11 +59,6 @@ class Family:
     required: dict[str, tuple[str, ...]] = field(default_factory=dict)
     placeholders: tuple[str, ...] = ()
     unused: Callable[[Any], str | None] = lambda config: None
-    frames: int | None = None
-    most: dict[str, int] = field(default_factory=dict)
-    longest_sound: str | None = None
-    grid_seconds: str | None = None
-    towers: tuple[tuple[str, ...], ...] = ()
     rope: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     frames: int | None = None
     grid_seconds: str | None = None
