@@ -150,6 +150,11 @@ def _those_and_the_newline(config: Any) -> str:
     return rf"{_layers_after_the_feature_layer(config)}|^model\.image_newline"
 
 
+def _those_and_the_tower_of_pictures(config: Any) -> str:
+    """Pictures have a tower of their own, which clips never reach."""
+    return rf"{_layers_after_the_feature_layer(config)}|^model\.image_tower\."
+
+
 # ---------------------------------------------------------------- positions
 
 _ROPE_KEYS = ("input_ids", "attention_mask", "mm_token_type_ids", "image_grid_thw", "video_grid_thw")
@@ -299,9 +304,8 @@ FAMILIES = {
             media=("video", "image"),
             required={"image": ("pixel_values_images",), "video": ("pixel_values_videos",)},
             placeholders=("image_token", "video_token"),
-            unused=_layers_after_the_feature_layer,
+            unused=_those_and_the_tower_of_pictures,
             frames=8,  # what it was trained with
-            towers=(("video",), ("image",)),
         ),
         Family(
             "qwen2_audio",

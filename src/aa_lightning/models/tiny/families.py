@@ -10,7 +10,19 @@ from typing import Any
 
 import torch
 
-from aa_lightning.models.tiny import llava, qwen_vl, stable_diffusion, text
+from aa_lightning.models.tiny import (
+    gemma,
+    hearing,
+    idefics,
+    internvl,
+    llama_vision,
+    llava,
+    llava_video,
+    omni,
+    qwen_vl,
+    stable_diffusion,
+    text,
+)
 from aa_lightning.models.tiny.backbone import TextSizes, VisionSizes
 
 
@@ -26,8 +38,29 @@ FAMILIES: dict[str, TinyFamily] = {
     "llama": TinyFamily(TextSizes, text.llama),
     "qwen2": TinyFamily(TextSizes, text.qwen2),
     "qwen3": TinyFamily(TextSizes, text.qwen3),
+    "qwen3_moe": TinyFamily(TextSizes, text.qwen3_moe),
+    "mistral": TinyFamily(TextSizes, text.mistral),
+    "phi3": TinyFamily(TextSizes, text.phi3),
+    "gemma": TinyFamily(TextSizes, gemma.gemma),
+    "gemma2": TinyFamily(TextSizes, gemma.gemma2),
+    "gemma3_text": TinyFamily(TextSizes, gemma.gemma3_text),
     "llava": TinyFamily(VisionSizes, llava.llava),
+    "llava_next": TinyFamily(VisionSizes, llava.llava_next),
+    "llava_onevision": TinyFamily(VisionSizes, llava.llava_onevision),
+    "qwen2_vl": TinyFamily(VisionSizes, qwen_vl.qwen2_vl),
     "qwen2_5_vl": TinyFamily(VisionSizes, qwen_vl.qwen2_5_vl),
+    "qwen3_vl": TinyFamily(VisionSizes, qwen_vl.qwen3_vl),
+    "mllama": TinyFamily(VisionSizes, llama_vision.mllama),
+    "gemma3": TinyFamily(VisionSizes, gemma.gemma3),
+    "idefics3": TinyFamily(VisionSizes, idefics.idefics3),
+    "smolvlm": TinyFamily(VisionSizes, idefics.smolvlm),
+    "internvl": TinyFamily(VisionSizes, internvl.internvl),
+    "llava_next_video": TinyFamily(VisionSizes, llava_video.llava_next_video),
+    "video_llava": TinyFamily(VisionSizes, llava_video.video_llava),
+    "qwen2_audio": TinyFamily(hearing.AudioSizes, hearing.qwen2_audio),
+    "audioflamingo3": TinyFamily(hearing.AudioSizes, hearing.audioflamingo3),
+    "qwen2_5_omni": TinyFamily(omni.OmniSizes, omni.qwen2_5_omni),
+    "qwen3_omni": TinyFamily(omni.ExpertSizes, omni.qwen3_omni),
     "stable_diffusion": TinyFamily(stable_diffusion.StableDiffusionSizes, stable_diffusion.stable_diffusion),
 }
 

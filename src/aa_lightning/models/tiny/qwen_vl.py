@@ -16,11 +16,42 @@ _MERGE, _FRAMES = 2, 2  # patches merged along each side, frames merged into one
 _MAX_FRAMES = 8
 
 
-def qwen2_5_vl(sizes: VisionSizes) -> tuple[Any, Any]:
-    """`Qwen2_5_VLForConditionalGeneration`. Four patches become one token; positions have three axes."""
+def qwen2_vl(sizes: VisionSizes) -> tuple[Any, Any]:
+    """`Qwen2VLForConditionalGeneration`."""
     tokenizer = qwen_tokenizer(_MARKERS)
-    config = hf.Qwen2_5_VLConfig(
+    config = hf.Qwen2VLConfig(
         text_config={**text_config(sizes, tokenizer), "rope_parameters": multimodal_rope(sizes)},
+        vision_config={
+            "depth": sizes.vision_layers,
+            "embed_dim": sizes.vision_width,
+            "hidden_size": sizes.width,
+            "num_heads": sizes.vision_heads,
+            "mlp_ratio": sizes.vision_mlp / sizes.vision_width,
+            "patch_size": sizes.patch_size,
+            "spatial_merge_size": _MERGE,
+            "temporal_patch_size": _FRAMES,
+        },
+        **marker_ids(tokenizer),
+    )
+    processor = hf.Qwen2VLProcessor(
+        image_processor=_image_processor(sizes),
+        tokenizer=tokenizer,
+        video_processor=_video_processor(sizes),
+        chat_template=_template(),
+    )
+    return finish(hf.Qwen2VLForConditionalGeneration(config), tokenizer, sizes), processor
+
+
+def qwen3_vl(sizes: VisionSizes) -> tuple[Any, Any]:
+    """`Qwen3VLForConditionalGeneration`. What the tower's first layer sees is added behind the first text layer too; a
+    clip's frames stand in the prompt with the seconds at which they were taken."""
+    tokenizer = qwen_tokenizer(_MARKERS)
+    config = hf.Qwen3VLConfig(
+        text_config={
+            **text_config(sizes, tokenizer),
+            "head_dim": sizes.width // sizes.heads,
+            "rope_parameters": multimodal_rope(sizes),
+        },
         vision_config={
             "depth": sizes.vision_layers,
             "hidden_size": sizes.vision_width,
@@ -30,18 +61,58 @@ def qwen2_5_vl(sizes: VisionSizes) -> tuple[Any, Any]:
             "patch_size": sizes.patch_size,
             "spatial_merge_size": _MERGE,
             "temporal_patch_size": _FRAMES,
-            "window_size": sizes.patch_size * _MERGE * 2,
-            "fullatt_block_indexes": [sizes.vision_layers - 1],
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0],
         },
         **marker_ids(tokenizer),
     )
-    processor = hf.Qwen2_5_VLProcessor(
+    clips = hf.Qwen3VLVideoProcessor(
+        size=_pixels(sizes, _MAX_FRAMES), **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES
+    )
+    processor = hf.Qwen3VLProcessor(
         image_processor=_image_processor(sizes),
         tokenizer=tokenizer,
-        video_processor=_video_processor(sizes),
-        chat_template=chat_template({kind: f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in _MEDIA}),
+        video_processor=clips,
+        chat_template=_template(),
+    )
+    return finish(hf.Qwen3VLForConditionalGeneration(config), tokenizer, sizes), processor
+
+
+def qwen2_5_vl(sizes: VisionSizes) -> tuple[Any, Any]:
+    """`Qwen2_5_VLForConditionalGeneration`. Four patches become one token; positions have three axes."""
+    tokenizer = qwen_tokenizer(_MARKERS)
+    config = hf.Qwen2_5_VLConfig(
+        text_config={**text_config(sizes, tokenizer), "rope_parameters": multimodal_rope(sizes)},
+        vision_config=windowed_tower(sizes),
+        **marker_ids(tokenizer),
+    )
+    processor = hf.Qwen2_5_VLProcessor(
+        image_processor=image_processor(sizes),
+        tokenizer=tokenizer,
+        video_processor=video_processor(sizes),
+        chat_template=_template(),
     )
     return finish(hf.Qwen2_5_VLForConditionalGeneration(config), tokenizer, sizes), processor
+
+
+def windowed_tower(sizes: VisionSizes) -> dict[str, Any]:
+    """The vision tower of Qwen2.5: attention within windows, and over the whole picture in the last layer."""
+    return {
+        "depth": sizes.vision_layers,
+        "hidden_size": sizes.vision_width,
+        "num_heads": sizes.vision_heads,
+        "intermediate_size": sizes.vision_mlp,
+        "out_hidden_size": sizes.width,
+        "patch_size": sizes.patch_size,
+        "spatial_merge_size": _MERGE,
+        "temporal_patch_size": _FRAMES,
+        "window_size": sizes.patch_size * _MERGE * 2,
+        "fullatt_block_indexes": [sizes.vision_layers - 1],
+    }
+
+
+def _template() -> str:
+    return chat_template({kind: f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in _MEDIA})
 
 
 def multimodal_rope(sizes: VisionSizes) -> dict[str, Any]:
@@ -67,11 +138,13 @@ def _patching(sizes: VisionSizes) -> dict[str, Any]:
     return {"patch_size": sizes.patch_size, "merge_size": _MERGE, "temporal_patch_size": _FRAMES, **PIXELS}
 
 
-def _image_processor(sizes: VisionSizes) -> hf.Qwen2VLImageProcessor:
+def image_processor(sizes: VisionSizes) -> hf.Qwen2VLImageProcessor:
+    """Pictures keep their shape; their area is bounded."""
     return hf.Qwen2VLImageProcessor(size=_pixels(sizes, 1), **_patching(sizes))
 
 
-def _video_processor(sizes: VisionSizes) -> hf.Qwen2VLVideoProcessor:
+def video_processor(sizes: VisionSizes) -> hf.Qwen2VLVideoProcessor:
+    """The same for clips; the bound is on all frames together."""
     return hf.Qwen2VLVideoProcessor(
         size=_pixels(sizes, _MAX_FRAMES), **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES
     )
