@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -61,8 +63,15 @@ def vector(family: str, algorithm: str, id: str) -> dict:
 
 def algorithm(name: str, **options):
     """The algorithm of `conf/algo/<name>.yaml` with options changed."""
-    cfg = OmegaConf.load(ROOT / "conf" / "algo" / f"{name}.yaml")
-    return instantiate(OmegaConf.merge(cfg, options), _convert_="all")
+    cfg = {**_settings(name), **options}
+    return instantiate(OmegaConf.create(cfg), _convert_="all")
+
+
+@cache
+def _settings(name: str) -> dict:
+    """What `algo=<name>` says, without what a tiny model's recipe changes in it."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return OmegaConf.to_container(compose(f"algo/{name}"))["algo"]
 
 
 def empty_batch(p: int, **fields) -> Batch:

@@ -8,7 +8,7 @@ from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_bat
 
 OPTIONS = {  # what a vector's parameters are called here
     "dpo": lambda given: {"beta": given["beta"]},
-    "cdpo": lambda given: {"beta": given["beta"], "label_smoothing": given["label_smoothing"]},
+    "cdpo": lambda given: {"beta": given["beta"], "link": {"name": "logistic", "label_smoothing": given["label_smoothing"]}},
     "dpo_length_norm": lambda given: {"beta": given["beta"], "reduce": "mean"},
     "dpo_nll": lambda given: {"beta": given["beta"], "nll": given["alpha"]},
 }

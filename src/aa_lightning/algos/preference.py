@@ -7,29 +7,53 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from aa_lightning import losses
+from aa_lightning.algos.adjustments import Offset, Strength, Terms, Weight
+from aa_lightning.algos.links import Link
 from aa_lightning.algos.options import hyperparameters
-from aa_lightning.types import Batch, LikelihoodKind, Metrics, Policy
+from aa_lightning.algos.pairs import Pairs, summary
+from aa_lightning.algos.views import Compare
+from aa_lightning.types import Batch, LikelihoodKind, LogLikelihood, Policy
+
+_OF_PROBABILITIES = ("forward_kl", "jensen_shannon", "alpha", "odds")
 
 
 @hyperparameters
 class PreferenceOptimization:
     """DPO (2305.18290) with options.
 
-    u = reduce(log π) − reduce(log π_ref); loss = −log σ(β (u_chosen − u_rejected)) + nll · NLL(chosen).
+    s = reduce(terms · log π), u = s − s_ref, rewards = β · transform(u), z = rewards_chosen − rewards_rejected − offset;
+    loss = scale · mean(weight · link(z)) + nll · NLL(chosen).
 
     Attributes:
         beta: pull to the reference.
-        reduce: total log-likelihoods, or their length-normalised means (2411.15124).
-        label_smoothing: share of labels taken to be flipped (cDPO).
-        nll: weight of the length-normalised NLL of the chosen response (2404.19733 eq. 2).
+        reduce: total log-likelihoods, or their length-normalised means.
         reference: whether log-likelihoods are taken relative to a reference.
+        transform: of u: f′(e^u) of a divergence (f-DPO, AlphaPO), or log odds (ORPO). alpha: of the transform alpha.
+        link: from rewards to a loss (algos/links.py).
+        compare: the two responses, or the same one in two lights (algos/views.py).
+        terms, offset, strength, weight: what counts inside a response, what the gap must reach, β per pair, weight per
+            pair (algos/adjustments.py).
+        guidance: γ of log-likelihoods guided away from the corrupted prompt, γ log π(y|v) − (γ−1) sg log π(y|v′); 1: none.
+        nll: weight of the chosen response's negative log-likelihood. nll_reduce: its total, its mean per response, or the
+            mean over all chosen tokens of the batch.
+        scale: of the preference term beside it.
     """
 
     beta: Annotated[float, Field(gt=0)]
     reduce: Literal["total", "mean"]
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
-    nll: Annotated[float, Field(ge=0)]
     reference: bool
+    transform: Literal["identity", "forward_kl", "jensen_shannon", "alpha", "odds"]
+    alpha: float | None
+    link: Link
+    compare: Compare
+    terms: Terms | None
+    offset: Offset | None
+    strength: Strength | None
+    weight: Weight | None
+    guidance: float
+    nll: Annotated[float, Field(ge=0)]
+    nll_reduce: Literal["total", "response", "token"]
+    scale: Annotated[float, Field(gt=0)]
 
     supervision: ClassVar = "preference"
     trains: ClassVar = "policy"
@@ -40,32 +64,64 @@ class PreferenceOptimization:
 
     @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
-        """A denoising error has one size, so a mean per length means nothing on it."""
-        return ("exact", "bound") if self.reduce == "total" else ("exact",)
+        """A denoising error has one size, is no probability, and has no tokens."""
+        of_tokens = self.terms or self.weight or self.transform in _OF_PROBABILITIES
+        of_tokens = of_tokens or self.compare.name != "responses" or self.guidance != 1.0
+        of_length = self.reduce == "mean" or (self.offset and self.offset.name in ("length", "divergence"))
+        return ("exact",) if of_tokens or of_length or not self.reference else ("exact", "bound")
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """What a batch must bring besides its responses."""
+        parts = [self.link, self.compare, *filter(None, (self.terms, self.offset, self.strength))]
+        asked = {name for part in parts for name in part.wants} | ({"corrupted"} if self.guidance != 1.0 else set())
+        return tuple(sorted(asked))
+
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        """Statistics that are carried from step to step."""
+        return (*self.link.remembers, *(self.strength.remembers if self.strength else ()))
 
     def __call__(self, policy: Policy, batch: Batch):
-        likelihood = policy.log_likelihood(batch)
-        score = self._reduced(likelihood)  # (P, 2)
+        view = self.compare.of(policy, batch, collision=self.weight is not None)
+        likelihood = view.read(policy)
+        weights = None if self.terms is None else self.terms(likelihood, batch)
+        ours, theirs = self._reduced(self._guided(policy, batch, likelihood), weights), 0.0
         if self.reference:
             with policy.as_reference() as reference:
-                score = score - self._reduced(reference.log_likelihood(batch))
-        rewards = self.beta * score
-        chosen, rejected = rewards[:, 0], rewards[:, 1]
-        loss = losses.preference.logistic(chosen - rejected, self.label_smoothing).mean()
+                theirs = self._reduced(view.read(reference), weights)
+        beta, counted = (self.beta, 1.0) if self.strength is None else self.strength(self.beta, ours - theirs, batch)
+        pairs = Pairs(likelihood, ours, theirs, beta * self._transformed(ours - theirs), beta, policy, batch)
+        per_pair = counted * self.link(pairs, pairs.gap - (self.offset(pairs) if self.offset else 0.0))
+        if self.weight:
+            per_pair = self.weight(pairs) * per_pair
+        loss = self.scale * per_pair.mean()
         if self.nll:
-            loss = loss - self.nll * likelihood.mean[:, 0].mean()
-        return loss, self._metrics(rewards.detach(), likelihood.total.detach())
+            loss = loss + self.nll * losses.supervised.mean_nll(likelihood.terms, likelihood.mask, self.nll_reduce)
+        return loss, summary(pairs)
 
-    def _reduced(self, likelihood):
+    def _guided(self, policy: Policy, batch: Batch, likelihood: LogLikelihood) -> LogLikelihood:
+        """V-DPO, 2411.02712 eq. 9."""
+        if self.guidance == 1.0:
+            return likelihood
+        unseen = policy.log_likelihood(batch.branches["corrupted"]).terms.detach()
+        return LogLikelihood(self.guidance * likelihood.terms - (self.guidance - 1) * unseen, likelihood.mask)
+
+    def _reduced(self, likelihood: LogLikelihood, weights):
+        """(P, 2)."""
+        if weights is not None:
+            likelihood = LogLikelihood(weights * likelihood.terms, likelihood.mask)
         return likelihood.total if self.reduce == "total" else likelihood.mean
 
-    def _metrics(self, rewards, logp) -> Metrics:
-        margin = rewards[:, 0] - rewards[:, 1]
-        return {
-            "reward/chosen": rewards[:, 0].mean(),
-            "reward/rejected": rewards[:, 1].mean(),
-            "reward/margin": margin.mean(),
-            "reward/accuracy": (margin > 0).float().mean(),
-            "logp/chosen": logp[:, 0].mean(),
-            "logp/rejected": logp[:, 1].mean(),
+    def _transformed(self, ratio):
+        """(P, 2)."""
+        if self.transform == "identity":
+            return ratio
+        if self.transform == "alpha":
+            return losses.scores.alpha_divergence(ratio, self.alpha)
+        kinds = {
+            "forward_kl": losses.scores.forward_kl,
+            "jensen_shannon": losses.scores.jensen_shannon,
+            "odds": losses.scores.log_odds,
         }
+        return kinds[self.transform](ratio)
