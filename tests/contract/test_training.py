@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aa_lightning.train import train
-from tests.contract.support import ALGORITHMS, MODELS, config, pairs, served
+from tests.contract.support import MODELS, TRAINED, config, pairs, served
 
 FAST = [
     "trainer.log_every_n_steps=5",
@@ -23,10 +23,10 @@ LEARNS = {  # a few dozen steps on the easy world, and the held-out measure that
 
 
 def test_every_pair_is_served_or_refused_for_a_reason():
-    assert {algo for _, algo in pairs()} == set(ALGORITHMS)
+    assert {algo for _, algo in pairs()} == set(TRAINED)
     assert {model for model, _ in pairs()} == set(MODELS)
     assert not served("tiny_sd", "reward_model")
-    assert set(LEARNS) == set(ALGORITHMS)
+    assert set(LEARNS) == set(TRAINED)
 
 
 @pytest.mark.parametrize(("model", "algo"), pairs(), ids=map("-".join, pairs()))
