@@ -11,7 +11,7 @@ from aa_lightning.models.tiny.template import chat_template
 from aa_lightning.models.tiny.tokenizers import qwen_tokenizer
 
 _MARKERS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-_MEDIA = ("image", "video")
+_MARKED = {kind: f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video")}
 _MERGE, _FRAMES = 2, 2  # patches merged along each side, frames merged into one patch
 _MAX_FRAMES = 8
 
@@ -26,7 +26,7 @@ def qwen2_vl(sizes: VisionSizes) -> tuple[Any, Any]:
             "embed_dim": sizes.vision_width,
             "hidden_size": sizes.width,
             "num_heads": sizes.vision_heads,
-            "mlp_ratio": sizes.vision_mlp / sizes.vision_width,
+            "mlp_ratio": max(sizes.vision_mlp // sizes.vision_width, 1),
             "patch_size": sizes.patch_size,
             "spatial_merge_size": _MERGE,
             "temporal_patch_size": _FRAMES,
@@ -34,9 +34,9 @@ def qwen2_vl(sizes: VisionSizes) -> tuple[Any, Any]:
         **marker_ids(tokenizer),
     )
     processor = hf.Qwen2VLProcessor(
-        image_processor=_image_processor(sizes),
+        image_processor=image_processor(sizes),
         tokenizer=tokenizer,
-        video_processor=_video_processor(sizes),
+        video_processor=video_processor(sizes),
         chat_template=_template(),
     )
     return finish(hf.Qwen2VLForConditionalGeneration(config), tokenizer, sizes), processor
@@ -70,10 +70,10 @@ def qwen3_vl(sizes: VisionSizes) -> tuple[Any, Any]:
         size=_pixels(sizes, _MAX_FRAMES), **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES
     )
     processor = hf.Qwen3VLProcessor(
-        image_processor=_image_processor(sizes),
+        image_processor=image_processor(sizes),
         tokenizer=tokenizer,
         video_processor=clips,
-        chat_template=_template(),
+        chat_template=chat_template({"image": _MARKED["image"], "video": "<|video_pad|>"}),  # it marks frames itself
     )
     return finish(hf.Qwen3VLForConditionalGeneration(config), tokenizer, sizes), processor
 
@@ -112,7 +112,7 @@ def windowed_tower(sizes: VisionSizes) -> dict[str, Any]:
 
 
 def _template() -> str:
-    return chat_template({kind: f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in _MEDIA})
+    return chat_template(_MARKED)
 
 
 def multimodal_rope(sizes: VisionSizes) -> dict[str, Any]:
