@@ -39,6 +39,7 @@ class Family:
             height and width.
         frames: how many frames a clip gets, where clips of a batch must be equally long; None: those that it has.
         grid_seconds: the key that says how many seconds each temporal patch of a clip lasts.
+        arguments: what the processor is called with besides, for each kind of medium.
         overrides_clip_size: whether the processor class has a clip size of its own, above that of tiny models.
         longest_sound: where the processor says how many seconds of a sound it reads; it cuts off the rest in silence.
         most: how many of a medium one prompt may show.
@@ -62,6 +63,7 @@ class Family:
     rope: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     frames: int | None = None
     grid_seconds: str | None = None
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     overrides_clip_size: bool = False
     longest_sound: str | None = None
     most: dict[str, int] = field(default_factory=dict)
@@ -182,6 +184,7 @@ _QWEN_IMAGE = {
     "image": ("pixel_values", "image_grid_thw", "mm_token_type_ids"),
     "video": ("pixel_values_videos", "video_grid_thw", "mm_token_type_ids"),
 }
+_BOUNDED = {"videos_kwargs": {"cap_pixels_per_frame": True}}  # as the published models were run
 _WINDOW = "feature_extractor.chunk_length"
 _OMNI_TOKENS = ("image_token", "audio_token", "video_token")
 _OMNI_KEYS = {
@@ -228,6 +231,7 @@ FAMILIES = {
             required=_QWEN_IMAGE,
             placeholders=("image_token", "video_token"),
             rope=_qwen_rope,
+            arguments=_BOUNDED,
         ),
         Family(
             "qwen2_5_vl",
@@ -238,6 +242,7 @@ FAMILIES = {
             required={**_QWEN_IMAGE, "video": (*_QWEN_IMAGE["video"], "second_per_grid_ts")},
             rope=_qwen_rope,
             grid_seconds="second_per_grid_ts",
+            arguments=_BOUNDED,
         ),
         Family(
             "qwen3_vl",
@@ -302,7 +307,8 @@ FAMILIES = {
             "video_llava",
             {**_JOINED, "vision": r"^model\.(image|video)_tower\."},
             media=("video", "image"),
-            required={"image": ("pixel_values_images",), "video": ("pixel_values_videos",)},
+            required={"image": ("pixel_values",), "video": ("pixel_values_videos",)},
+            arguments={"images_kwargs": {"return_legacy_image_output": False}},
             placeholders=("image_token", "video_token"),
             unused=_those_and_the_tower_of_pictures,
             frames=8,  # what it was trained with
@@ -336,6 +342,7 @@ FAMILIES = {
             rope=_omni_rope,
             grid_seconds="video_second_per_grid",
             overrides_clip_size=True,
+            arguments=_BOUNDED,
             longest_sound=_WINDOW,
             towers=(("image", "video"), ("audio",)),
             whole=("qwen2_5_omni", "thinker_config"),
@@ -350,6 +357,7 @@ FAMILIES = {
             rope=_omni_rope,
             grid_seconds="video_second_per_grid",
             overrides_clip_size=True,
+            arguments=_BOUNDED,
             towers=(("image", "video"), ("audio",)),
             whole=("qwen3_omni_moe", "thinker_config"),
             part="qwen3_omni_moe_thinker",

@@ -31,6 +31,7 @@ def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if "image" in media:
         given["images"] = [media["image"]]
+        given["images_kwargs"] = family.arguments.get("images_kwargs", {})
     if "audio" in media:
         rate = processor.feature_extractor.sampling_rate
         given["audio"] = [resampled(sound, rate).samples for sound in media["audio"]]
@@ -39,8 +40,8 @@ def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
         given["videos"] = [[clip.frames for clip in media["video"]]]
         given["video_metadata"] = [[_metadata(clip) for clip in media["video"]]]
         given["do_sample_frames"] = False
-        if family.overrides_clip_size:
-            given["videos_kwargs"] = _clip_size(processor)
+        size = _clip_size(processor) if family.overrides_clip_size else {}
+        given["videos_kwargs"] = {**family.arguments.get("videos_kwargs", {}), **size}
     return given
 
 
