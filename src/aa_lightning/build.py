@@ -74,11 +74,11 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data)
     policy = build_policy(cfg, algorithm, starting_point(cfg))
-    policy.encoder.companions = processes_of(cfg) > 1
     plain = OmegaConf.to_container(cfg, resolve=True)
     module = AlignmentModule(policy, algorithm, options(cfg, "optimizer"), plain)
     trainer_settings = instantiate(cfg.trainer, _convert_="all", _partial_=True)
     datamodule = build_data(cfg, algorithm, policy)
+    policy.encoder.companions = datamodule.media if processes_of(cfg) > 1 else None
     suite = build_suite(cfg, algorithm, policy, data)
     trainer = trainer_settings(
         logger=_loggers(cfg, folder),

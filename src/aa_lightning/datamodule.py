@@ -77,7 +77,7 @@ class Fitting(Sequence):
 
     def __init__(self, examples: Sequence[Example], encoder: Encoder):
         self.examples = examples
-        self.dropped = list(examples.dropped)
+        self.dropped, self.media = list(examples.dropped), examples.media
         self._kept: list[int] = []
         for index in tqdm(range(len(examples)), desc="measuring lengths", unit="row", delay=1.0, leave=False):
             example = examples[index]
@@ -148,6 +148,11 @@ class AlignmentData(L.LightningDataModule):
         self.train_examples = EncodedExamples(train, encoder, options.keep)
         self.val_examples = EncodedExamples(val, encoder, options.keep)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
+
+    @property
+    def media(self) -> frozenset[str]:
+        """What the prompts of this run show besides text."""
+        return frozenset(self.train_examples.examples.media | self.val_examples.examples.media)
 
     def train_dataloader(self) -> TrainLoader:
         return TrainLoader(

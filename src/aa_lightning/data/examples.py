@@ -71,6 +71,7 @@ class Examples(Sequence[Example]):
         self.source, self.template, self.wanted = source, template, wanted
         self.on_bad_row, self.corruption = on_bad_row, corruption
         self.dropped: list[Dropped] = []
+        self.media: set[str] = set()  # that prompts of these rows show
         self._row, self._part = array("q"), array("q")  # of the source, and among the examples of that row
         self._scan(range(len(source)) if rows is None else rows, verify_media)
 
@@ -119,6 +120,7 @@ class Examples(Sequence[Example]):
             if not examples:
                 self.dropped.append(Dropped(str(row), "label", f"The response is not desirable, so no {self.wanted}."))
             pictures = pictures or any(prompt_images(example) for example in examples)
+            self.media.update(*map(_prompt_media, examples))
             self._row.extend([row] * len(examples))
             self._part.extend(range(len(examples)))
         if not len(self):
@@ -191,6 +193,10 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         corruption=options.corruption,
         verify_media=options.verify_media,
     )
+
+
+def _prompt_media(example: Example) -> set[str]:
+    return {part["type"] for message in example.messages for part in message["content"]} - {"text"}
 
 
 def _is_held_out(row: int, share: float) -> bool:

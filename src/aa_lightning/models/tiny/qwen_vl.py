@@ -144,7 +144,7 @@ def image_processor(sizes: VisionSizes) -> hf.Qwen2VLImageProcessor:
 
 
 def video_processor(sizes: VisionSizes) -> hf.Qwen2VLVideoProcessor:
-    """The same for clips; the bound is on all frames together."""
+    """The same for every frame of a clip."""
     return hf.Qwen2VLVideoProcessor(
-        size=_pixels(sizes, _MAX_FRAMES), **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES
+        size=_pixels(sizes, 1), **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES
     )
