@@ -1,11 +1,15 @@
-"""One row of each public data set, with its raw columns, and what it must become."""
+"""One row of data sets of text and pictures, with its raw columns, and what it must become; `cases.py` has them all."""
 
 from __future__ import annotations
 
+import functools
 import io
-from dataclasses import dataclass
+import wave
+from dataclasses import dataclass, field
 from typing import Any
 
+import av
+import numpy as np
 from PIL import Image
 
 
@@ -21,15 +25,48 @@ def stored(colour: str = "red") -> dict[str, Any]:
     return {"bytes": picture(colour), "path": None}
 
 
+def sound(rate: int = 8000) -> bytes:
+    """A WAV file of a twentieth of a second; its rate is what tests know it by."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setnchannels(1)
+        written.setsampwidth(2)
+        written.setframerate(rate)
+        written.writeframes((np.sin(np.arange(rate // 20) * 0.3) * 9000).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def heard(rate: int = 8000) -> dict[str, Any]:
+    """A sound as the hub stores it."""
+    return {"bytes": sound(rate), "path": None}
+
+
+@functools.cache
+def clip(colour: str = "red") -> bytes:
+    """An MP4 file of one colour: three frames, two of them a second."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=2)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for _ in range(3):
+            frame = av.VideoFrame.from_image(Image.new("RGB", (32, 32), colour))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
 @dataclass
 class Case:
-    """A row and the texts of the example that it becomes; pictures are written as their colour in brackets."""
+    """A row and the texts of the example that it becomes; media are written in brackets: a picture as [red], a sound as
+    [8000 Hz], a clip as [red clip]. `files` are what paths in the row name, below the data set's root."""
 
     row: dict[str, Any]
     prompt: str
     responses: list[str]
     answer: str | None = None
     margin: float | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def user(content: Any) -> dict[str, Any]:

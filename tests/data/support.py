@@ -35,13 +35,25 @@ class Memory:
         return self.rows[index]
 
 
+def missing(name: str) -> set[str]:
+    """The keys of a file of conf/data that a user must give."""
+    keys = OmegaConf.missing_keys(OmegaConf.create({"data": _file(name)}))
+    return {key.removeprefix("data.") for key in keys if not key.startswith("data.val.")}
+
+
 def data_options(name: str, *overrides: str) -> DataOptions:
     """A file of conf/data with its defaults and `key=value` changes."""
-    merged = OmegaConf.merge(OmegaConf.load(CONF / "default.yaml"), OmegaConf.load(CONF / f"{name}.yaml"))
+    merged = _file(name)
     OmegaConf.set_readonly(merged, False)
-    merged.pop("defaults", None)
     cfg = OmegaConf.merge({"data": merged}, OmegaConf.from_dotlist([f"data.{override}" for override in overrides]))
     return TypeAdapter(DataOptions).validate_python(OmegaConf.to_container(cfg, resolve=True)["data"])
+
+
+def _file(name: str) -> Any:
+    """A file of conf/data on top of those it builds on, as Hydra merges them."""
+    own = OmegaConf.load(CONF / f"{name}.yaml")
+    below = [base for base in own.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*map(_file, below), own)
 
 
 def template(**options: Any) -> Template:
@@ -50,8 +62,17 @@ def template(**options: Any) -> Template:
 
 
 def said(parts: list[dict[str, Any]]) -> str:
-    """Parts in one line; a decoded picture is its colour in brackets."""
-    return "".join(part["text"] if part["type"] == "text" else f"[{colour(part['image'])}]" for part in parts)
+    """Parts in one line; decoded media stand in brackets."""
+    return "".join(part["text"] if part["type"] == "text" else f"[{seen(part)}]" for part in parts)
+
+
+def seen(part: dict[str, Any]) -> str:
+    """What a test knows a medium by: the colour of a picture or a clip, the rate of a sound."""
+    if part["type"] == "audio":
+        return f"{part['audio'].rate} Hz"
+    if part["type"] == "video":
+        return f"{colour(Image.fromarray(part['video'].frames[0]))} clip"
+    return colour(part["image"])
 
 
 def asked(example: Any) -> str:
@@ -59,6 +80,10 @@ def asked(example: Any) -> str:
     return "|".join(said(message["content"]) for message in example.messages)
 
 
+_COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255), "green": (0, 128, 0), "grey": (128, 128, 128)}
+
+
 def colour(image: Image.Image) -> str:
-    names = {(255, 0, 0): "red", (0, 0, 255): "blue", (0, 128, 0): "green", (128, 128, 128): "grey"}
-    return names[image.getpixel((0, 0))]
+    """The name of the nearest colour, since clips are compressed."""
+    pixel = image.getpixel((0, 0))
+    return min(_COLOURS, key=lambda name: sum(abs(a - b) for a, b in zip(pixel, _COLOURS[name], strict=True)))

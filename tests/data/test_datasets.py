@@ -1,5 +1,8 @@
 """Every shipped data set reads a row with the raw columns of the real one."""
 
+import functools
+import re
+
 import pytest
 
 from aa_lightning.data.bad_row import BadRow
@@ -7,53 +10,99 @@ from aa_lightning.data.examples import Examples
 from aa_lightning.data.template import Template
 from aa_lightning.types import Preference
 
-from .rows import CASES, Case, completion, picture
-from .support import CONF, Memory, asked, data_options, said
+from .cases import ALIASES, CASES, TEMPLATES
+from .rows import Case, completion, picture
+from .rows_text import gpt, human
+from .support import CONF, Memory, asked, data_options, missing, said
 
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+NOT_HERE = {"default", "local"} | {name for name in NAMES if name.startswith(("shapes_", "shards_"))}
+GIVEN = {"train.path": "rows.jsonl", "train.root": "files"}
 
 
+@functools.cache
 def options_of(name):
-    needs_path = "path: ???" in (CONF / f"{name}.yaml").read_text()
-    return data_options(name, *(["train.path=rows.jsonl"] if needs_path else []))
+    return data_options(name, *(f"{key}={GIVEN[key]}" for key in missing(name)))
 
 
-def example_of(name, changes=None):
+def example_of(name, changes=None, folder=None):
     options = options_of(name)
     source = Memory([{**CASES[name].row, **(changes or {})}])
-    return Examples(source, Template(options.template), options.template.kind)[0]
+    return Examples(source, Template(options.template, folder), options.template.kind)[0]
+
+
+def with_files(name, folder):
+    """The folder with the media files that the row names."""
+    for path, content in CASES[name].files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return str(folder)
 
 
 def test_each_shipped_data_set_has_a_row_here():
-    own_rows = {"default", "local", "shapes_t2i", "shapes_t2t", "shapes_ti2t"}
-    assert set(NAMES) == set(CASES) | own_rows
+    assert set(NAMES) == set(CASES) | NOT_HERE
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_raw_row_becomes_the_prompt_and_the_responses_that_people_would_read(name):
+def test_a_raw_row_becomes_the_prompt_and_the_responses_that_people_would_read(name, tmp_path):
     case: Case = CASES[name]
-    example = example_of(name)
+    example = example_of(name, folder=with_files(name, tmp_path))
     responses = [said(response) for response in example.responses]
     if name == "ultrafeedback":  # the worse answer is drawn
         assert responses[0] == "best" and responses[1].startswith("middle")
         assert example.scores["helpfulness"] == (4.0, 3.0) and "honesty" not in example.scores
     else:
         assert responses == case.responses
-    assert asked(example) == case.prompt
+    before, drawn, after = case.prompt.partition("...")  # a part that is long, or drawn by the row
+    assert asked(example).startswith(before) and asked(example).endswith(after)
+    assert bool(drawn) == (len(asked(example)) > len(before + after))
     assert example.answer == case.answer
     if isinstance(example, Preference):
         assert example.margin == case.margin
 
 
+@pytest.mark.parametrize("name", ALIASES)
+def test_another_name_reads_rows_as_the_first_one_does(name):
+    assert options_of(name).template == options_of(ALIASES[name]).template
+
+
+LABELLED = [name for name in CASES if "other='drop'" in str(options_of(name).template.preferred)]
+
+
+def test_data_sets_of_which_other_labels_are_known_leave_them_out():
+    assert len(LABELLED) == 17, LABELLED
+
+
 @pytest.mark.parametrize("label", [0, 3, -1])
-@pytest.mark.parametrize("name", ["align_anything_t2t", "align_anything_ti2t"])
-def test_labels_without_a_decision_are_left_out_and_counted(name, label):
+@pytest.mark.parametrize("name", LABELLED)
+def test_labels_without_a_decision_are_left_out_and_counted(name, label, tmp_path):
     options = options_of(name)
-    rows = Memory([CASES[name].row, {**CASES[name].row, "overall_response": label}])
-    examples = Examples(rows, Template(options.template), "preference", options.on_bad_row)
+    column = options.template.preferred.column
+    rows = Memory([CASES[name].row, {**CASES[name].row, column: label}])
+    examples = Examples(rows, Template(options.template, with_files(name, tmp_path)), "preference", options.on_bad_row)
     assert len(examples) == 1
-    assert [(d.row, d.column) for d in examples.dropped] == [("1", "overall_response")]
-    assert f"The label {label} is neither 1" in examples.dropped[0].reason
+    assert [(d.row, d.column) for d in examples.dropped] == [("1", column)]
+    assert f"The label {label} is neither {options.template.preferred.first}" in examples.dropped[0].reason
+
+
+def text_columns(name):
+    """The columns of the two answers, where these are plain columns of text."""
+    columns = [answer[0].text for answer in options_of(name).template.responses or []]
+    return [column for column in columns if isinstance(column, str) and isinstance(CASES[name].row.get(column), str)]
+
+
+EQUAL = [name for name in CASES if "equal_responses" in options_of(name).template.drop and len(text_columns(name)) == 2]
+EQUAL.remove("hh_rlhf")  # its columns are whole transcripts
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_equal_answers_are_left_out_and_counted(name, tmp_path):
+    options = options_of(name)
+    first, second = text_columns(name)
+    rows = Memory([CASES[name].row, {**CASES[name].row, first: "same", second: " same"}])
+    examples = Examples(rows, Template(options.template, with_files(name, tmp_path)), "preference", options.on_bad_row)
+    assert len(examples) == 1
+    assert [(d.row, d.reason) for d in examples.dropped] == [("1", "The two responses are equal.")]
 
 
 @pytest.mark.parametrize("label", [1, 1.0, "1", True, " 1 "])
@@ -82,9 +131,112 @@ def test_a_tied_picture_pair_is_left_out():
         Examples(Memory([tied]), Template(options.template), "preference")
 
 
-def test_equal_answers_are_left_out():
+def test_conversations_with_equal_ends_are_left_out():
     with pytest.raises(ValueError, match="The two responses are equal"):
-        example_of("pku_safe_rlhf", {"response_0": "one"})
+        example_of("hh_rlhf", {"rejected": CASES["hh_rlhf"].row["chosen"]})
+
+
+def examples_of(name, folder, **changes):
+    options = options_of(name)
+    source = Memory([{**CASES[name].row, **changes}])
+    return Examples(source, Template(options.template, with_files(name, folder)), options.template.kind)
+
+
+def test_ranks_of_several_pictures_give_every_pair_of_unequal_ones(tmp_path):
+    """Ranks 2.5, 1, 2.5 of red, blue, green: blue is before both, and these are equal."""
+    pairs = [(said(e.chosen), said(e.rejected)) for e in examples_of("hpdv2_test", tmp_path)]
+    assert pairs == [("[blue]", "[red]"), ("[blue]", "[green]")]
+    with pytest.raises(ValueError, match=r"none of 1 rows is left.*'rank': All 3 answers are tied"):
+        examples_of("hpdv2_test", tmp_path, rank=[2, 2, 2])
+
+
+def test_ratings_of_several_answers_give_every_pair_of_unequal_means(tmp_path):
+    """Means 3, 4.5 (one dimension was not rated), 3: two pairs."""
+    examples = examples_of("vlfeedback", tmp_path)
+    assert [(said(e.chosen), said(e.rejected)) for e in examples] == [("best", "worse"), ("best", "equal")]
+    assert examples[1].scores == {"helpfulness": (5.0, 3.0), "faithfulness": (4.0, 3.0)}
+
+
+def test_critiques_and_ratings_follow_the_preferred_answer(tmp_path):
+    (example,) = examples_of("align_anything_tv2t_feedback", tmp_path)
+    assert example.critique == ("Right.", "Wrong.") and example.keep == {"overall": "The second."}
+    assert set(example.scores.values()) == {(3.0, 1.0)} and len(example.scores) == 5
+
+
+def test_harmless_rates_are_kept_in_the_order_of_the_columns():
+    keep = example_of("saferlhf_v_cost").keep
+    assert keep == {"harmless_rate": [2, -1], "safe": ["yes", "no"]}
+
+
+def test_how_a_row_is_asked_for_does_not_change_from_epoch_to_epoch(tmp_path):
+    options = options_of("audiocaps")
+    rows = Memory([CASES["audiocaps"].row] * 40)
+    examples = Examples(rows, Template(options.template, with_files("audiocaps", tmp_path)), "demonstration")
+    asked_for = [asked(example) for example in examples]
+    assert asked_for == [asked(example) for example in examples]
+    assert len(set(asked_for)) == 5
+
+
+def test_every_answer_about_a_picture_is_trained_on_the_turns_before_it(tmp_path):
+    turns = [human("Q1 <image>"), gpt("A1"), human("Q2"), gpt("A2")]
+    examples = examples_of("llava_pretrain", tmp_path, conversations=turns)
+    assert [(asked(e), said(e.response)) for e in examples] == [("Q1 [red]", "A1"), ("Q1 [red]|A1|Q2", "A2")]
+
+
+def test_an_article_is_asked_for_as_an_article():
+    info = {"post": None, "article": "News.", "title": "T"}
+    assert asked(example_of("summarize_from_feedback", {"info": info})) == "Article: News.\n\nTL;DR:"
+    with pytest.raises(BadRow, match="There is neither a post nor an article"):
+        example_of("summarize_from_feedback", {"info": {"post": None}})
+
+
+def test_a_python_literal_is_never_run():
+    with pytest.raises(BadRow, match="column 'conversations': The function python_literal refuses it: malformed node"):
+        example_of("llava_instruct_mix", {"conversations": "__import__('os').getcwd()"})
+
+
+@pytest.mark.parametrize(("quality", "desirable"), [(2, True), (1, False)])
+def test_the_mean_of_five_ratings_says_what_is_desirable(quality, desirable):
+    """(q + 3 + 2 + 3 + 2) / 5 is 2.4 for q = 2, and 2.6 for q = 3."""
+    example = example_of("videofeedback", {"visual quality": quality + 1})
+    assert example.desirable == desirable
+    assert example.keep["mean"] == pytest.approx((quality + 11) / 5)
+
+
+def test_an_empty_system_prompt_is_left_out():
+    assert asked(example_of("orca_dpo_pairs", {"system": ""})) == "Q?"
+    assert asked(example_of("orca_dpo_pairs", {"system": None})) == "Q?"
+
+
+def test_a_tag_of_text_is_no_truth():
+    with pytest.raises(BadRow, match="column 'kto_tag': True or false was expected, and 'true'"):
+        example_of("sharegpt_kto", {"kto_tag": "true", "images": [], "audios": [], "videos": []})
+
+
+def test_a_picture_that_an_answer_lacks_is_left_out(tmp_path):
+    (example,) = examples_of("ti2ti", tmp_path, input_text="Q?", input_image=None, output_image=None)
+    assert (asked(example), said(example.response)) == ("Q?", "Here.")
+
+
+def test_every_template_of_align_anything_has_a_file():
+    told = "\n".join((CONF / f"{name}.yaml").read_text() for name in NAMES)
+    names = set(re.findall(r"^# align-anything: ([\w-]+)", told, flags=re.MULTILINE))
+    assert names - {"Janus"} == set(TEMPLATES.split())
+
+
+def test_what_could_not_be_checked_is_marked():
+    hub = [
+        name
+        for name in NAMES
+        if " # of the hub" in (CONF / f"{name}.yaml").read_text()
+        and "path: ???" not in (CONF / f"{name}.yaml").read_text()
+    ]
+    unmarked = [
+        name
+        for name in hub
+        if not re.search("not checked against the hub|columns are guessed", (CONF / f"{name}.yaml").read_text())
+    ]
+    assert len(hub) > 40 and not unmarked
 
 
 def test_an_input_stands_on_a_line_of_its_own():

@@ -372,7 +372,10 @@ def titled(text, mark):
         ({"kind": "demonstration", "prompt": [{"text": "q"}]}, "needs `completion`"),
         ({"kind": "prompt"}, "`prompt` is missing"),
         ({"kind": "prompt", "prompt": [{"txt": "q"}]}, "txt"),
-        ({"kind": "prompt", "prompt": [{"text": "q", "image": "i"}]}, "exactly one of text, image, audio, video, messages"),
+        (
+            {"kind": "prompt", "prompt": [{"text": "q", "image": "i"}]},
+            "exactly one of text, image, audio, video, messages",
+        ),
         ({"kind": "prompt", "prompt": [{"text": {"column": "q", "stripp": True}}]}, "stripp"),
         ({"kind": "prompt", "prompt": [{"text": {"strip": True}}]}, "exactly one of column, first_of"),
         ({"kind": "prompt", "prompt": [{"text": {"format": "{a}"}}]}, "format names a"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Columns = dict[str, Any]
@@ -67,9 +68,44 @@ def thoughts(thoughts: Sequence[dict[str, str | None]], answer: str, tokens: Seq
     return {"thoughts": start + "".join(f"{line}\n{step}\n" for line in lines) + end + answer}
 
 
-FUNCTIONS: dict[str, Callable[..., Columns]] = {
-    function.__name__: function for function in (hh_transcript, majority, choice_with_rationale, thoughts)
-}
+def summary_request(info: Mapping[str, str | None]) -> Columns:
+    """The request that OpenAI's comparisons of summaries answer: a post of a forum with its title, or an article.
+
+    Returns:
+        request.
+    """
+    if info.get("post"):
+        told = {"SUBREDDIT": f"r/{info.get('subreddit')}", "TITLE": info.get("title"), "POST": info["post"]}
+        return {"request": "\n\n".join(f"{key}: {value}" for key, value in told.items()) + "\n\nTL;DR:"}
+    if info.get("article"):
+        return {"request": f"Article: {info['article']}\n\nTL;DR:"}
+    raise ValueError(f"There is neither a post nor an article; there is {', '.join(info)}.")
+
+
+def python_literal(written: str) -> Columns:
+    """A cell that holds a list or mapping as Python writes it; it is read as a literal and never run.
+
+    Returns:
+        literal.
+    """
+    try:
+        return {"literal": ast.literal_eval(written)}
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"It is no Python literal ({type(error).__name__}).") from error
+
+
+def mean_at_least(*ratings: float | str, least: float) -> Columns:
+    """Whether the mean of some ratings reaches a bound.
+
+    Returns:
+        desirable, mean.
+    """
+    mean = sum(map(float, ratings)) / len(ratings)
+    return {"desirable": mean >= least, "mean": mean}
+
+
+_OURS = (hh_transcript, majority, choice_with_rationale, thoughts, summary_request, python_literal, mean_at_least)
+FUNCTIONS: dict[str, Callable[..., Columns]] = {function.__name__: function for function in _OURS}
 
 
 def find(name: str) -> Callable[..., Columns]:

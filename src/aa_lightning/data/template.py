@@ -133,8 +133,12 @@ class Template:
         system = self.options.system
         if system is None or messages[0]["role"] == "system":
             return messages
-        said = reader.text(system) if isinstance(system, Select) else system
-        return [{"role": "system", "content": [text(said)]}, *messages]
+        if isinstance(system, Select):
+            said = "" if reader.value(system) is None else reader.text(system)
+        else:
+            said = system
+        # an empty system turn would silence the one that a chat template writes by itself
+        return [{"role": "system", "content": [text(said)]}, *messages] if said.strip() else messages
 
     # ------------------------------------------------------------ answers
 
