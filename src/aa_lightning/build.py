@@ -281,8 +281,8 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions)
 
 
 def _shows_media(data: DataOptions) -> bool:
-    """Whether prompts hold pictures."""
-    return data.template is not None and any(part.image is not None for part in data.template.prompt)
+    """Whether prompts hold pictures, sounds or videos."""
+    return data.template is not None and any(part.medium is not None for part in data.template.prompt)
 
 
 # ---------------------------------------------------------------- the trainer's parts

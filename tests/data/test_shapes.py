@@ -216,11 +216,11 @@ def test_noise_moves_pixels_and_is_the_same_every_time():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"kinds": ["color"]}, "kinds.0\n.*should be 'colour', 'shape'"),
+        ({"kinds": ["color"]}, "kinds has color, and ti2t has only colour, shape, count"),
         ({"kinds": ["yesno"], "modality": "t2i"}, "kinds has yesno, and t2i has only colour, shape, count, relation"),
         ({"colours": ["red"]}, "at least 2 items"),
         ({"colours": ["red", "red"]}, "names something twice"),
-        ({"max_shapes": 1}, "count and relation need max_shapes of 2"),
+        ({"max_shapes": 1}, "kinds count and relation need max_shapes of 2"),
         ({"min_shapes": 3, "max_shapes": 2}, "above max_shapes"),
         ({"sise": 3}, "sise"),
     ],

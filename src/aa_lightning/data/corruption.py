@@ -1,36 +1,55 @@
-"""Spoiled pictures: what a model still says when it cannot see, or sees something else."""
+"""Spoiled media: what a model still says when it cannot see or hear, or sees and hears something else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.types import Example, Message, Part
 
-if TYPE_CHECKING:
-    from PIL import Image  # the options are read before anything heavy is imported
-
-GREY = (128, 128, 128)
+Medium = Literal["image", "audio", "video"]
+# which media each corruption is for; the transforms stand in spoiling.py, which is read when a medium is
+SPOILS: dict[str, tuple[str, ...]] = {
+    "blank": ("image", "audio", "video"),
+    "noise": ("image", "audio", "video"),
+    "swap": ("image", "audio", "video"),
+    "blur": ("image",),
+    "crop": ("image",),
+    "mute": ("audio",),
+    "reverse": ("audio", "video"),
+    "shuffle": ("video",),
+    "drop": ("video",),
+    "freeze": ("video",),
+}
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class CorruptionOptions:
-    """A transform of the pictures of prompts; responses stay as they are.
+    """A transform of the media of prompts; responses stay as they are.
 
-    blank: one uniform grey; noise: Gaussian; blur: Gaussian; crop: a random window, enlarged to the old size; swap: the
-    pictures of another row.
+    blank: one uniform grey, silence; noise: Gaussian; blur: Gaussian; crop: a random window of a picture, enlarged to
+    the old size; swap: the media of another row; mute: silence in a part of a sound; reverse: a sound or a clip backwards;
+    shuffle, drop, freeze: frames of a clip in another order, left out, standing still.
     """
 
-    name: Literal["blank", "noise", "blur", "crop", "swap"]
-    noise: float = Field(default=64.0, gt=0)  # standard deviation in levels of 0 to 255
+    name: Literal["blank", "noise", "blur", "crop", "swap", "mute", "reverse", "shuffle", "drop", "freeze"]
+    media: list[Medium] | None = Field(default=None, min_length=1)  # null: all that this corruption is for
+    noise: float = Field(default=64.0, gt=0)  # of pictures and frames: standard deviation in levels of 0 to 255
+    hiss: float = Field(default=1.0, gt=0)  # of sounds: standard deviation, as a multiple of the sound's own
     blur: float = Field(default=0.1, gt=0, le=1)  # radius as a share of the longer side
     crop: float = Field(default=0.5, gt=0, lt=1)  # side of the window as a share of the picture's
+    share: float = Field(default=0.5, gt=0, lt=1)  # of a sound that is muted, of a clip that is dropped or frozen
     seed: int = 0
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The media that are spoiled."""
+        return tuple(kind for kind in SPOILS[self.name] if self.media is None or kind in self.media)
 
 
 def _named(given: Any) -> Any:
@@ -41,81 +60,51 @@ Corruption = Annotated[CorruptionOptions, BeforeValidator(_named)]
 
 
 def corrupt(example: Example, options: CorruptionOptions, others: Callable[[], Iterable[Example]]) -> Example:
-    """The example with spoiled prompt pictures, the same whenever it is asked for.
+    """The example with spoiled prompt media, the same whenever it is asked for.
 
     Args:
         example: a decoded example.
-        options: what is done to the pictures.
-        others: decoded examples, among which `swap` takes the first with another picture.
+        options: what is done to the media.
+        others: decoded examples, among which `swap` takes the first with other media.
 
     Raises:
-        ValueError: `swap` finds no row with another picture.
+        ValueError: `swap` finds no row with other media.
     """
-    images = prompt_images(example)
-    if not images:
-        return example
-    rng = Random(f"{options.seed}/{options.name}/{example.id}")
-    if options.name == "swap":
-        spoiled = _of_another_row(example, images, others())
-    else:
-        spoiled = [_TRANSFORMS[options.name](image, options, rng) for image in images]
-    return replace(example, messages=_with_images(example.messages, iter(spoiled)))
+    from aa_lightning.data.spoiling import TRANSFORMS
+
+    spoiled: dict[str, Iterator[Any]] = {}
+    for kind in options.kinds:
+        media = prompt_media(example, kind)
+        if media and options.name == "swap":
+            spoiled[kind] = iter(_of_another_row(example, kind, media, others()))
+        elif media:
+            rng = Random(f"{options.seed}/{options.name}/{example.id}")
+            spoiled[kind] = iter([TRANSFORMS[kind][options.name](medium, options, rng) for medium in media])
+    return replace(example, messages=_with_media(example.messages, spoiled)) if spoiled else example
 
 
-def prompt_images(example: Example) -> list[Any]:
-    """The pictures of a prompt, in order."""
-    return [part["image"] for message in example.messages for part in message["content"] if part["type"] == "image"]
+def prompt_media(example: Example, kind: str) -> list[Any]:
+    """The media of one kind in a prompt, in order."""
+    return [part[kind] for message in example.messages for part in message["content"] if part["type"] == kind]
 
 
-def _with_images(messages: list[Message], images: Iterable[Image.Image]) -> list[Message]:
-    def content(parts: list[Part]) -> list[Part]:
-        return [{"type": "image", "image": next(images)} if part["type"] == "image" else part for part in parts]
+def _with_media(messages: list[Message], spoiled: dict[str, Iterator[Any]]) -> list[Message]:
+    def changed(part: Part) -> Part:
+        kind = part["type"]
+        return {"type": kind, kind: next(spoiled[kind])} if kind in spoiled else part
 
-    return [{**message, "content": content(message["content"])} for message in messages]
+    return [{**message, "content": [changed(part) for part in message["content"]]} for message in messages]
 
 
-def _of_another_row(example: Example, images: list[Image.Image], others: Iterable[Example]) -> list[Image.Image]:
+def _of_another_row(example: Example, kind: str, media: list[Any], others: Iterable[Example]) -> list[Any]:
+    from aa_lightning.data.spoiling import differ
+
     for other in others:
-        theirs = prompt_images(other)
-        if theirs and all(_differ(a, b) for a in images for b in theirs):
-            return [theirs[i % len(theirs)] for i in range(len(images))]
+        theirs = prompt_media(other, kind)
+        if theirs and all(differ(kind, a, b) for a in media for b in theirs):
+            return [theirs[i % len(theirs)] for i in range(len(media))]
+    noun = {"image": "picture", "audio": "sound", "video": "clip"}[kind]
     raise ValueError(
-        f"corruption=swap finds no other picture for row {example.id}: the data set needs rows with different "
-        "pictures; take corruption=blank"
+        f"corruption=swap finds no other {noun} for row {example.id}: the data set needs rows with different "
+        f"{noun}s; take corruption=blank"
     )
-
-
-def _differ(a: Image.Image, b: Image.Image) -> bool:
-    return a.size != b.size or a.tobytes() != b.tobytes()
-
-
-def _blank(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
-    from PIL import Image
-
-    return Image.new("RGB", image.size, GREY)
-
-
-def _noise(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
-    import numpy as np
-    from PIL import Image
-
-    pixels = np.asarray(image, dtype=np.float32)
-    added = np.random.default_rng(rng.randrange(2**32)).normal(0, options.noise, pixels.shape)
-    return Image.fromarray((pixels + added).round().clip(0, 255).astype(np.uint8))
-
-
-def _blur(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
-    from PIL import ImageFilter
-
-    return image.filter(ImageFilter.GaussianBlur(options.blur * max(image.size)))
-
-
-def _crop(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
-    width, height = (max(1, round(side * options.crop)) for side in image.size)
-    left, top = rng.randint(0, image.width - width), rng.randint(0, image.height - height)
-    from PIL.Image import Resampling
-
-    return image.resize(image.size, Resampling.BICUBIC, box=(left, top, left + width, top + height))
-
-
-_TRANSFORMS = {"blank": _blank, "noise": _noise, "blur": _blur, "crop": _crop}

@@ -14,15 +14,17 @@ from tqdm import tqdm
 
 from aa_lightning import media
 from aa_lightning.data.bad_row import BadRow, LeftOut
-from aa_lightning.data.corruption import CorruptionOptions, corrupt, prompt_images
+from aa_lightning.data.corruption import CorruptionOptions, corrupt, prompt_media
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.recognise import recognise
 from aa_lightning.data.sources import Source, media_root, open_source
 from aa_lightning.data.template import Template
+from aa_lightning.media import MediaOptions
 from aa_lightning.types import Example, Feedback, Kind, Part, Preference, can_serve, weaken
 
 _SHOW_PROGRESS_AFTER = 2.0  # seconds
 _NAMED = 5  # rows in an error
+_ANY_MEDIA = MediaOptions()
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Examples(Sequence[Example]):
         on_bad_row: error: the first bad row stops; skip: bad rows are left out and listed in `dropped`. Rows that the
             template's own drop rules leave out are listed in `dropped` either way.
         rows: which rows of the source, by index; None means all.
-        corruption: spoils the pictures of prompts.
+        corruption: spoils the media of prompts.
+        media_options: what is read of media, and the limits.
         verify_media: decode every medium at set-up.
 
     Raises:
@@ -61,6 +64,7 @@ class Examples(Sequence[Example]):
         *,
         rows: Sequence[int] | None = None,
         corruption: CorruptionOptions | None = None,
+        media_options: MediaOptions = _ANY_MEDIA,
         verify_media: bool = False,
     ):
         if not can_serve(template.options.kind, wanted):
@@ -69,7 +73,7 @@ class Examples(Sequence[Example]):
                 f"with {wanted} rows, or an algo= that needs less, such as algo=sft"
             )
         self.source, self.template, self.wanted = source, template, wanted
-        self.on_bad_row, self.corruption = on_bad_row, corruption
+        self.on_bad_row, self.corruption, self.media_options = on_bad_row, corruption, media_options
         self.dropped: list[Dropped] = []
         self.media: set[str] = set()  # that prompts of these rows show
         self._row, self._part = array("q"), array("q")  # of the source, and among the examples of that row
@@ -108,27 +112,27 @@ class Examples(Sequence[Example]):
     # ------------------------------------------------------------ set-up
 
     def _scan(self, rows: Sequence[int], verify_media: bool) -> None:
-        pictures = False
+        kinds, spoiled = () if self.corruption is None else self.corruption.kinds, False
         for row in tqdm(rows, desc="reading rows", unit="row", delay=_SHOW_PROGRESS_AFTER, leave=False):
             try:
                 examples = self._undecoded(row)
                 if verify_media:
-                    examples = [_decoded(example, row) for example in examples]
+                    examples = [_decoded(example, row, self.media_options) for example in examples]
             except BadRow as bad:
                 self._drop(row, bad)
                 continue
             if not examples:
                 self.dropped.append(Dropped(str(row), "label", f"The response is not desirable, so no {self.wanted}."))
-            pictures = pictures or any(prompt_images(example) for example in examples)
+            spoiled = spoiled or any(prompt_media(example, kind) for example in examples for kind in kinds)
             self.media.update(*map(_prompt_media, examples))
             self._row.extend([row] * len(examples))
             self._part.extend(range(len(examples)))
         if not len(self):
             raise ValueError(f"none of {len(rows)} rows is left. {self._why_dropped()}".strip())
-        if self.corruption is not None and not pictures:
+        if self.corruption is not None and not spoiled:
             raise ValueError(
-                f"corruption={self.corruption.name} spoils the pictures of prompts, and the prompts of this data set "
-                "have none: set corruption=null"
+                f"corruption={self.corruption.name} spoils the {' and '.join(kinds)} parts of prompts, and the prompts of "
+                "this data set have none: set corruption=null"
             )
 
     def _drop(self, row: int, bad: BadRow) -> None:
@@ -156,7 +160,7 @@ class Examples(Sequence[Example]):
 
     def _decoded_at(self, index: int) -> Example:
         row = self._row[index]
-        return _decoded(self._undecoded(row)[self._part[index]], row)
+        return _decoded(self._undecoded(row)[self._part[index]], row, self.media_options)
 
 
 def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: Kind) -> Examples:
@@ -191,6 +195,7 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         options.on_bad_row,
         rows=rows[: options.limit],
         corruption=options.corruption,
+        media_options=options.media,
         verify_media=options.verify_media,
     )
 
@@ -204,11 +209,11 @@ def _is_held_out(row: int, share: float) -> bool:
     return int.from_bytes(blake2b(str(row).encode(), digest_size=4).digest(), "big") < share * 2**32
 
 
-def _decoded(example: Example, row: int) -> Example:
+def _decoded(example: Example, row: int, options: MediaOptions) -> Example:
     """The example with its media decoded."""
 
     def parts(undecoded: list[Part] | None) -> list[Part] | None:
-        return None if undecoded is None else [_decoded_part(part, row) for part in undecoded]
+        return None if undecoded is None else [_decoded_part(part, row, options) for part in undecoded]
 
     messages = [{**message, "content": parts(message["content"])} for message in example.messages]
     changed = {"messages": messages}
@@ -221,8 +226,8 @@ def _decoded(example: Example, row: int) -> Example:
     return replace(example, **changed)
 
 
-def _decoded_part(part: Part, row: int) -> Part:
+def _decoded_part(part: Part, row: int, options: MediaOptions) -> Part:
     try:
-        return media.decode(part)
+        return media.decode(part, options)
     except media.MediaError as error:
         raise BadRow(str(row), part["column"], str(error)) from error

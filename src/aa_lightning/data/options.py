@@ -14,6 +14,7 @@ from pydantic_core import ArgsKwargs
 
 from aa_lightning.data.corruption import Corruption
 from aa_lightning.data.shapes import Shapes
+from aa_lightning.media.options import MediaOptions
 from aa_lightning.types import Kind
 
 STRICT = ConfigDict(extra="forbid", populate_by_name=True)
@@ -266,6 +267,7 @@ class DataOptions:
     on_bad_row: Literal["error", "skip"]
     limit: int | None = Field(ge=1)
     corruption: Corruption | None
+    media: MediaOptions
     verify_media: bool
 
     @model_validator(mode="after")

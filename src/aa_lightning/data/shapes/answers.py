@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import re
 
+from aa_lightning.data.shapes.albums import PLACES
+from aa_lightning.data.shapes.clips import BACK
 from aa_lightning.data.shapes.language import NUMBERS, RELATIONS, plural
 from aa_lightning.data.shapes.scenes import COLOURS, SHAPES
+from aa_lightning.data.shapes.sound_questions import TURNS
+from aa_lightning.data.shapes.sounds import GAPS, HERTZ, TIMBRES
 
 _CATEGORIES: tuple[frozenset[str], ...] = (
     frozenset(COLOURS),
     frozenset(SHAPES),
     frozenset(NUMBERS),
-    frozenset(RELATIONS),
+    frozenset({*RELATIONS, *BACK}),
+    frozenset(HERTZ),
+    frozenset(TIMBRES),
+    frozenset(TURNS),
+    frozenset(GAPS),
+    frozenset(PLACES),
     frozenset({"yes", "no"}),
 )
 _SPELLINGS = {
     **{str(n): word for n, word in enumerate(NUMBERS)},
-    **{plural(shape): shape for shape in SHAPES},
+    **{plural(shape): shape for shape in (*SHAPES, *TIMBRES)},
 }
 
 

@@ -21,36 +21,41 @@ from aa_lightning.data.shapes.language import (
     sentence,
     there_are,
 )
-from aa_lightning.data.shapes.scenes import GRID, Figure, Palette, Scene, cells, make_scene, other
+from aa_lightning.data.shapes.scenes import GRID, Figure, Palette, Scene, World, cells, make_scene, other
 
 
 @dataclass(frozen=True)
 class Question:
     """A question about a scene. `answer`, `wrong_answer` are checkable words; `right`, `wrong` say them in full."""
 
-    scene: Scene
+    scene: World
     text: str
     answer: str
     wrong_answer: str
     right: str
     wrong: str
     critique: str  # of the wrong answer: names the error
+    before: tuple[tuple[str, str], ...] = ()  # earlier turns: what was asked, what was answered
+
+
+def stated(scene: World, text: str, fact: str, answer: str, wrong: str) -> Question:
+    """A question whose answers complete one fact: `the circle is` red."""
+    return Question(
+        scene=scene,
+        text=text,
+        answer=answer,
+        wrong_answer=wrong,
+        right=sentence(f"{fact} {answer}"),
+        wrong=sentence(f"{fact} {wrong}"),
+        critique=f"Wrong: {fact} {answer}, not {wrong}.",
+    )
 
 
 def ask_colour(palette: Palette, rng: Random) -> Question:
     """What colour is the circle? Exactly one figure is a circle."""
-    figure, scene = _one_of_its_shape(palette, rng)
+    figure, scene = one_of_its_shape(palette, rng)
     wrong = other(rng, palette.colours, figure.colour)
-    fact = f"the {figure.shape} is"
-    return Question(
-        scene=scene,
-        text=f"What colour is the {figure.shape}?",
-        answer=figure.colour,
-        wrong_answer=wrong,
-        right=sentence(f"{fact} {figure.colour}"),
-        wrong=sentence(f"{fact} {wrong}"),
-        critique=f"Wrong: {fact} {figure.colour}, not {wrong}.",
-    )
+    return stated(scene, f"What colour is the {figure.shape}?", f"the {figure.shape} is", figure.colour, wrong)
 
 
 def ask_shape(palette: Palette, rng: Random) -> Question:
@@ -109,7 +114,7 @@ def ask_relation(palette: Palette, rng: Random) -> Question:
 
 def ask_yesno(palette: Palette, rng: Random) -> Question:
     """Is the circle red? Yes in half of the questions."""
-    figure, scene = _one_of_its_shape(palette, rng)
+    figure, scene = one_of_its_shape(palette, rng)
     yes = rng.random() < 0.5
     asked = figure.colour if yes else other(rng, palette.colours, figure.colour)
     says = {
@@ -162,20 +167,21 @@ def related(palette: Palette, rng: Random, total: int) -> tuple[str, Scene, Figu
     across = relation in ("left", "right")
     here, there = [(line, end) if across else (end, line) for end in ends]
     subject = palette.figure(rng, here)
-    anchor = _unlike(palette, rng, there, [subject])
+    anchor = unlike(palette, rng, there, [subject])
     free = cells(rng, without=[here, there])
-    others = [_unlike(palette, rng, free.pop(), [subject, anchor]) for _ in range(total - 2)]
+    others = [unlike(palette, rng, free.pop(), [subject, anchor]) for _ in range(total - 2)]
     return relation, make_scene([subject, anchor, *others], rng), subject, anchor
 
 
-def _one_of_its_shape(palette: Palette, rng: Random) -> tuple[Figure, Scene]:
+def one_of_its_shape(palette: Palette, rng: Random) -> tuple[Figure, Scene]:
+    """A scene and its only figure of some shape."""
     free = cells(rng)
     figure = palette.figure(rng, free.pop())
     others = [palette.figure(rng, free.pop(), not_shape=figure.shape) for _ in range(palette.count(rng) - 1)]
     return figure, make_scene([figure, *others], rng)
 
 
-def _unlike(palette: Palette, rng: Random, cell: tuple[int, int], taken: list[Figure]) -> Figure:
+def unlike(palette: Palette, rng: Random, cell: tuple[int, int], taken: list[Figure]) -> Figure:
     """A figure that looks like none of those taken; two colours and two shapes leave at least two other looks."""
     while True:
         figure = palette.figure(rng, cell)

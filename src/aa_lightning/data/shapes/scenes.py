@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from random import Random
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 GRID = 3
 Shape = Literal["circle", "square", "triangle", "diamond", "cross", "star"]
@@ -23,6 +23,22 @@ COLOURS: dict[Colour, tuple[int, int, int]] = {
     "black": (20, 20, 20),
 }
 JITTER = 8  # hundredths of a cell
+
+
+class World(Protocol):
+    """What can be shown and asked about: a scene, a melody, a film, or several of them."""
+
+    @property
+    def key(self) -> str:
+        """What there is, in words; a split belongs to it."""
+
+    @property
+    def truth(self) -> str:
+        """The ground truth as JSON."""
+
+    @property
+    def media(self) -> dict[str, Any]:
+        """What is shown of it: by medium, one scene, melody or film, or a list of them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,10 @@ class Scene:
     def truth(self) -> str:
         """The ground truth as JSON."""
         return json.dumps([asdict(f) for f in self.figures])
+
+    @property
+    def media(self) -> dict[str, Scene]:
+        return {"image": self}
 
     def with_figure(self, old: Figure, new: Figure) -> Scene:
         """This scene with one figure replaced."""

@@ -12,14 +12,17 @@ from typing import Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from aa_lightning.data.shapes.clips import Film, shoot
+from aa_lightning.data.shapes.kinds import KINDS, SEVERAL, USUAL, Modality
 from aa_lightning.data.shapes.language import description
-from aa_lightning.data.shapes.pictures import REQUESTS, PictureRequest
-from aa_lightning.data.shapes.questions import QUESTIONS, Question
+from aa_lightning.data.shapes.pictures import PictureRequest
+from aa_lightning.data.shapes.questions import Question
 from aa_lightning.data.shapes.render import draw
-from aa_lightning.data.shapes.scenes import COLOURS, GRID, SHAPES, Colour, Palette, Scene, Shape
+from aa_lightning.data.shapes.scenes import COLOURS, GRID, SHAPES, Colour, Palette, Shape, World
+from aa_lightning.data.shapes.sounds import HERTZ, TIMBRES, Band, Melody, Pitch, Timbre, play
+from aa_lightning.data.shapes.together import Stage
 
 Row = dict[str, Any]
-QuestionKind = Literal["colour", "shape", "count", "relation", "yesno", "caption"]
 Made = TypeVar("Made", Question, PictureRequest)
 _BUCKETS = {"train": range(8), "val": range(8, 9), "test": range(9, 10)}
 _MOST_DRAWS = 10_000
@@ -29,18 +32,19 @@ _MOST_DRAWS = 10_000
 class Shapes:
     """A source of preference rows with feedback and exact ground truth.
 
-    Columns: prompt, image (ti2t), chosen, rejected, critique_chosen, critique_rejected, refinement, score_chosen,
-    score_rejected, answer, kind, scene (JSON). Pictures are functions without arguments that draw an RGB image when
-    called, so that rows cost no rendering until they are used; `media.decode` calls them.
+    Columns: prompt, messages (the prompt as turns, earlier ones before it), image, audio, video (as the modality has
+    them; a list where there are several), chosen, rejected, critique_chosen, critique_rejected, refinement, score_chosen,
+    score_rejected, answer, kind, scene (JSON). Media are functions without arguments that draw or play when called,
+    so that rows cost no rendering until they are used; `media.decode` calls them.
 
     A scene belongs to one split by a hash of what it shows, whatever the seed: no scene of val is in train.
     """
 
-    modality: Literal["t2t", "ti2t", "t2i"]
+    modality: Modality
     split: Literal["train", "val", "test"] = "train"
     size: int = Field(default=512, ge=1)
     seed: int = 0
-    kinds: list[QuestionKind] | None = Field(default=None, min_length=1)  # None: every kind that the modality has
+    kinds: list[str] | None = Field(default=None, min_length=1)  # None: every usual kind
     image_size: int = Field(default=56, ge=16, le=2048)
     min_shapes: int = Field(default=1, ge=1)
     max_shapes: int = Field(default=4, ge=1, le=GRID * GRID)
@@ -49,8 +53,16 @@ class Shapes:
     colours: list[Colour] = Field(default_factory=lambda: list(COLOURS)[:4], min_length=2)
     style: Literal["sentence", "word"] = "sentence"  # of answers
     noise: float = Field(default=0.0, ge=0, le=64)  # grey levels
+    pitches: list[Pitch] = Field(default_factory=lambda: list(HERTZ), min_length=2)
+    timbres: list[Timbre] = Field(default_factory=lambda: list(TIMBRES), min_length=2)
+    min_tones: int = Field(default=1, ge=1)
+    max_tones: int = Field(default=3, ge=1, le=9)
+    rate: int = Field(default=16_000, ge=8_000, le=96_000)  # samples per second
+    hiss: float = Field(default=0.0, ge=0, le=0.2)  # white noise, as a share of full scale
+    frames: int = Field(default=4, ge=4, le=256)  # of a clip
+    fps: float = Field(default=2.0, gt=0, le=120)
 
-    @field_validator("kinds", "shapes", "colours")
+    @field_validator("kinds", "shapes", "colours", "pitches", "timbres")
     @classmethod
     def _name_each_once(cls, given: list[str] | None) -> list[str] | None:
         if given is not None and len(set(given)) < len(given):
@@ -59,18 +71,25 @@ class Shapes:
 
     @model_validator(mode="after")
     def _have_a_wrong_answer_to_every_question(self) -> Shapes:
-        strangers = [kind for kind in self.kinds or [] if kind not in self._makers]
+        there = list(KINDS[self.modality])
+        strangers = [kind for kind in self.kinds or [] if kind not in there]
         if strangers:
-            raise ValueError(
-                f"kinds has {', '.join(strangers)}, and {self.modality} has only {', '.join(self._makers)}"
-            )
-        if self.min_shapes > self.max_shapes:
-            raise ValueError(f"min_shapes={self.min_shapes} is above max_shapes={self.max_shapes}")
-        if self.max_shapes < 2 and {"count", "relation"} & set(self.kinds or self._makers):
-            raise ValueError(
-                "the kinds count and relation need max_shapes of 2 or more: raise it, or set kinds without them"
-            )
+            raise ValueError(f"kinds has {', '.join(strangers)}, and {self.modality} has only {', '.join(there)}")
+        bounds = {"shapes": (self.min_shapes, self.max_shapes), "tones": (self.min_tones, self.max_tones)}
+        for counted, (low, high) in bounds.items():
+            if low > high:
+                raise ValueError(f"min_{counted}={low} is above max_{counted}={high}")
+        most = {"ta2t": "max_tones", "any2t": "max_tones and max_shapes"}.get(self.modality, "max_shapes")
+        if self._most < 2 and SEVERAL & set(self.kinds or USUAL[self.modality]):
+            named = " and ".join(kind for kind in USUAL[self.modality] if kind in SEVERAL)
+            raise ValueError(f"the kinds {named} need {most} of 2 or more: raise it, or set kinds without them")
         return self
+
+    @property
+    def _most(self) -> int:
+        """The most figures or tones, whichever are counted."""
+        counted = {"ta2t": [self.max_tones], "any2t": [self.max_tones, self.max_shapes]}
+        return min(counted.get(self.modality, [self.max_shapes]))
 
     def __len__(self) -> int:
         return self.size
@@ -84,35 +103,50 @@ class Shapes:
             raise IndexError(f"row {index} of {self.size}")
         rng = Random(f"{self.seed}/{self.split}/{index}")
         # kinds take turns, so that every slice of rows has equal shares of them
-        kinds = self.kinds or list(self._makers)
+        kinds = self.kinds or USUAL[self.modality]
         kind = kinds[index % len(kinds)]
-        palette = Palette(self.shapes, self.colours, self.min_shapes, self.max_shapes)
-        if self.modality == "t2i":
-            row = self._picture_row(self._draw_from_split(REQUESTS[kind], palette, rng))
-        else:
-            row = self._question_row(self._draw_from_split(QUESTIONS[kind], palette, rng), rng)
+        made = self._draw_from_split(KINDS[self.modality][kind], rng)
+        row = self._question_row(made, rng) if isinstance(made, Question) else self._picture_row(made)
         return {**row, "score_chosen": 1.0, "score_rejected": 0.0, "kind": kind}
 
-    @property
-    def _makers(self) -> dict[str, Any]:
-        return REQUESTS if self.modality == "t2i" else QUESTIONS
-
-    def _draw_from_split(self, make: Callable[[Palette, Random], Made], palette: Palette, rng: Random) -> Made:
+    def _draw_from_split(self, make: Callable[[Any, Random], Made], rng: Random) -> Made:
+        told = self._what_there_may_be()
         for _ in range(_MOST_DRAWS):
-            made = make(palette, rng)
+            made = make(told, rng)
             if split_of(made.scene) == self.split:
                 return made
-        raise ValueError(f"these options leave no scene for the split {self.split}: allow more shapes or colours")
+        raise ValueError(
+            f"these options leave no scene for the split {self.split}: allow more shapes, colours or tones"
+        )
 
-    def _picture(self, scene: Scene) -> Callable[[], Any]:
-        return partial(draw, scene, self.image_size, self.noise)
+    def _what_there_may_be(self) -> Palette | Band | Stage:
+        palette = Palette(self.shapes, self.colours, self.min_shapes, self.max_shapes)
+        band = Band(self.pitches, self.timbres, self.min_tones, self.max_tones)
+        return {"ta2t": band, "any2t": Stage(palette, band)}.get(self.modality, palette)
+
+    def _shown(self, world: World | list[World]) -> Any:
+        """Media of a world as functions, or a list of them."""
+        if isinstance(world, list):
+            return [self._shown(one) for one in world]
+        if isinstance(world, Melody):
+            return partial(play, world, self.rate, self.hiss)
+        if isinstance(world, Film):
+            return partial(shoot, world, self.image_size, self.frames, self.fps, self.noise)
+        return partial(draw, world, self.image_size, self.noise)
 
     def _question_row(self, question: Question, rng: Random) -> Row:
         said = asdict(question)
         chosen, rejected = ("right", "wrong") if self.style == "sentence" else ("answer", "wrong_answer")
-        row = {
-            "prompt": question.text,
-            "image": self._picture(question.scene),
+        media = {kind: self._shown(world) for kind, world in question.scene.media.items()}
+        told = ""
+        if self.modality == "t2t":
+            media, figures = {}, question.scene.figures
+            told = f"{description(rng.sample(figures, len(figures)))} "
+        turns = _turns(question, told)
+        return {
+            "prompt": turns[-1]["content"],
+            "messages": turns,
+            **media,
             "chosen": said[chosen],
             "rejected": said[rejected],
             "critique_chosen": f"Correct: {question.right}",
@@ -121,26 +155,28 @@ class Shapes:
             "answer": question.answer,
             "scene": question.scene.truth,
         }
-        if self.modality == "t2t":
-            del row["image"]
-            told = rng.sample(question.scene.figures, len(question.scene.figures))
-            row["prompt"] = f"{description(told)} {question.text}"
-        return row
 
     def _picture_row(self, request: PictureRequest) -> Row:
         return {
             "prompt": request.caption,
-            "chosen": self._picture(request.scene),
-            "rejected": self._picture(request.wrong_scene),
+            "chosen": self._shown(request.scene),
+            "rejected": self._shown(request.wrong_scene),
             "critique_chosen": f"Correct: the picture shows {request.caption}.",
             "critique_rejected": request.critique,
-            "refinement": self._picture(request.scene),
+            "refinement": self._shown(request.scene),
             "answer": request.caption,
             "scene": request.scene.truth,
         }
 
 
-def split_of(scene: Scene) -> str:
+def _turns(question: Question, told: str) -> list[dict[str, str]]:
+    """The prompt as turns; the first one begins with what is told of the scene."""
+    earlier = [said for asked, answered in question.before for said in (("user", asked), ("assistant", answered))]
+    (role, first), *rest = [*earlier, ("user", question.text)]
+    return [{"role": role, "content": content} for role, content in [(role, f"{told}{first}"), *rest]]
+
+
+def split_of(scene: World) -> str:
     """The one split that a scene belongs to: 8 of 10 scenes are train, one val, one test."""
     bucket = int.from_bytes(blake2b(scene.key.encode(), digest_size=4).digest(), "big") % 10
     return next(split for split, buckets in _BUCKETS.items() if bucket in buckets)
