@@ -18,8 +18,22 @@ CONF = Path(__file__).parents[2] / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("tiny_*.yaml"))
 ALGORITHMS = sorted(path.stem for path in (CONF / "algo").glob("*.yaml"))
 TRAINED = ("dpo", "reward_model", "sft")  # whole runs; every algorithm is stepped through in test_algorithms.py
-MODALITY = {"tiny_llava": "ti2t", "tiny_qwen2_5_vl": "ti2t", "tiny_sd": "t2i"}
-EASY = {  # a world that a model learns in seconds: one shape, two colours, one question
+MODALITY = {
+    "tiny_llava": "ti2t",
+    "tiny_qwen2_5_vl": "ti2t",
+    "tiny_sd": "t2i",
+    "tiny_qwen2_audio": "ta2t",
+    "tiny_audioflamingo3": "ta2t",
+    "tiny_llava_next_video": "tv2t",
+    "tiny_video_llava": "tv2t",
+    "tiny_qwen2_5_omni": "any2t",
+    "tiny_qwen3_omni": "any2t",
+}
+SHOWN = {"ti2t": ("image",), "ta2t": ("audio",), "tv2t": ("video",), "any2t": ("image", "audio", "video")}
+EASY = {  # a world that a model learns in seconds: one thing, two kinds of it, one question
+    "ta2t": ["data.train.kinds=[pitch]", "data.train.max_tones=1", "data.train.pitches=[low,high]"],
+    "tv2t": ["data.train.kinds=[motion]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
+    "any2t": ["data.train.kinds=[picture]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "ti2t": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "t2t": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "t2i": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
