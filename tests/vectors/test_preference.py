@@ -1,29 +1,85 @@
-"""DPO and its settings against worked numbers, values and gradients."""
+"""Every preference objective of `conf/algo/` against worked numbers, values and gradients."""
 
 import pytest
 import torch
+from torch import Tensor
 
 from aa_lightning import losses
+from aa_lightning.types import LogLikelihood
 from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_batch, leaves, padded, vectors
 
-OPTIONS = {  # what a vector's parameters are called here
-    "dpo": lambda given: {"beta": given["beta"]},
-    "cdpo": lambda given: {"beta": given["beta"], "link": {"name": "logistic", "label_smoothing": given["label_smoothing"]}},
-    "dpo_length_norm": lambda given: {"beta": given["beta"], "reduce": "mean"},
-    "dpo_nll": lambda given: {"beta": given["beta"], "nll": given["alpha"]},
+
+def logistic(smoothing: float = 0.0) -> dict:
+    return {"name": "logistic", "label_smoothing": smoothing}
+
+
+def beta(given: dict) -> dict:
+    return {"beta": given["beta"]}
+
+
+# vector -> the published algorithm, and the vector's parameters in our words
+CASES_OF = {
+    "dpo": lambda g: ("dpo", beta(g)),
+    "cdpo": lambda g: ("cdpo", beta(g) | {"link": logistic(g["label_smoothing"])}),
+    "robust_dpo": lambda g: ("robust_dpo", beta(g) | {"link": {"name": "robust", "label_smoothing": 0.1}}),
+    "ipo": lambda g: ("ipo", beta(g)),
+    "hinge": lambda g: ("hinge", beta(g)),
+    "slic_hf": lambda g: ("slic_hf", {"link": {"name": "hinge", "target": g["delta"]}, "nll": g["lambda_reg"]}),
+    "dpo_length_norm": lambda g: ("dpo_norm", beta(g)),
+    "r_dpo": lambda g: ("r_dpo", beta(g) | {"offset": {"name": "length", "alpha": g["alpha"]}}),
+    "dpo_nll": lambda g: ("rpo", beta(g) | {"nll": g["alpha"]}),
+    "f_dpo": lambda g: (F_DPO[g["f_divergence"]], beta(g) | ({"alpha": g["alpha"]} if "alpha" in g else {})),
+    "exo_pair": lambda g: ("exo", beta(g) | {"link": {"name": "exo", "label_smoothing": g["label_smoothing"]}}),
+    "nca_pair": lambda g: ("nca", beta(g)),
+    "apo_zero": lambda g: ("apo_zero", beta(g)),
+    "apo_down": lambda g: ("apo_down", beta(g)),
+    "sppo": lambda g: ("sppo", beta(g) | {"link": {"name": "sppo", "soft": True, "sides": g["sides"]}}),
+    "discopop": lambda g: ("discopop", beta(g) | {"link": {"name": "disco", "tau": g["tau"]}}),
+    "aot": lambda g: ("aot" if g["unpaired"] else "aot_paired", beta(g)),
+    "cpo": lambda g: ("cpo", beta(g) | {"nll": g["cpo_alpha"]}),
+    "simpo": lambda g: ("simpo", beta(g) | {"offset": {"name": "constant", "gamma": g["gamma"]}}),
+    "orpo": lambda g: ("orpo", {"scale": g["beta"]}),
+    "ld_dpo": lambda g: ("ld_dpo", beta(g) | {"terms": {"name": "tail", "alpha": g["ld_alpha"]}}),
+    "wpo": lambda g: ("wpo", beta(g) | {"weight": {"name": "on_policy", "cap": g["weight_max"]}}),
+    "mm_dpo": lambda g: ("mm_dpo", {"beta": g["beta_ori"], "nll": 0.0}),
 }
-CASES = [pytest.param(name, vector, id=f"{name}/{vector['id']}") for name, vector in vectors("preference", *OPTIONS)]
+F_DPO = {
+    "reverse_kl": "dpo",
+    "forward_kl": "f_dpo_forward_kl",
+    "js_divergence": "f_dpo_jensen_shannon",
+    "alpha_divergence_paper": "f_dpo_alpha",
+}
+CASES = [
+    pytest.param(name, vector, id=f"{name}/{vector['id']}")
+    for name, vector in vectors("preference", *CASES_OF)
+    if "policy_chosen_token_logps" in vector["inputs"]
+]
 each_case = pytest.mark.parametrize(("name", "vector"), CASES)
 each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 each_padding = pytest.mark.parametrize("side", ["left", "right"])
+
+
+def supervision(params: dict, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The margins that a vector's parameters stand for."""
+    if "prob_chosen" in params:
+        return {"margin": torch.tensor(params["prob_chosen"], dtype=dtype).logit()}
+    if "reward_margin" in params:
+        return {"margin": torch.tensor(params["reward_margin"], dtype=dtype)}
+    return {}
 
 
 def run(name, vector, dtype, side):
     """Loss, metrics and the terms of (chosen, rejected)."""
     given = {key: leaves(rows, dtype) for key, rows in vector["inputs"].items()}
     pairs = {of: [given[f"{of}_{k}_token_logps"] for k in ("chosen", "rejected")] for of in ("policy", "ref")}
-    policy = GivenTerms(padded(*pairs["policy"], side=side), padded(*pairs["ref"], side=side))
-    loss, metrics = algorithm("dpo", **OPTIONS[name](vector["params"]))(policy, empty_batch(3))
+    likelihood = padded(*pairs["policy"], side=side)
+    if "log_sum_sq_probs_chosen" in given:
+        columns = [given[f"log_sum_sq_probs_{k}"] for k in ("chosen", "rejected")]
+        likelihood = LogLikelihood(likelihood.terms, likelihood.mask, padded(*columns, side=side).terms)
+    policy = GivenTerms(likelihood, padded(*pairs["ref"], side=side))
+    batch = empty_batch(len(pairs["policy"][0]), supervision=supervision(vector["params"], dtype))
+    published, options = CASES_OF[name](vector["params"])
+    loss, metrics = algorithm(published, **options)(policy, batch)
     return loss, metrics, pairs["policy"]
 
 
@@ -39,32 +95,27 @@ def test_the_loss_and_its_gradient_for_every_token_are_the_worked_ones(name, vec
             assert_close(row.grad, expected, dtype)
 
 
-def worked_rewards(name, vector):
-    """β u of (chosen, rejected). The vectors report sums for every variant; ours are what the loss compares."""
-    rewards = {}
-    for which in ("chosen", "rejected"):
-        sizes = [len(row) for row in vector["inputs"][f"policy_{which}_token_logps"]]
-        scale = sizes if name == "dpo_length_norm" else [1] * len(sizes)
-        rewards[which] = [r / n for r, n in zip(vector["expected"][f"{which}_rewards"], scale, strict=True)]
-    return rewards
+MEANS = ("ipo", "dpo_length_norm")  # the vectors report sums for them; ours are what the loss compares
+OTHER_REWARDS = ("f_dpo", "ld_dpo", "simpo", "orpo", "cpo", "slic_hf", "mm_dpo")  # transformed or weighted here
 
 
-@each_case
+@pytest.mark.parametrize(("name", "vector"), [case.values for case in CASES if case.values[0] not in OTHER_REWARDS])
 def test_the_reported_rewards_are_the_means_of_the_worked_ones(name, vector):
     _, metrics, _ = run(name, vector, torch.float64, "right")
-    rewards = worked_rewards(name, vector)
-    means = {which: sum(values) / len(values) for which, values in rewards.items()}
+    means = {}
+    for which in ("chosen", "rejected"):
+        sizes = [len(row) for row in vector["inputs"][f"policy_{which}_token_logps"]]
+        rewards = zip(vector["expected"][f"{which}_rewards"], sizes, strict=True)
+        means[which] = sum(r / (n if name in MEANS else 1) for r, n in rewards) / len(sizes)
     assert_close(metrics["reward/chosen"], means["chosen"], torch.float64)
     assert_close(metrics["reward/rejected"], means["rejected"], torch.float64)
     assert_close(metrics["reward/margin"], means["chosen"] - means["rejected"], torch.float64)
     assert metrics["reward/accuracy"].item() == pytest.approx(vector["expected"]["reward_accuracy"])
 
 
-@pytest.mark.parametrize(("name", "vector"), [case.values for case in CASES if case.values[0] != "dpo_nll"])
 @each_precision
-def test_the_pure_loss_gives_the_worked_value_of_each_pair(name, vector, dtype):
-    rewards = {which: torch.tensor(values, dtype=dtype) for which, values in worked_rewards(name, vector).items()}
-    per_pair = losses.preference.logistic(
-        rewards["chosen"] - rewards["rejected"], vector["params"].get("label_smoothing", 0.0)
-    )
+def test_smoothed_labels_of_rewards_give_the_worked_value_of_each_pair(dtype):
+    ((_, vector),) = vectors("preference", "cdpo")
+    rewards = {k: torch.tensor(vector["expected"][f"{k}_rewards"], dtype=dtype) for k in ("chosen", "rejected")}
+    per_pair = losses.preference.logistic(rewards["chosen"] - rewards["rejected"], 0.1)
     assert_close(per_pair, vector["expected"]["per_pair"], dtype)
