@@ -186,13 +186,13 @@ class LogLikelihood:
     """Per-term log-likelihoods of responses.
 
     `terms` (P, K, T) are nats for an exact likelihood, minus mean squared errors for a bound. `mask` (P, K, T) weighs
-    them: 1 for a counted token, 0 for padding; 1/T for each of T draws. `collision` is log Σ_v p_v² over the vocabulary at
-    each term, detached, where it was asked for.
+    them: 1 for a counted token, 0 for padding; 1/T for each of T draws. `statistic` is a further
+    number of each term, where it was asked for.
     """
 
     terms: Tensor
     mask: Tensor
-    collision: Tensor | None = None
+    statistic: Tensor | None = None
 
     @property
     def total(self) -> Tensor:

@@ -159,7 +159,7 @@ class OnPolicyWeight(Part):
 
     def __call__(self, pairs):
         likelihood = pairs.likelihood
-        both = losses.scores.on_policy_weights(likelihood.terms, likelihood.collision, likelihood.mask).prod(1)
+        both = losses.scores.on_policy_weights(likelihood.terms, likelihood.statistic, likelihood.mask).prod(1)
         return both if self.cap is None else both.clamp(max=self.cap)
 
 

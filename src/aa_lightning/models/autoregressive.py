@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from aa_lightning.models import layouts
+from aa_lightning.models import layouts, logprobs
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.families import Family, logit_cap, windows_of
-from aa_lightning.models.logprobs import token_logprobs
+from aa_lightning.models.logprobs import Statistic, statistic, token_logprobs
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood, Rollout
@@ -30,17 +30,32 @@ class TokenNetwork(nn.Module):
         self.windows = windows_of(model.config)
         self.cap = logit_cap(model.config)
 
-    def forward(self, batch: Batch, temperature: float = 1.0) -> LogLikelihood:
-        """Log-probabilities of every response token, (P, K, T)."""
+    def forward(
+        self,
+        batch: Batch,
+        temperature: float = 1.0,
+        read: Tensor | None = None,
+        of: Statistic | None = None,
+    ) -> LogLikelihood:
+        """Log-probabilities of every response token, (P, K, T).
+
+        Args:
+            temperature: divides the logits.
+            read: (P, K, T) other tokens whose probabilities are read in the places of the response's.
+            of: a function of each token's whole distribution, whose value comes along as `statistic`.
+        """
+        states, hidden = self._predicting(batch)
+        ids, mask = batch.response["input_ids"] if read is None else read, batch.response["mask"]
+        head, real = self.model.get_output_embeddings(), len(batch)
+        terms = token_logprobs(states, head, ids[mask.bool()], temperature, self.cap)
+        found = None if of is None else statistic(states, head, of, self.cap)
+        return LogLikelihood(_spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found)
+
+    def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(N, H) the states that predict the counted tokens, and all hidden states."""
         hidden, layout = self.hidden(batch)
-        ids, mask = batch.response["input_ids"], batch.response["mask"]
-        counted = mask.bool()
-        states = hidden[layout.rows[counted], layout.before[counted]]
-        head = self.model.get_output_embeddings()
-        logprobs = token_logprobs(states, head, ids[counted], temperature, self.cap)
-        terms = torch.zeros(mask.shape, dtype=logprobs.dtype, device=mask.device).masked_scatter(counted, logprobs)
-        real = len(batch)
-        return LogLikelihood(terms[:real] + self.idle(hidden, batch), mask[:real])
+        counted = batch.response["mask"].bool()
+        return hidden[layout.rows[counted], layout.before[counted]], hidden
 
     @staticmethod
     def idle(hidden: Tensor, batch: Batch) -> Tensor | float:
@@ -101,9 +116,27 @@ class AutoregressivePolicy(nn.Module):
         """Nothing is random in a token model's likelihood."""
         return batch
 
-    def log_likelihood(self, batch: Batch) -> LogLikelihood:
-        """log p of every response token under the current weights, (P, K, T)."""
-        return self.network(batch)
+    def log_likelihood(self, batch: Batch, collision: bool = False, read: Tensor | None = None) -> LogLikelihood:
+        """log p of every response token under the current weights, (P, K, T).
+
+        Args:
+            collision: whether each term comes with the detached log Σ_v p_v².
+            read: (P, K, T) other tokens, read in the places of the response's.
+        """
+        return with_collision(self.network, batch, read) if collision else self.network(batch, read=read)
+
+    @torch.no_grad()
+    def likeliest(self, batch: Batch) -> Tensor:
+        """(P, K, T) the token that the policy would say at each place of the responses, given those before it."""
+        found = self.network(batch, of=logprobs.likeliest).statistic
+        return _spread(found, batch.response["mask"])[: len(batch)]
+
+    def divergence(self, batch: Batch) -> LogLikelihood:
+        """KL(reference ‖ policy) over the vocabulary at each token, (P, K, T), in nats."""
+        with self.as_reference() as reference:
+            theirs = reference.distributions(batch)
+        found = self.network(batch, of=logprobs.divergence_from(theirs))
+        return LogLikelihood(_spread(found.statistic, batch.response["mask"])[: len(batch)], found.mask)
 
     def as_reference(self) -> AbstractContextManager:
         """The reference, while the context lasts."""
@@ -205,6 +238,18 @@ class AutoregressivePolicy(nn.Module):
             return_dict_in_generate=True,
             output_logits=True,
         )
+
+
+def with_collision(network: TokenNetwork, batch: Batch, read: Tensor | None = None) -> LogLikelihood:
+    """Log-probabilities, each with the detached log Σ_v p_v² over the vocabulary."""
+    found = network(batch, read=read, of=logprobs.collision)
+    chance = _spread(found.statistic.detach(), batch.response["mask"])[: len(batch)]
+    return LogLikelihood(found.terms, found.mask, chance)
+
+
+def _spread(values: Tensor, mask: Tensor) -> Tensor:
+    """(N,) values of the counted tokens in their places, (P, K, T)."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=mask.device).masked_scatter(mask.bool(), values)
 
 
 def take_weights(model: nn.Module, folder: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+Statistic = Callable[[Tensor, slice], Tensor]  # of log-probabilities (n, V), and which of all rows they are
 _CHUNK_BYTES = 512 * 2**20  # logits above this are made in pieces and again in the backward pass
 
 
@@ -48,9 +51,57 @@ def token_logprobs(
     return torch.cat([checkpoint(_logprobs, h, head, i, temperature, cap, use_reentrant=False) for h, i in pieces])
 
 
+def statistic(hidden: Tensor, head: nn.Linear, of: Statistic, cap: float | None = None) -> Tensor:
+    """A function of the whole distribution at each token.
+
+    Args:
+        hidden, head, cap: as in `token_logprobs`.
+        of: (log-probabilities (n, V), which of the N rows they are) → (n, …).
+
+    Returns:
+        (N, …).
+    """
+    rows = max(1, _CHUNK_BYTES // (4 * head.out_features))
+
+    def piece(states: Tensor, start: int) -> Tensor:
+        return of(_logits(states, head, cap).log_softmax(-1), slice(start, start + len(states)))
+
+    starts = range(0, max(1, len(hidden)), rows)
+    if len(starts) == 1:
+        return piece(hidden, 0)
+    return torch.cat([checkpoint(piece, hidden[k : k + rows], k, use_reentrant=False) for k in starts])
+
+
+def collision(logprobs: Tensor, rows: slice) -> Tensor:
+    """(n,) log Σ_v p_v², the chance in nats that two draws are the same token."""
+    return (2 * logprobs).logsumexp(-1)
+
+
+def likeliest(logprobs: Tensor, rows: slice) -> Tensor:
+    """(n,) the likeliest token."""
+    return logprobs.argmax(-1)
+
+
+def whole(logprobs: Tensor, rows: slice) -> Tensor:
+    """(n, V) everything."""
+    return logprobs
+
+
+def divergence_from(reference: Tensor) -> Statistic:
+    """(n,) KL(reference ‖ these) in nats, with the reference's log-probabilities (N, V) as constants."""
+
+    def of(logprobs: Tensor, rows: slice) -> Tensor:
+        return torch.nn.functional.kl_div(logprobs, reference[rows], reduction="none", log_target=True).sum(-1)
+
+    return of
+
+
 def _logprobs(hidden: Tensor, head: nn.Linear, ids: Tensor, temperature: float, cap: float | None) -> Tensor:
+    logits = _logits(hidden, head, cap)
+    return _Selected.apply(logits if temperature == 1.0 else logits / temperature, ids)
+
+
+def _logits(hidden: Tensor, head: nn.Linear, cap: float | None) -> Tensor:
     logits = head(hidden)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if cap is not None:
-        logits = torch.tanh(logits / cap) * cap
-    return _Selected.apply(logits if temperature == 1.0 else logits / temperature, ids)
+    return logits if cap is None else torch.tanh(logits / cap) * cap

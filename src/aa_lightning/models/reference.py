@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aa_lightning.models.adapters import Adapters
+from aa_lightning.models.logprobs import whole
 from aa_lightning.types import Batch, LogLikelihood
 
 ReferenceForm = Literal["frozen", "adapter", "none"]
@@ -55,8 +56,14 @@ class _Frozen:
         self._network = network
 
     @torch.no_grad()
-    def log_likelihood(self, batch: Batch) -> LogLikelihood:
-        return self._network(batch)
+    def log_likelihood(self, batch: Batch, collision: bool = False, read: Tensor | None = None) -> LogLikelihood:
+        """Its terms; `collision` is a policy's business and left out."""
+        return self._network(batch) if read is None else self._network(batch, read=read)
+
+    @torch.no_grad()
+    def distributions(self, batch: Batch) -> Tensor:
+        """(N, V) log-probabilities of the whole vocabulary at each counted token."""
+        return self._network(batch, of=whole).statistic
 
 
 def frozen(network: nn.Module) -> nn.Module:
