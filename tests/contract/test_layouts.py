@@ -58,8 +58,9 @@ def test_terms_are_those_of_the_model_read_jointly(model):
         tokens = batch.response["input_ids"][0, k, :size]
         inputs = {**batch.prompt, "input_ids": torch.cat([batch.prompt["input_ids"][0], tokens])[None]}
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        for key, fill in policy.encoder.family.per_token.items():
-            inputs[key] = torch.nn.functional.pad(batch.prompt[key], (0, size), value=fill)
+        for key in policy.encoder.family.per_token.keys() & batch.prompt.keys():
+            last = batch.prompt[key][:, -1:]  # a text token, as those of the response
+            inputs[key] = torch.cat([batch.prompt[key], *[last] * size], 1)
         with torch.no_grad():
             logits = policy.network.model(**inputs).logits[0, -size - 1 : -1]
         expected = logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]

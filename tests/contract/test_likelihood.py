@@ -122,10 +122,10 @@ def test_more_padding_on_either_side_changes_nothing(model):
 def pad_more(batch: Batch, encoder, left: int, right: int) -> Batch:
     pad = torch.nn.functional.pad
     prompt = dict(batch.prompt)
-    fills = {"input_ids": encoder.pad, "attention_mask": 0, **encoder.family.per_token}
-    for key in fills:
-        if key in prompt:
-            prompt[key] = pad(prompt[key], (left, 0), value=fills[key])
+    fills = {"input_ids": encoder.pad, "attention_mask": 0, **encoder.family.padding}
+    for key in fills.keys() & prompt.keys():
+        sides = (0, 0) * (prompt[key].ndim - 2) + (left, 0)
+        prompt[key] = pad(prompt[key], sides, value=fills[key])
     response = {
         "input_ids": pad(batch.response["input_ids"], (0, right), value=encoder.pad),
         "mask": pad(batch.response["mask"], (0, right)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aa_lightning.train import train
-from tests.contract.support import MODELS, TRAINED, config, pairs, served
+from tests.contract.support import MODELS, TRAINED, config, mostly_slow, pairs, served
 
 FAST = [
     "trainer.log_every_n_steps=5",
@@ -29,7 +29,7 @@ def test_every_pair_is_served_or_refused_for_a_reason():
     assert set(LEARNS) == set(TRAINED)
 
 
-@pytest.mark.parametrize(("model", "algo"), pairs(), ids=map("-".join, pairs()))
+@pytest.mark.parametrize(("model", "algo"), mostly_slow(pairs()))
 def test_a_few_dozen_steps_improve_a_held_out_measure(model, algo, tmp_path):
     overrides, measure, expected = LEARNS[algo]
     if model == "tiny_sd":
@@ -46,7 +46,7 @@ SD = {
 SD_MEASURE = {"dpo": ("heldout/preference_accuracy", 0.65), "sft": ("heldout/logp_chosen", -1.0)}
 
 
-@pytest.mark.parametrize(("model", "algo"), pairs(), ids=map("-".join, pairs()))
+@pytest.mark.parametrize(("model", "algo"), mostly_slow(pairs()))
 def test_a_resumed_run_ends_with_the_same_bits(model, algo, tmp_path):
     common = [*FAST, "loader.batch_size=4", "evaluation.size=8", "evaluation.before=false"]
     common += ["checkpoint.every_n_steps=2", *(["model.dropout=0.1"] if model != "tiny_sd" else [])]
