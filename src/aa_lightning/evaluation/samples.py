@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aa_lightning.media import audio, video
 from aa_lightning.types import Message, Part, Prompt, Response
 
 
@@ -47,13 +48,21 @@ def _message(folder: Path, stem: str, message: Message) -> dict[str, Any]:
 
 
 def _parts(folder: Path, stem: str, parts: Sequence[Part]) -> list[Part]:
-    return [_saved(folder, f"{stem}_{i}", part) for i, part in enumerate(parts)]
+    return [saved for i, part in enumerate(parts) for saved in _saved(folder, f"{stem}_{i}", part)]
 
 
-def _saved(folder: Path, stem: str, part: Part) -> Part:
-    if part["type"] == "text":
-        return part
-    assert part["type"] == "image", part["type"]
-    file = f"{stem}.png"
-    part["image"].save(folder / file)
-    return {"type": "image", "image": file}
+def _saved(folder: Path, stem: str, part: Part) -> list[Part]:
+    """The part with the name of its file; the sound track of a clip is a part of its own."""
+    kind = part["type"]
+    if kind == "text":
+        return [part]
+    content = part[kind]
+    if kind == "image":
+        content.save(folder / f"{stem}.png")
+        return [{"type": kind, kind: f"{stem}.png"}]
+    if kind == "audio":
+        audio.save(content, folder / f"{stem}.wav")
+        return [{"type": kind, kind: f"{stem}.wav"}]
+    video.save(content, folder / f"{stem}.webp")
+    track = [] if content.sound is None else _saved(folder, f"{stem}_track", {"type": "audio", "audio": content.sound})
+    return [{"type": kind, kind: f"{stem}.webp"}, *track]

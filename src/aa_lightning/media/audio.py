@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,15 @@ def resampled(sound: Sound, rate: int) -> Sound:
     if rate == sound.rate:
         return sound
     return Sound(_soxr().resample(sound.samples, sound.rate, rate).astype(np.float32), rate)
+
+
+def save(sound: Sound, path: Path) -> None:
+    """Write a 16-bit WAV file; what is louder than full scale is clipped."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sound.rate)
+        file.writeframes((sound.samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
 
 
 def from_file(found: bytes | Path, options: AudioOptions, origin: str = "") -> Sound:

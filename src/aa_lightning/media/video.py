@@ -82,6 +82,14 @@ def sampled(clip: Clip, frames: int) -> Clip:
     return _taken(clip, _spread(clip.times, frames))
 
 
+def save(clip: Clip, path: Path) -> None:
+    """Write an animated picture without loss (WebP); the last frame is shown as long as the mean of the others."""
+    durations = [*np.diff(clip.times), 1 / clip.fps]
+    first, *rest = [Image.fromarray(frame) for frame in clip.frames]
+    shown = [max(1, round(1000 * seconds)) for seconds in durations]
+    first.save(path, "WEBP", save_all=True, append_images=rest, duration=shown, loop=0, lossless=True)
+
+
 def _taken(clip: Clip, rows: np.ndarray) -> Clip:
     return replace(clip, frames=clip.frames[rows], times=clip.times[rows])
 

@@ -56,18 +56,17 @@ class Media:
         self.left = EMBEDDED_PAGE
 
     def element(self, kind: str, name: str) -> Html:
-        """`<img>`, `<audio>` or `<video>` of a media file of the run."""
+        """`<img>` (also of an animated picture), `<audio>` or `<video>` of a media file of the run."""
         path = self.run.media(name)
         if path is None:
             return tag("p", f"{kind} {name} is missing", class_="missing")
         relative = path.relative_to(self.run.folder.resolve()).as_posix()
         size = path.stat().st_size
-        address = quote(relative)
+        address, mime = quote(relative), mimetypes.guess_type(path.name, strict=False)[0] or "application/octet-stream"
         if size <= min(EMBEDDED_FILE, self.left):
             self.left -= size
-            mime = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
             address = f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
-        if kind == "image":
+        if mime.startswith("image/"):
             return tag("a", tag("img", src=address, alt=name, loading="lazy"), href=quote(relative), title=name)
         return tag(kind, src=address, controls=True, preload="metadata", title=name)
 
