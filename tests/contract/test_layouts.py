@@ -8,9 +8,12 @@ from tests.contract.support import MODELS, batch_of, make, modality
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]
 
 
-def run(policy, batch, layout: str, attention: str = "sdpa"):
+LOOKS = [(model, attention) for model in TOKENS for attention in ("sdpa", "eager")]
+LOOKS.remove(("tiny_gemma2", "sdpa"))  # no such kernel caps its scores
+
+
+def run(policy, batch, layout: str):
     policy.network.layout = layout
-    policy.network.model.set_attn_implementation(attention)
     policy.zero_grad(set_to_none=True)
     likelihood = policy.log_likelihood(batch)
     torch.nn.functional.softplus(-0.1 * (likelihood.total[:, 0] - likelihood.total[:, 1])).mean().backward()
@@ -18,12 +21,11 @@ def run(policy, batch, layout: str, attention: str = "sdpa"):
     return likelihood.terms.detach(), gradient
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("model", TOKENS)
+@pytest.mark.parametrize(("model", "attention"), LOOKS, ids=map("-".join, LOOKS))
 def test_shared_and_plain_rows_agree(model, attention):
-    _, policy, cfg = make(model, "dpo")
+    _, policy, cfg = make(model, "dpo", f"model.attention={attention}")
     batch = batch_of(cfg, policy, "preference")
-    plain, shared = run(policy, batch, "plain", attention), run(policy, batch, "shared", attention)
+    plain, shared = run(policy, batch, "plain"), run(policy, batch, "shared")
     assert (plain[0] - shared[0]).abs().max() <= 1e-5
     assert (plain[1] - shared[1]).norm() / plain[1].norm() <= 1e-4
     assert plain[1].norm() > 0
