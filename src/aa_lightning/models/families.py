@@ -42,6 +42,8 @@ class Family:
         arguments: what the processor is called with besides, for each kind of medium.
         overrides_clip_size: whether the processor class has a clip size of its own, above that of tiny models.
         longest_sound: where the processor says how many seconds of a sound it reads; it cuts off the rest in silence.
+        sound_step: seconds; sounds are filled with silence up to a multiple of it, since the convolutions of the tower
+            would otherwise see how far a batch is padded.
         most: how many of a medium one prompt may show.
         towers: media by the tower that reads them; (): one tower reads all.
         whole: (model type, section) of larger checkpoints that hold this model, such as one that also speaks.
@@ -66,6 +68,7 @@ class Family:
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     overrides_clip_size: bool = False
     longest_sound: str | None = None
+    sound_step: float | None = None
     most: dict[str, int] = field(default_factory=dict)
     towers: tuple[tuple[str, ...], ...] = ()
     whole: tuple[str, str] | None = None
@@ -359,6 +362,7 @@ FAMILIES = {
             overrides_clip_size=True,
             arguments=_BOUNDED,
             towers=(("image", "video"), ("audio",)),
+            sound_step=0.08,  # three convolutions of stride 2 over frames of 10 ms
             whole=("qwen3_omni_moe", "thinker_config"),
             part="qwen3_omni_moe_thinker",
         ),

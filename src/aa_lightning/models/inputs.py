@@ -34,7 +34,7 @@ def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
         given["images_kwargs"] = family.arguments.get("images_kwargs", {})
     if "audio" in media:
         rate = processor.feature_extractor.sampling_rate
-        given["audio"] = [resampled(sound, rate).samples for sound in media["audio"]]
+        given["audio"] = [_samples(sound, rate, family.sound_step) for sound in media["audio"]]
         given["sampling_rate"] = rate
     if "video" in media:
         given["videos"] = [[clip.frames for clip in media["video"]]]
@@ -90,6 +90,11 @@ def stand_in(medium: str, processor: Any, frames: int | None) -> dict[str, Any]:
         return {"type": "audio", "audio": Sound(np.zeros(rate // 5, np.float32), rate)}
     count = frames or 2
     return {"type": "video", "video": Clip(np.zeros((count, 28, 28, 3), np.uint8), np.arange(count) / 2.0, None)}
+
+
+def _samples(sound: Sound, rate: int, step: float | None) -> np.ndarray:
+    samples = resampled(sound, rate).samples
+    return samples if step is None else np.pad(samples, (0, -len(samples) % round(step * rate)))
 
 
 def _clip_size(processor: Any) -> dict[str, Any]:
