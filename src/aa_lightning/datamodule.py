@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from aa_lightning.config import Loader
+from aa_lightning.data.corruption import CorruptionOptions, corrupt
 from aa_lightning.data.examples import Dropped
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
@@ -25,6 +27,20 @@ class Item:
 
     example: Example
     encoded: Any
+    branches: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an algorithm wants of a batch besides its responses (`Algorithm.wants`).
+
+    Attributes:
+        names: of supervision and branches.
+        corruption: of the corrupted branch.
+    """
+
+    names: tuple[str, ...] = ()
+    corruption: CorruptionOptions | None = None
 
 
 class EncodedExamples(Sequence):
@@ -34,10 +50,12 @@ class EncodedExamples(Sequence):
         examples: decoded examples.
         encoder: the policy's.
         keep: how many encoded examples stay in memory; a small data set is then decoded once and not once per epoch.
+        wanted: what batches bring besides responses.
     """
 
-    def __init__(self, examples: Sequence[Example], encoder: Encoder, keep: int = 0):
+    def __init__(self, examples: Sequence[Example], encoder: Encoder, keep: int = 0, wanted: Wanted | None = None):
         self.examples, self.encoder, self.keep = examples, encoder, keep
+        self.wanted = wanted or Wanted()
         self._kept: dict[int, Item] = {}
 
     def __len__(self) -> int:
@@ -47,6 +65,7 @@ class EncodedExamples(Sequence):
         if index in self._kept:
             return self._kept[index]
         item = self.item(self.examples[index])
+        item.branches = {name: self._branch(name, index, item.example) for name in self.wanted.names if name in BRANCHES}
         if len(self._kept) < self.keep:
             self._kept[index] = item
         return item
@@ -59,7 +78,23 @@ class EncodedExamples(Sequence):
         """P examples as one batch, with their supervision."""
         batch = self.encoder.collate([item.encoded for item in items])
         batch.supervision = supervision([item.example for item in items])
+        if "changed" in self.wanted.names:
+            batch.supervision["changed"] = changed_tokens(batch.response["input_ids"], batch.response["mask"])
+        batch.branches = {
+            name: self.encoder.collate([item.branches[name] for item in items]) for name in items[0].branches
+        }
         return batch
+
+    def _branch(self, name: str, index: int, example: Example) -> Any:
+        """The same row in another light; another row is the one half the data away."""
+        if name == "corrupted":
+            assert self.wanted.corruption is not None
+            example = corrupt(example, self.wanted.corruption, lambda: (self.examples[k] for k in range(len(self))))
+            return self.encoder.encode(example, example.responses)
+        other = self.examples[(index + len(self) // 2) % len(self)]
+        if name == "mismatched":
+            return self.encoder.encode(example, other.responses)
+        return self.encoder.encode(other, other.responses[:1])
 
     def lengths(self) -> list[int]:
         """Tokens of each example: the prompt, and its longest response."""
@@ -112,6 +147,21 @@ class PromptsOnly(EncodedExamples):
         return Item(example, self.encoder.encode(asked, []))
 
 
+BRANCHES = ("corrupted", "mismatched", "auxiliary")
+
+
+def changed_tokens(ids: Tensor, mask: Tensor) -> Tensor:
+    """(P, 2, T) the tokens of two responses that have no counterpart in the other one; ids, mask (P, 2, T).
+    """
+    changed = torch.zeros_like(mask, dtype=torch.bool)
+    for row, (tokens, counted) in enumerate(zip(ids, mask.bool(), strict=True)):
+        first, second = (line[kept].tolist() for line, kept in zip(tokens, counted, strict=True))
+        for kind, a, b, c, d in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
+            if kind != "equal":
+                changed[row, 0, a:b], changed[row, 1, c:d] = True, True
+    return changed
+
+
 def supervision(examples: Sequence[Example]) -> dict[str, Tensor]:
     """What the data says about responses: margin (P,) where every row has one, desirable (P, 1) for ratings."""
     found = {}
@@ -132,6 +182,7 @@ class AlignmentData(L.LightningDataModule):
         micro_batch_size: prompts per forward pass and process.
         accumulate: forward passes per optimiser step.
         seed: of the order.
+        wanted: what the algorithm wants of a batch besides its responses.
     """
 
     def __init__(
@@ -143,10 +194,11 @@ class AlignmentData(L.LightningDataModule):
         micro_batch_size: int,
         accumulate: int,
         seed: int,
+        wanted: Wanted | None = None,
     ):
         super().__init__()
-        self.train_examples = EncodedExamples(train, encoder, options.keep)
-        self.val_examples = EncodedExamples(val, encoder, options.keep)
+        self.train_examples = EncodedExamples(train, encoder, options.keep, wanted)
+        self.val_examples = EncodedExamples(val, encoder, options.keep, wanted)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
 
     @property

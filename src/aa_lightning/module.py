@@ -31,21 +31,29 @@ class AlignmentModule(L.LightningModule):
     ):
         super().__init__()
         self.policy, self.algorithm, self.optimizer_options = policy.train(), algorithm, optimizer
+        self.memory = {name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}
         self.save_hyperparameters({"config": dict(hyperparameters)})
 
     # ------------------------------------------------------------ steps
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        batch = self.policy.prepare(batch)
-        batch.normalizer = self._normalizer(batch)
+        batch = self._prepared(batch)
+        batch.normalizer, batch.memory = self._normalizer(batch), self.memory
         loss, metrics = self.algorithm(self.policy, batch)
         self._refuse_non_finite(loss, batch)
         self._log("train", {"loss": loss.detach(), **metrics}, batch)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        loss, metrics = self.algorithm(self.policy, self.policy.prepare(batch))
+        batch = self._prepared(batch)
+        batch.memory = dict(self.memory)  # what is written there is forgotten
+        loss, metrics = self.algorithm(self.policy, batch)
         self._log("val", {"loss": loss.detach(), **metrics}, batch)
+
+    def _prepared(self, batch: Batch) -> Batch:
+        batch = self.policy.prepare(batch)
+        batch.branches = {name: self.policy.prepare(branch) for name, branch in batch.branches.items()}
+        return batch
 
     def _normalizer(self, batch: Batch) -> Tensor | None:
         """Supervised terms per micro-batch and rank, averaged over the whole step.
@@ -117,8 +125,12 @@ class AlignmentModule(L.LightningModule):
 
     # ------------------------------------------------------------ checkpoints
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["memory"] = {name: value.cpu() for name, value in self.memory.items()}
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_same_run(checkpoint["hyper_parameters"]["config"], self.hparams["config"])
+        self.memory.update(checkpoint["memory"])
 
 
 # what weights, moments and their order hang on

@@ -153,7 +153,9 @@ class Batch:
     tensors of all prompts one after another); `blocks[key][p]` says how many rows of a media tensor belong to prompt p.
     `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded; diffusion: pixels
     (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is the number of supervised terms that a token mean
-    divides by; None means those of this batch alone.
+    divides by; None means those of this batch alone. `branches` are the same rows in another light: `corrupted` prompts,
+    responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`). `memory` holds the running
+    statistics of an algorithm that has some; what it writes there lasts.
 
     `len` counts the prompts. Tensors may have one row more, a companion: a masked prompt with a medium, put into batches
     without one so that all processes pass through the same modules in the same order.
@@ -167,6 +169,8 @@ class Batch:
     draws: dict[str, Tensor] = field(default_factory=dict)
     answers: list[str | None] = field(default_factory=list)
     normalizer: Tensor | None = None
+    branches: dict[str, Batch] = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -178,7 +182,8 @@ class Batch:
             for name in ("prompt", "response", "supervision", "draws")
         }
         normalizer = None if self.normalizer is None else self.normalizer.to(device)
-        return replace(self, **move, normalizer=normalizer)
+        branches = {name: branch.to(device) for name, branch in self.branches.items()}
+        return replace(self, **move, normalizer=normalizer, branches=branches)
 
 
 @dataclass
@@ -272,12 +277,21 @@ class RewardModel(Protocol):
 
 
 class Algorithm(Protocol):
-    """Hyperparameters and a loss. `needs` names the supervision, `accepts` the likelihoods it is defined for."""
+    """Hyperparameters and a loss.
+
+    Attributes:
+        supervision: the kind of rows that it learns from.
+        accepts: the likelihoods that it is defined for.
+        wants: what a batch must bring besides responses: `margin`, `changed`, or a branch by its name.
+        remembers: the running statistics that it keeps in `Batch.memory`.
+    """
 
     supervision: Kind
     accepts: tuple[LikelihoodKind, ...]
     trains: Literal["policy", "reward_model"]
     uses_reference: bool
+    wants: tuple[str, ...]
+    remembers: tuple[str, ...]
 
     def __call__(self, policy: Any, batch: Batch) -> tuple[Tensor, Metrics]: ...
 

@@ -12,6 +12,7 @@ from aa_lightning.algos.links import Link
 from aa_lightning.algos.options import hyperparameters
 from aa_lightning.algos.pairs import Pairs, summary
 from aa_lightning.algos.views import Compare
+from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.types import Batch, LikelihoodKind, LogLikelihood, Policy
 
 _OF_PROBABILITIES = ("forward_kl", "jensen_shannon", "alpha", "odds")
@@ -76,6 +77,13 @@ class PreferenceOptimization:
         parts = [self.link, self.compare, *filter(None, (self.terms, self.offset, self.strength))]
         asked = {name for part in parts for name in part.wants} | ({"corrupted"} if self.guidance != 1.0 else set())
         return tuple(sorted(asked))
+
+    @property
+    def corruption(self) -> CorruptionOptions | None:
+        """How the corrupted branch of a batch is made."""
+        if self.compare.name in ("prompts", "own"):
+            return self.compare.corruption
+        return CorruptionOptions(name="blank") if self.guidance != 1.0 else None
 
     @property
     def remembers(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -49,7 +49,9 @@ class Bco(Part):
     name: Literal["bco"]
     shift: Literal["none", "running"]
 
-    remembers: ClassVar = ("reward_sum", "reward_count")
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        return () if self.shift == "none" else ("reward_sum", "reward_count")
 
     def __call__(self, pairs, logit):
         shift = 0.0 if self.shift == "none" else losses.coupled.running_mean(pairs.rewards, pairs.batch.memory)

@@ -32,6 +32,8 @@ class RewardModelling:
     trains: ClassVar = "reward_model"
     accepts: ClassVar = ("exact",)
     uses_reference: ClassVar = False
+    wants: ClassVar = ()
+    remembers: ClassVar = ()
 
     def __call__(self, policy: RewardModel, batch: Batch):
         rewards = policy.score(batch)  # (P, 2)

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from aa_lightning.algos.options import Part, hyperparameters
+from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.types import Batch, Likelihood, LogLikelihood, Policy
 
 
@@ -78,6 +79,7 @@ class Prompts(Part):
     """The chosen response under the prompt and under a corrupted one (mDPO 2406.11839, Image-DPO 2501.00569)."""
 
     name: Literal["prompts"]
+    corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
 
     def of(self, policy: Policy, batch: Batch, collision: bool) -> View:
@@ -89,6 +91,7 @@ class Own(Part):
     """The chosen response and the policy's likeliest tokens in its place under a corrupted prompt (POVID 2402.11411)."""
 
     name: Literal["own"]
+    corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
 
     def of(self, policy: Policy, batch: Batch, collision: bool) -> View:

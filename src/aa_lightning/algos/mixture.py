@@ -1,0 +1,110 @@
+"""Several objectives on the same batch, as a weighted sum."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from aa_lightning.algos.options import hyperparameters
+from aa_lightning.types import Batch, LikelihoodKind, Policy
+
+
+@hyperparameters
+class Mixture:
+    """Σ weight · loss over its parts (MPO, mDPO, HA-DPO …); what two parts read of a model is computed once.
+
+    Attributes:
+        parts: objectives by name.
+        weights: of each, by the same names.
+    """
+
+    parts: dict[str, Any]
+    weights: dict[str, float]
+
+    trains: ClassVar = "policy"
+
+    def __post_init__(self):
+        if set(self.parts) != set(self.weights):
+            raise ValueError(f"algo.parts has {', '.join(self.parts)} and algo.weights {', '.join(self.weights)}")
+
+    @property
+    def supervision(self) -> str:
+        kinds = {part.supervision for part in self.parts.values()}
+        return "preference" if "preference" in kinds else kinds.pop()
+
+    @property
+    def uses_reference(self) -> bool:
+        return any(part.uses_reference for part in self.parts.values())
+
+    @property
+    def accepts(self) -> tuple[LikelihoodKind, ...]:
+        return tuple(kind for kind in ("exact", "bound") if all(kind in part.accepts for part in self.parts.values()))
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        return tuple(sorted({name for part in self.parts.values() for name in part.wants}))
+
+    @property
+    def corruption(self):
+        """How the corrupted branch is made.
+
+        Raises:
+            ValueError: two parts want two of them.
+        """
+        wanted = [part.corruption for part in self.parts.values() if "corrupted" in part.wants]
+        if any(one != wanted[0] for one in wanted):
+            raise ValueError("the parts of a mixture share one corrupted prompt: give all of them the same corruption")
+        return wanted[0] if wanted else None
+
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        return tuple(name for part in self.parts.values() for name in part.remembers)
+
+    def __call__(self, policy: Policy, batch: Batch):
+        once, loss, metrics = Once(policy), 0.0, {}
+        for name, part in self.parts.items():
+            own, found = part(once, batch)
+            loss = loss + self.weights[name] * own
+            metrics = {**found, **metrics, f"loss/{name}": own.detach()}
+        return loss, metrics
+
+
+class Once:
+    """A policy that reads each batch once; the parts of a mixture ask for the same numbers."""
+
+    def __init__(self, policy: Policy):
+        self._policy, self._ours, self._theirs = policy, {}, {}
+        self.likelihood = policy.likelihood
+
+    def log_likelihood(self, batch: Batch, collision: bool = False, read: Any = None):
+        if collision or read is not None:
+            return self._policy.log_likelihood(batch, collision, read)
+        return _remembered(self._ours, self._policy, batch)
+
+    def likeliest(self, batch: Batch):
+        return self._policy.likeliest(batch)
+
+    def divergence(self, batch: Batch):
+        return self._policy.divergence(batch)
+
+    @contextmanager
+    def as_reference(self):
+        with self._policy.as_reference() as reference:
+            yield _OnceReference(reference, self._theirs)
+
+
+class _OnceReference:
+    def __init__(self, reference: Any, read: dict):
+        self._reference, self._read = reference, read
+
+    def log_likelihood(self, batch: Batch, collision: bool = False, read: Any = None):
+        if read is not None:
+            return self._reference.log_likelihood(batch, read=read)
+        return _remembered(self._read, self._reference, batch)
+
+
+def _remembered(read: dict, model: Any, batch: Batch):
+    """What is kept holds its batch too, or another batch could come to have the same identity."""
+    if id(batch) not in read:
+        read[id(batch)] = batch, model.log_likelihood(batch)
+    return read[id(batch)][1]

@@ -1,0 +1,93 @@
+"""Objectives on single responses that are desirable or not."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from aa_lightning import losses
+from aa_lightning.algos.options import hyperparameters
+from aa_lightning.types import Batch, LikelihoodKind, Policy
+
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+@hyperparameters
+class UnpairedOptimization:
+    """KTO (2402.01306) and its kin: rewards r = β (log π − log π_ref) of rated responses.
+
+    Attributes:
+        beta: pull to the reference.
+        link: kto: λ_D (1 − σ(r − z₀)) and λ_U (1 − σ(z₀ − r)); bco: a classifier around the running mean of rewards;
+            apo_zero: 1 − σ(r) and σ(r).
+        baseline: of kto. mismatched: z₀ is the mean log-ratio of responses to other prompts, an estimate of the KL
+            divergence (2402.01306 eq. 7); batch: the mean of the batch itself (Diffusion-KTO). Never negative, never
+            with a gradient, over all processes.
+        desirable_weight, undesirable_weight: λ_D, λ_U of kto.
+    """
+
+    beta: Annotated[float, Field(gt=0)]
+    link: Literal["kto", "bco", "apo_zero"]
+    baseline: Literal["mismatched", "batch"]
+    desirable_weight: NonNegative
+    undesirable_weight: NonNegative
+
+    supervision: ClassVar = "rating"
+    trains: ClassVar = "policy"
+    uses_reference: ClassVar = True
+
+    @property
+    def accepts(self) -> tuple[LikelihoodKind, ...]:
+        """A response to another prompt is no picture of this one's draws."""
+        return ("exact",) if "mismatched" in self.wants else ("exact", "bound")
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        return ("mismatched",) if self.link == "kto" and self.baseline == "mismatched" else ()
+
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        return ("reward_sum", "reward_count") if self.link == "bco" else ()
+
+    def __call__(self, policy: Policy, batch: Batch):
+        likelihood = policy.log_likelihood(batch)
+        with policy.as_reference() as reference:
+            rewards = self.beta * (likelihood.total - reference.log_likelihood(batch).total)  # (P, K)
+        desirable = batch.supervision["desirable"]
+        middle = self._middle(policy, batch, rewards)
+        if self.link == "kto":
+            per_response = losses.preference.kto(
+                rewards, desirable, middle, (self.desirable_weight, self.undesirable_weight)
+            )
+        elif self.link == "bco":
+            per_response = losses.preference.bco_single(rewards, desirable, middle)
+        else:
+            per_response = losses.preference.apo_zero_single(rewards, desirable)
+        return per_response.mean(), _summary(rewards.detach(), desirable, likelihood, middle)
+
+    def _middle(self, policy: Policy, batch: Batch, rewards):
+        """() what rewards are compared with."""
+        if self.link == "apo_zero":
+            return rewards.new_zeros(())
+        if self.link == "bco":
+            return losses.coupled.running_mean(rewards, batch.memory)
+        if self.baseline == "batch":
+            return losses.coupled.mean(rewards).clamp(min=0)
+        other = batch.branches["mismatched"]
+        ours = policy.log_likelihood(other).total.detach()
+        with policy.as_reference() as reference:
+            return losses.coupled.mean(self.beta * (ours - reference.log_likelihood(other).total)).clamp(min=0)
+
+
+def _summary(rewards, desirable, likelihood, middle):
+    """Means of what there is of each kind; a batch without one has no number for it."""
+    found = {"reward/baseline": middle}
+    for name, chosen in (("chosen", desirable), ("rejected", ~desirable)):
+        share = chosen.to(rewards.dtype)
+        count = share.sum().clamp(min=1)
+        found[f"reward/{name}"] = (rewards * share).sum() / count
+        found[f"logp/{name}"] = (likelihood.total.detach() * share).sum() / count
+        found[f"length/{name}"] = (likelihood.size * share).sum() / count
+    right = (rewards > middle) == desirable
+    return {**found, "reward/accuracy": right.to(rewards.dtype).mean()}
