@@ -1,17 +1,23 @@
-"""The configuration of a command, for notebooks, tests and stages; the commands themselves compose through Hydra."""
+"""The configuration of a command: composed for notebooks, tests and stages (the commands themselves compose through
+Hydra), and completed with the data sets that a mixture names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from hydra import compose as _compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from aa_lightning.config import check_config
+from aa_lightning.config import ConfigError, check_config, nearest, show
 from aa_lightning.launch import conf_dir
+
+ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".tar")  # a part may be a file of rows
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
@@ -24,13 +30,95 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     Raises:
         ConfigError: a value that cannot work.
     """
+    cfg = with_parts(_composed(config_name, list(overrides)), [conf_dir()])
+    OmegaConf.resolve(cfg)
+    check_config(cfg)
+    return cfg
+
+
+def with_parts(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:
+    """The configuration with the parts of a mixture written out: each name becomes the data set of that name.
+
+    `data.parts` is a list of names of the data group, or of files of rows; or a mapping from a name to a weight, or to
+    keys of that data set with `weight` and `data` (the data set's name, where the part is called otherwise).
+
+    Args:
+        cfg: what Hydra composed; any but a mixture is returned as it is.
+        folders: of configuration groups; the last ones are the user's own.
+
+    Raises:
+        ConfigError: a name that there is not, or a key without a value.
+    """
+    if "data" not in cfg or "parts" not in cfg.data or OmegaConf.is_missing(cfg.data, "parts"):
+        return cfg
+    given = cfg.data.parts
+    if isinstance(given, ListConfig):
+        named = {_name(part): {"data": part} for part in given}
+    elif isinstance(given, DictConfig):
+        named = {name: _said(name, said) for name, said in OmegaConf.to_container(given, resolve=True).items()}
+    else:
+        raise ConfigError(f"data.parts={show(given)} cannot be used: it names no parts\ntype: {_EXAMPLE}")
+    if not named:
+        raise ConfigError(f"data.parts is empty\ntype: {_EXAMPLE}")
+    with open_dict(cfg):
+        cfg.data.parts = {name: _written_out(name, said, folders) for name, said in named.items()}
+    return cfg
+
+
+_EXAMPLE = "data=mixture 'data.parts=[rlaif_v,ultrafeedback_binarized]' or 'data.parts={rlaif_v:0.7,alpaca:0.3}'"
+
+
+def _name(part: Any) -> str:
+    """A part is called like its data set; a file, without its folder and ending."""
+    if not isinstance(part, str):
+        raise ConfigError(f"data.parts has {show(part)}, which is no name\ntype: {_EXAMPLE}")
+    return Path(part).stem if part.endswith(ROWS) else part
+
+
+def _said(name: str, said: Any) -> dict[str, Any]:
+    if isinstance(said, Mapping):
+        return {"data": name, **said}
+    return {"data": name, "weight": said}
+
+
+def _written_out(name: str, said: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """`{weight, data}` of a part, with its data set in place of that one's name."""
+    weight, data = said.pop("weight", None), said.pop("data")
+    if isinstance(data, Mapping):  # written out before
+        return {"weight": weight, "data": data}
+    chosen = {"train": {"path": data}} if data.endswith(ROWS) else {}
+    whole = _data_set(name, "local" if chosen else data, folders)
+    OmegaConf.set_struct(whole, False)
+    whole.data = OmegaConf.merge(whole.data, chosen, said)
+    missing = sorted(key for key in OmegaConf.missing_keys(whole) if not key.startswith("data.val."))
+    if missing:
+        path = missing[0].split(".")[1:]
+        typed = f"{path[-1]}:<value>"
+        for step in reversed(path[:-1]):
+            typed = f"{step}:{{{typed}}}"
+        raise ConfigError(
+            f"data.parts.{name} needs a value for {'.'.join(path)}\ntype: 'data.parts={{{name}:{{{typed}}},…}}'"
+        )
+    return {"weight": weight, "data": OmegaConf.to_container(whole, resolve=True)["data"]}
+
+
+def _data_set(part: str, name: str, folders: Sequence[Path]) -> DictConfig:
+    own = ",".join(f"file://{folder}" for folder in folders[1:])
+    search = [f"hydra.searchpath=[{own}]"] if own else []
+    try:
+        return _composed(None, [f"+data={name}", *search])
+    except MissingConfigException as error:
+        known = sorted(path.stem for folder in folders for path in (folder / "data").glob("*.yaml"))
+        close = nearest(name, known)
+        hint = f"did you mean {close}?" if close else f"there is: {', '.join(known)}"
+        raise ConfigError(f"data.parts names {name!r}, and there is no data/{name}.yaml\n{hint}") from error
+
+
+def _composed(config_name: str | None, overrides: list[str]) -> DictConfig:
     outer = get_gh_backup()  # inside a command Hydra is at work already
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = _compose(config_name, list(overrides))
+            return _compose(config_name, overrides)
     finally:
         restore_gh_from_backup(outer)
-    OmegaConf.resolve(cfg)
-    check_config(cfg)
-    return cfg

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
@@ -196,7 +196,7 @@ def _schema(name: str, section: Mapping[str, Any]) -> type | None:
     if name == "model":
         return model_schema(section["likelihood"])
     if name == "data":
-        return named_class("aa_lightning.data.options.DataOptions")
+        return data_schema(section)
     return SECTIONS.get(name)
 
 
@@ -213,6 +213,13 @@ def model_schema(likelihood: str) -> type:
     if likelihood not in targets:
         raise ConfigError(f"model.likelihood={likelihood} cannot be used\ntype: one of {', '.join(targets)}")
     return named_class(targets[likelihood])
+
+
+def data_schema(section: Mapping[str, Any]) -> type:
+    """The options of one data set, or of a mixture of several."""
+    if "parts" in section:
+        return named_class("aa_lightning.data.mixture.MixtureOptions")
+    return named_class("aa_lightning.data.options.DataOptions")
 
 
 def named_class(target: str) -> type:
@@ -299,14 +306,16 @@ def _explain(section: str, schema: type, details: Mapping[str, Any]) -> str:
 
 def _walk(schema: type, path: str, steps: Sequence[str | int]) -> tuple[type, str]:
     """The dataclass that holds the last step, and the dotted key. Steps that name a branch of a union are no keys."""
-    schemas = [schema]
+    schemas, hint = [schema], None
     for step in steps:
         holder = next((one for one in schemas if step in get_type_hints(one)), None)
         if isinstance(step, int):
             path = f"{path}[{step}]"
+        elif get_origin(hint) is dict:  # a key that the user chose
+            path, hint = f"{path}.{step}", None
         elif holder is not None:
-            path = f"{path}.{step}"
-            schema, schemas = holder, _dataclasses(get_type_hints(holder)[step]) or [holder]
+            path, hint = f"{path}.{step}", get_type_hints(holder)[step]
+            schema, schemas = holder, _dataclasses(hint) or [holder]
     return schemas[0] if is_dataclass(schemas[0]) else schema, path
 
 

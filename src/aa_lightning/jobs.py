@@ -91,14 +91,24 @@ def say(message: str) -> int:
 def _checked(cfg: DictConfig, function: Function, worker: list[str], folder: Path) -> Any:
     from omegaconf import OmegaConf
 
+    from aa_lightning.compose import with_parts
     from aa_lightning.config import check_config
 
+    cfg = with_parts(cfg, _conf_folders())
     check_config(cfg)
     _require_space(folder)
     if is_worker() or "trainer" not in cfg:
         return function(cfg)
     count = processes(OmegaConf.to_container(cfg.trainer, resolve=True))
     return function(cfg) if count == 1 else _in_workers(cfg, worker, count)
+
+
+def _conf_folders() -> list[Path]:
+    """Where Hydra finds configuration groups: ours, then the user's."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sources = [source for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    return [Path(source.path) for source in sorted(sources, key=lambda source: source.provider != "main")]
 
 
 def _require_space(folder: Path) -> None:

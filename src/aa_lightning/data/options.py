@@ -275,3 +275,23 @@ class DataOptions:
         if self.val is not None and self.val_share is not None:
             raise ValueError("give either `val`, a source of its own, or `val_share`, a share of train; not both")
         return self
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Of the rows, by whose they are; empty where only the columns will tell."""
+        return {} if self.template is None else {"the data set": self.template.kind}
+
+    @property
+    def origins(self) -> list[SourceOptions]:
+        """Every source of rows."""
+        return [origin for origin in (self.train, self.val) if origin is not None]
+
+    @property
+    def shows_media(self) -> bool:
+        """Whether prompts are known to hold media."""
+        return self.template is not None and any(part.medium is not None for part in self.template.prompt)
+
+    @property
+    def has_margins(self) -> bool:
+        """Whether preferences are known to come with by how much."""
+        return self.template is not None and self.template.margin is not None

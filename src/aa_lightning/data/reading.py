@@ -62,6 +62,11 @@ class Reader:
         """A text; numbers are written out."""
         return self._as_text(self.value(selector), name(selector))
 
+    def text_or_nothing(self, selector: Selector) -> str:
+        """A text; null is an empty one."""
+        value = self.value(selector)
+        return "" if value is None else self._as_text(value, name(selector))
+
     def number(self, value: Any, column: str) -> float:
         """A number, also out of a text."""
         try:

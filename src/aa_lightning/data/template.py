@@ -9,7 +9,7 @@ from typing import Any
 
 from aa_lightning.data import functions
 from aa_lightning.data.bad_row import BadRow, LeftOut
-from aa_lightning.data.options import PartOptions, Select, TemplateOptions
+from aa_lightning.data.options import PartOptions, TemplateOptions
 from aa_lightning.data.ranking import (
     by_scores,
     chosen_index,
@@ -133,10 +133,7 @@ class Template:
         system = self.options.system
         if system is None or messages[0]["role"] == "system":
             return messages
-        if isinstance(system, Select):
-            said = "" if reader.value(system) is None else reader.text(system)
-        else:
-            said = system
+        said = system if isinstance(system, str) else reader.text_or_nothing(system)
         # an empty system turn would silence the one that a chat template writes by itself
         return [{"role": "system", "content": [text(said)]}, *messages] if said.strip() else messages
 

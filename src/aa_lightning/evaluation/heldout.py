@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,17 +19,29 @@ Measures = dict[str, float]
 
 
 class Averages:
-    """Means over all batches and ranks. Every rank names them up front, or ranks without a batch would not take part."""
+    """Means over all batches and ranks, and over the rows of each group by themselves. Every rank names them up front,
+    or ranks without a batch would not take part.
 
-    def __init__(self, device: torch.device, *names: str):
-        self._device = device
-        self._means = {name: MeanMetric(nan_strategy="ignore").to(device) for name in names}
+    Args:
+        names: of the measures.
+        groups: of rows, by what their ids begin with: `<group>/<row>`.
+    """
+
+    def __init__(self, device: torch.device, names: Sequence[str], groups: Sequence[str] = ()):
+        self._device, self._groups = device, groups
+        every = [*names, *(f"{group}/{name}" for group in groups for name in names)]
+        self._means = {name: MeanMetric(nan_strategy="ignore").to(device) for name in every}
         for mean in self._means.values():
             mean.update(0.0, weight=0.0)  # or a rank that has nothing to measure would be warned of it
 
-    def update(self, values: dict[str, Tensor]) -> None:
+    def update(self, values: dict[str, Tensor], ids: Sequence[str]) -> None:
+        """Take one value (P,) of each measure for each row."""
         for name, value in values.items():
             self._means[name].update(value.float().to(self._device))
+        for group in self._groups:
+            rows = [i for i, row in enumerate(ids) if row.startswith(f"{group}/")]
+            for name, value in values.items() if rows else ():
+                self._means[f"{group}/{name}"].update(value[rows].float().to(self._device))
 
     def compute(self) -> Measures:
         """What was measured at least once."""
@@ -38,7 +50,9 @@ class Averages:
 
 
 @torch.no_grad()
-def preferences(policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool) -> Measures:
+def preferences(
+    policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
+) -> Measures:
     """How the policy ranks held-out pairs.
 
     Returns:
@@ -46,52 +60,56 @@ def preferences(policy: Policy, batches: Iterable[Batch], device: torch.device, 
         likelihood_accuracy and likelihood_margin: of log π itself; logp_chosen, logp_rejected: nats.
     """
     names = ["likelihood_accuracy", "likelihood_margin", "logp_chosen", "logp_rejected"]
-    averages = Averages(device, *names, *(["preference_accuracy", "margin"] if reference else []))
+    averages = Averages(device, [*names, *(["preference_accuracy", "margin"] if reference else [])], groups)
     for batch in _shown(batches):
         batch = policy.prepare(batch.to(device))
         total = policy.log_likelihood(batch).total
-        averages.update(_ranked(total, "likelihood_accuracy", "likelihood_margin"))
-        averages.update({"logp_chosen": total[:, 0], "logp_rejected": total[:, 1]})
+        averages.update(_ranked(total, "likelihood_accuracy", "likelihood_margin"), batch.ids)
+        averages.update({"logp_chosen": total[:, 0], "logp_rejected": total[:, 1]}, batch.ids)
         if reference:
             with policy.as_reference() as frozen:
-                averages.update(_ranked(total - frozen.log_likelihood(batch).total, "preference_accuracy", "margin"))
+                gained = total - frozen.log_likelihood(batch).total
+            averages.update(_ranked(gained, "preference_accuracy", "margin"), batch.ids)
     return averages.compute()
 
 
 @torch.no_grad()
-def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device) -> Measures:
+def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measures:
     """How a reward model ranks held-out pairs: reward_accuracy (a tie counts half) and reward_margin."""
-    averages = Averages(device, "reward_accuracy", "reward_margin")
+    averages = Averages(device, ["reward_accuracy", "reward_margin"], groups)
     for batch in _shown(batches):
         score = scorer.score(scorer.prepare(batch.to(device)))
-        averages.update(_ranked(score, "reward_accuracy", "reward_margin"))
+        averages.update(_ranked(score, "reward_accuracy", "reward_margin"), batch.ids)
     return averages.compute()
 
 
 @torch.no_grad()
-def demonstrations(policy: Policy, batches: Iterable[Batch], device: torch.device) -> Measures:
+def demonstrations(
+    policy: Policy, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()
+) -> Measures:
     """The mean log-likelihood per term of held-out responses, `logp_per_term`."""
-    averages = Averages(device, "logp_per_term")
+    averages = Averages(device, ["logp_per_term"], groups)
     for batch in _shown(batches):
-        averages.update({"logp_per_term": policy.log_likelihood(policy.prepare(batch.to(device))).mean[:, 0]})
+        mean = policy.log_likelihood(policy.prepare(batch.to(device))).mean[:, 0]
+        averages.update({"logp_per_term": mean}, batch.ids)
     return averages.compute()
 
 
 def answers(
-    draw: Callable[[Batch], Rollout], batches: Iterable[Batch], device: torch.device
+    draw: Callable[[Batch], Rollout], batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()
 ) -> tuple[Measures, list[Rollout]]:
     """Answer prompts and check what has a reference answer: answer_accuracy, and the rollouts themselves."""
-    averages, rollouts = Averages(device, "answer_accuracy"), []
+    averages, rollouts = Averages(device, ["answer_accuracy"], groups), []
     for batch in _shown(batches):
         rollout = draw(batch.to(device))
         rollouts.append(rollout)
-        checked = [
-            check_answer(expected, spoken(responses[0]))
-            for expected, responses in zip(batch.answers, rollout.responses, strict=True)
+        checked = {
+            row: check_answer(expected, spoken(responses[0]))
+            for row, expected, responses in zip(batch.ids, batch.answers, rollout.responses, strict=True)
             if expected is not None and spoken(responses[0])
-        ]
+        }
         if checked:
-            averages.update({"answer_accuracy": torch.tensor(checked)})
+            averages.update({"answer_accuracy": torch.tensor(list(checked.values()))}, list(checked))
     return averages.compute(), rollouts
 
 

@@ -45,6 +45,7 @@ class Suite:
         reference: whether the policy has a reference to compare with.
         scores: whether the model is a reward model.
         max_new_tokens: of an answer.
+        groups: names of data sets that are measured apart too; ids of rows begin with them.
     """
 
     sets: HeldOutSets
@@ -52,6 +53,7 @@ class Suite:
     reference: bool
     scores: bool
     max_new_tokens: int
+    groups: Sequence[str] = ()
 
     def run(
         self,
@@ -74,15 +76,15 @@ class Suite:
     def _measure(self, model: Any, sets: HeldOutSets, device: torch.device, whole) -> Measured:
         measured = Measured()
         if self.scores:
-            measured.measures.update(heldout.rewards(model, sets.pairs, device))
+            measured.measures.update(heldout.rewards(model, sets.pairs, device, self.groups))
             return measured
         if sets.pairs is not None:
-            measured.measures.update(heldout.preferences(model, sets.pairs, device, self.reference))
+            measured.measures.update(heldout.preferences(model, sets.pairs, device, self.reference, self.groups))
         if sets.demonstrations is not None:
-            measured.measures.update(heldout.demonstrations(model, sets.demonstrations, device))
+            measured.measures.update(heldout.demonstrations(model, sets.demonstrations, device, self.groups))
         if sets.prompts is not None:
             with whole():
-                answered, rollouts = heldout.answers(self._greedy(model), sets.prompts, device)
+                answered, rollouts = heldout.answers(self._greedy(model), sets.prompts, device, self.groups)
             measured.measures.update(answered)
             measured.responses = [said[0] for rollout in rollouts for said in rollout.responses]
         return measured

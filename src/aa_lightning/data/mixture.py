@@ -1,0 +1,213 @@
+"""Several data sets in one run: their shares, one order of all rows, ids that name the set."""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, overload
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from aa_lightning.data.bad_row import BadRow
+from aa_lightning.data.corruption import Corruption, CorruptionOptions
+from aa_lightning.data.examples import Dropped, load_examples
+from aa_lightning.data.options import DataOptions, SourceOptions
+from aa_lightning.types import Example, Kind, Preference
+
+Fit = Callable[[Sequence[Example]], Sequence[Example]]
+STRICT = ConfigDict(extra="forbid")
+LARGEST = 20_000_000  # rows in an epoch
+Order = tuple["array[int]", "array[int]"]  # at each place: which part, and which of its rows
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Part:
+    """One data set of a mixture, and how much of an epoch it takes beside the others."""
+
+    weight: float | None = Field(gt=0, allow_inf_nan=False)
+    data: DataOptions
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MixtureOptions:
+    """`conf/data/mixture.yaml`, its parts written out."""
+
+    parts: dict[str, Part] = Field(min_length=1)
+    temperature: float | None = Field(gt=0)
+    on_bad_row: Literal["error", "skip"] | None
+    limit: int | None = Field(ge=1)
+    corruption: Corruption | None
+
+    @model_validator(mode="after")
+    def _shares_are_said_once(self) -> MixtureOptions:
+        weighed = [name for name, part in self.parts.items() if part.weight is not None]
+        if weighed and len(weighed) < len(self.parts):
+            without = next(name for name in self.parts if name not in weighed)
+            raise ValueError(f"{weighed[0]} has a weight and {without} has none: give all parts a weight, or none")
+        if weighed and self.temperature is not None:
+            raise ValueError(
+                "give either weights, which are the shares, or a temperature, which makes them of the sizes"
+            )
+        if self.corruption is not None and not any(_shows(part.data, self.corruption) for part in self.parts.values()):
+            raise ValueError(
+                f"corruption={self.corruption.name} spoils the {' and '.join(self.corruption.kinds)} parts of prompts, "
+                "and no data set of the mixture has any: set corruption=null"
+            )
+        return self
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Of the rows of each part, where it is known before columns are read."""
+        return {f"the part {name}": kind for name, part in self.parts.items() for kind in part.data.kinds.values()}
+
+    @property
+    def origins(self) -> list[SourceOptions]:
+        """Every source of rows."""
+        return [origin for part in self.parts.values() for origin in part.data.origins]
+
+    @property
+    def shows_media(self) -> bool:
+        """Whether prompts are known to hold media."""
+        return any(part.data.shows_media for part in self.parts.values())
+
+    @property
+    def has_margins(self) -> bool:
+        """Whether the preferences of every part are known to come with by how much."""
+        return all(part.data.has_margins for part in self.parts.values())
+
+    def of(self, name: str) -> DataOptions:
+        """The options of a part, with what is said here for all of them."""
+        data = self.parts[name].data
+        given: dict[str, Any] = {"on_bad_row": self.on_bad_row, "limit": self.limit}
+        if self.corruption is not None and _shows(data, self.corruption):
+            given["corruption"] = self.corruption
+        return replace(data, **{key: value for key, value in given.items() if value is not None})
+
+
+class Mixture(Sequence[Example]):
+    """Examples of several sets as one sequence.
+
+    Args:
+        parts: examples by the name of their set.
+        order: which part and which of its examples stand at each place.
+    """
+
+    def __init__(self, parts: Mapping[str, Sequence[Example]], order: Order):
+        self.names, self.parts = list(parts), list(parts.values())
+        self._part, self._row = order
+        self.dropped = [
+            Dropped(f"{name}/{row.row}", row.column, row.reason)
+            for name, examples in parts.items()
+            for row in examples.dropped
+        ]
+        self.media = frozenset().union(*(examples.media for examples in self.parts))
+        # a margin that only some rows have would count in some batches and not in others
+        self._margins = all(isinstance(one := part[0], Preference) and one.margin is not None for part in self.parts)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Mixture: ...
+
+    def __getitem__(self, index: int | slice) -> Example | Mixture:
+        """The example, whose id begins with the name of its set; a slice gives fewer of them."""
+        if isinstance(index, slice):
+            fewer = copy.copy(self)
+            fewer._part, fewer._row = self._part[index], self._row[index]
+            return fewer
+        name = self.names[self._part[index]]
+        try:
+            example = self.parts[self._part[index]][self._row[index]]
+        except BadRow as bad:
+            raise BadRow(f"{name}/{bad.row}", bad.column, bad.reason) from bad
+        example = replace(example, id=f"{name}/{example.id}")
+        return example if self._margins or not isinstance(example, Preference) else replace(example, margin=None)
+
+
+def load_mixture(
+    options: MixtureOptions,
+    split: Literal["train", "val"],
+    wanted: Kind,
+    fit: Fit,
+) -> Mixture:
+    """The examples of all parts: those to train on by their shares, those held out in turns and each once.
+
+    Args:
+        options: the data group of the configuration.
+        split: train, or val.
+        wanted: the kind of example that the algorithm asks for.
+        fit: leaves out of a part what is too long.
+
+    Raises:
+        ValueError: a part cannot be read, or has rows of another kind.
+    """
+    parts = {name: _load(options, name, split, wanted, fit) for name in options.parts}
+    sizes = [len(part) for part in parts.values()]
+    if split == "val":
+        return Mixture(parts, in_turns(sizes))
+    weights = [part.weight for part in options.parts.values()]
+    shares = [weight for weight in weights if weight is not None] or by_size(sizes, options.temperature)
+    return Mixture(parts, by_shares(sizes, shares, list(parts)))
+
+
+def by_size(sizes: Sequence[int], temperature: float | None) -> list[float]:
+    """Shares of sets by their rows: n^(1/T), made to sum to 1. T = 1 leaves them as they are; T → ∞ makes them equal."""
+    # relative to the largest, so that no power overflows
+    powers = [(size / max(sizes)) ** (1 / (temperature or 1.0)) for size in sizes]
+    return [power / sum(powers) for power in powers]
+
+
+def by_shares(sizes: Sequence[int], shares: Sequence[float], names: Sequence[str]) -> Order:
+    """An epoch in which part i takes its share and has every row at least once: it is as long as the part that comes
+    round last needs, and the others begin anew.
+
+    Args:
+        sizes: rows of each part.
+        shares: of each part; only their ratios count.
+        names: for errors.
+
+    Returns:
+        The order. Rows of a part stand together, since the loader shuffles places.
+    """
+    longest = max(range(len(sizes)), key=lambda i: sizes[i] / shares[i])
+    passes = sizes[longest] / shares[longest]
+    counts = [max(size, round(share * passes)) for size, share in zip(sizes, shares, strict=True)]
+    if sum(counts) > LARGEST:
+        raise ValueError(
+            f"with these shares one epoch takes {sum(counts):,} rows until every row of {names[longest]} has come: raise "
+            f"its weight, or take fewer of its rows: 'data.parts={{{names[longest]}:{{weight:<number>,limit:100000}},…}}'"
+        )
+    parts, rows = array("q"), array("q")
+    for part, (size, count) in enumerate(zip(sizes, counts, strict=True)):
+        parts.extend(array("q", [part]) * count)
+        rows.extend((array("q", range(size)) * -(-count // size))[:count])
+    return parts, rows
+
+
+def in_turns(sizes: Sequence[int]) -> Order:
+    """Every row once, one of each part in turn, so that the first ones hold as many of each as there are."""
+    order = [(part, row) for row in range(max(sizes)) for part, size in enumerate(sizes) if row < size]
+    return array("q", [part for part, _ in order]), array("q", [row for _, row in order])
+
+
+def _load(options: MixtureOptions, name: str, split: Literal["train", "val"], wanted: Kind, fit: Fit) -> Any:
+    try:
+        return fit(load_examples(options.of(name), split, wanted))
+    except BadRow as bad:
+        raise BadRow(f"{name}/{bad.row}", bad.column, bad.reason) from bad
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the part {name}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"the part {name} of the mixture: {error}") from error
+
+
+def _shows(data: DataOptions, corruption: CorruptionOptions) -> bool:
+    """Whether the prompts of a data set have media that a corruption spoils."""
+    return data.template is not None and any(part.medium in corruption.kinds for part in data.template.prompt)
