@@ -6,23 +6,34 @@ Whatever would be silently wrong later is refused here, before any weights load.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
-from aa_lightning.config import SECTIONS, model_schema, split_batch
+from aa_lightning.config import SECTIONS, data_schema, model_schema, split_batch
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.sources import check_files
 from aa_lightning.types import Algorithm, Example, Kind, can_serve
 from aa_lightning.workers import is_worker
 
+if TYPE_CHECKING:
+    from aa_lightning.data.mixture import MixtureOptions
+
+    Data = DataOptions | MixtureOptions
+
+Fit = Callable[[Sequence[Example]], Sequence[Example]]
 _LIKELIHOODS = {"exact": "an exact one", "bound": "only a bound (a denoising error)"}
+
+
+def _whole(found: Sequence[Example]) -> Sequence[Example]:
+    return found
 
 
 @dataclass
@@ -46,9 +57,10 @@ def options(cfg: DictConfig, section: str) -> Any:
     return TypeAdapter(schema).validate_python(plain)
 
 
-def data_options(cfg: DictConfig) -> DataOptions:
+def data_options(cfg: DictConfig) -> Data:
     """The `data` section as its typed option class."""
-    return TypeAdapter(DataOptions).validate_python(OmegaConf.to_container(cfg.data, resolve=True))
+    plain = OmegaConf.to_container(cfg.data, resolve=True)
+    return TypeAdapter(data_schema(plain)).validate_python(plain)
 
 
 def build_run(cfg: DictConfig, folder: Path) -> Run:
@@ -97,7 +109,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
 # ---------------------------------------------------------------- what fits what
 
 
-def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -> None:
+def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
     """Refuse an algorithm that the model or the data cannot serve.
 
     Raises:
@@ -117,15 +129,24 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: DataOptions) -
             f"model.family={cfg.model.family} has {_LIKELIHOODS[likelihood]}: "
             "type another model= or algo=, for example algo=dpo"
         )
-    kind = data.template.kind if data.template is not None else "feedback"
-    if not can_serve(kind, algorithm.supervision):
+    for whose, kind in data.kinds.items():
+        if not can_serve(kind, algorithm.supervision):
+            raise ValueError(
+                f"{name} learns from {algorithm.supervision} rows, and {whose} has {kind} rows only: type a data= that "
+                f"has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
+            )
+    if "margin" in algorithm.wants and not data.has_margins:
         raise ValueError(
-            f"{name} learns from {algorithm.supervision} rows, and the data set has {kind} rows only: "
-            f"type a data= that has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
+            f"{name} with these options needs by how much each chosen response is better, and the data set does not say: "
+            "type a data= with scores, such as data=ultrafeedback, or name their columns in data.template.margin"
         )
-    for origin in (data.train, data.val):
-        if origin is not None:
-            check_files(origin)
+    if "corrupted" in algorithm.wants and not data.shows_media:
+        raise ValueError(
+            f"{name} with these options spoils the media of prompts, and prompts of this data set have none: type "
+            "modality=ti2t, or another algo="
+        )
+    for origin in data.origins:
+        check_files(origin)
 
 
 def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:
@@ -206,27 +227,37 @@ def _limits(cfg: DictConfig) -> Any:
 
 def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
     """The data module of a run."""
-    from aa_lightning.datamodule import AlignmentData
+    from aa_lightning.datamodule import AlignmentData, Wanted
 
     processes = processes_of(cfg)
     micro, accumulate = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes)
     data = data_options(cfg)
+    fit = partial(fitting, cfg, encoder=policy.encoder)
     return AlignmentData(
-        fitting(cfg, examples(data, "train", algorithm.supervision), policy.encoder),
-        fitting(cfg, examples(data, "val", algorithm.supervision), policy.encoder),
+        examples(data, "train", algorithm.supervision, fit),
+        examples(data, "val", algorithm.supervision, fit),
         policy.encoder,
         options(cfg, "loader"),
         micro,
         accumulate,
         cfg.seed,
+        Wanted(algorithm.wants, algorithm.corruption if "corrupted" in algorithm.wants else None),
     )
 
 
-def examples(data: DataOptions, split: str, kind: Kind) -> Sequence[Example]:
-    """Decoded examples of a split, weakened to the kind that is asked for."""
-    from aa_lightning.data.examples import load_examples
+def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole) -> Sequence[Example]:
+    """Decoded examples of a split, weakened to the kind that is asked for.
 
-    return load_examples(data, split, kind)
+    Args:
+        fit: leaves out what is too long, of each part of a mixture by itself, so that shares stay as they are.
+    """
+    if isinstance(data, DataOptions):
+        from aa_lightning.data.examples import load_examples
+
+        return fit(load_examples(data, split, kind))
+    from aa_lightning.data.mixture import load_mixture
+
+    return load_mixture(data, split, kind, fit)
 
 
 def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence[Example]:
@@ -244,29 +275,29 @@ def processes_of(cfg: DictConfig) -> int:
     return int(given) if given and is_worker() else processes(OmegaConf.to_container(cfg.trainer, resolve=True))
 
 
-def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions) -> Any:
+def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
     """The held-out measures of a run."""
     from aa_lightning.evaluation.suite import Suite
 
     wanted = options(cfg, "evaluation")
     blank = replace(data, corruption=CorruptionOptions(name="blank"))
-    controls = {"blank": blank} if wanted.blank_control and data.corruption is None and _shows_media(data) else {}
+    controls = {"blank": blank} if wanted.blank_control and data.corruption is None and data.shows_media else {}
     return Suite(
         sets=_sets(cfg, algorithm, policy, data),
         controls={name: _sets(cfg, algorithm, policy, changed) for name, changed in controls.items()},
         reference=algorithm.uses_reference,
         scores=algorithm.trains == "reward_model",
         max_new_tokens=wanted.max_new_tokens,
+        groups=[] if isinstance(data, DataOptions) else list(data.parts),
     )
 
 
-def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions) -> Any:
+def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
     from aa_lightning.datamodule import EncodedExamples, PromptsOnly, eval_loader
     from aa_lightning.evaluation.suite import HeldOutSets
 
     wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
-    kind = data.template.kind if data.template is not None else "preference"
-    paired = can_serve(kind, "preference")
+    paired = all(can_serve(kind, "preference") for kind in data.kinds.values())
     held_out = examples(data, "val", "preference" if paired else "demonstration")[: wanted.size]
     held_out = fitting(cfg, held_out, policy.encoder)
     sets = HeldOutSets(held_out)
@@ -278,11 +309,6 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: DataOptions)
         asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.keep)
         sets.prompts = eval_loader(asked, loader)
     return sets
-
-
-def _shows_media(data: DataOptions) -> bool:
-    """Whether prompts hold pictures, sounds or videos."""
-    return data.template is not None and any(part.medium is not None for part in data.template.prompt)
 
 
 # ---------------------------------------------------------------- the trainer's parts
