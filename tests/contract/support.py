@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
 
@@ -46,6 +47,11 @@ def modality(model: str) -> str:
 
 def config(model: str, algo: str, *overrides: str) -> DictConfig:
     """A run on the easy world, from random weights."""
+    return copy.deepcopy(_composed(model, algo, *overrides))
+
+
+@functools.cache
+def _composed(model: str, algo: str, *overrides: str) -> DictConfig:
     easy = [*EASY[modality(model)], "data.train.size=512", "data.val.size=64"]
     return compose([f"modality={modality(model)}", f"model={model}", f"algo={algo}", "init=null", *easy, *overrides])
 
@@ -91,3 +97,18 @@ def batch_of(cfg: DictConfig, policy, kind: str, rows: slice = slice(0, 3), spli
 def loss_of(algorithm, policy, batch: Batch) -> torch.Tensor:
     loss, _ = algorithm(policy, batch)
     return loss
+
+
+@torch.no_grad()
+def read_jointly(model, family, batch: Batch, k: int) -> torch.Tensor:
+    """Log-probabilities of response k of a batch of one prompt: [prompt | response] in one row through the model's own
+    head, log softmax at t−1 of token t."""
+    size = int(batch.response["mask"][0, k].sum())
+    tokens = batch.response["input_ids"][0, k, :size]
+    inputs = {**batch.prompt, "input_ids": torch.cat([batch.prompt["input_ids"][0], tokens])[None]}
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    for key in family.per_token.keys() & batch.prompt.keys():
+        last = batch.prompt[key][:, -1:]  # a text token, as those of the response
+        inputs[key] = torch.cat([batch.prompt[key], *[last] * size], 1)
+    logits = model(**inputs).logits[0, -size - 1 : -1]
+    return logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.contract.support import MODELS, batch_of, make, modality
+from tests.contract.support import MODELS, batch_of, make, modality, read_jointly
 
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]
 
@@ -51,19 +51,9 @@ def test_every_trained_parameter_gets_a_gradient(model):
 
 @pytest.mark.parametrize("model", TOKENS)
 def test_terms_are_those_of_the_model_read_jointly(model):
-    """[prompt | response] in one unpadded row through the model's own head: log softmax at t−1 of token t."""
     _, policy, cfg = make(model, "dpo")
     batch = batch_of(cfg, policy, "preference", slice(0, 1))
     ours = policy.log_likelihood(batch).terms[0]
     for k in range(2):
-        size = int(batch.response["mask"][0, k].sum())
-        tokens = batch.response["input_ids"][0, k, :size]
-        inputs = {**batch.prompt, "input_ids": torch.cat([batch.prompt["input_ids"][0], tokens])[None]}
-        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        for key in policy.encoder.family.per_token.keys() & batch.prompt.keys():
-            last = batch.prompt[key][:, -1:]  # a text token, as those of the response
-            inputs[key] = torch.cat([batch.prompt[key], *[last] * size], 1)
-        with torch.no_grad():
-            logits = policy.network.model(**inputs).logits[0, -size - 1 : -1]
-        expected = logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
-        assert torch.allclose(ours[k, :size], expected, atol=1e-5)
+        expected = read_jointly(policy.network.model, policy.encoder.family, batch, k)
+        assert torch.allclose(ours[k, : len(expected)], expected, atol=1e-5)
