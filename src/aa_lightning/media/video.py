@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PICTURE_FILES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 FPS = 24.0  # of frames that come without times
 _ANIMATED = {"GIF", "WEBP", "PNG"}
+_MOST_ANIMATED = 5_000  # frames of an animated picture, which has to be decoded as a whole
 _SEEK = 2.0  # seconds: a nearer frame is reached by decoding what lies before it
 _DEFAULTS = VideoOptions()
 
@@ -204,8 +205,11 @@ def _of_animation(found: bytes | Path, options: VideoOptions) -> Clip | None:
 def _starts(animation: Image.Image, options: VideoOptions) -> Iterator[float]:
     """When each frame starts, in seconds."""
     now = 0.0
+    if animation.n_frames > _MOST_ANIMATED:
+        raise MediaError(f"The animation has {animation.n_frames} frames; the limit is {_MOST_ANIMATED}.")
     for number in range(animation.n_frames):
         animation.seek(number)
+        animation.load()  # WebP tells how long a frame lasts only then
         yield now
         now += animation.info.get("duration", 0) / 1000 or 1 / FPS
         _check_limits(1, 1, now, options)
