@@ -3,7 +3,7 @@
     python -m tests.strategies.real <folder> <rows.jsonl> <strategy>/<variant> …
 
 Each run leaves `<folder>/<strategy>/<variant>/` with its export, and the results stand in `<folder>/results.json`.
-`rows.jsonl` mixes rows with and without a picture.
+`rows.jsonl` mixes rows with and without a picture; `heard.jsonl` beside it mixes pictures, sounds, clips and neither.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ VARIANTS = {name: [*overrides, *SHAPES] for name, overrides in VARIANTS.items()}
     "mixed_reward": [*PAIRS, "algo=reward_model", *MIXED],
     "bfloat16": [*PAIRS, "algo=dpo", *SHAPES, "trainer.precision=bf16-mixed", "evaluation.before=true"],
     "mixed_qwen2_5_vl": ["modality=ti2t", "model=tiny_qwen2_5_vl", "algo=dpo", *MIXED],
+    "mixed_qwen2_5_omni": ["modality=any2t", "model=tiny_qwen2_5_omni", "algo=dpo", *MIXED],
+}
+VARIANTS |= {
+    name.replace("mixed", "long"): [*VARIANTS[name], "trainer.max_steps=50"]
+    for name in ("mixed_llava", "mixed_qwen2_5_vl", "mixed_qwen2_5_omni")
 }
 COMMON = [
     "init=null",
@@ -98,7 +103,8 @@ class Reference(Callback):
 def configuration(name: str, variant: str, mixed: str):
     together = [f"strategy={name}", "trainer.strategy.timeout_minutes=0.5", "loader.micro_batch_size=1"]
     alone = ["strategy=single", "loader.micro_batch_size=2"]
-    path = [f"data.train.path={mixed}"] if "data=local" in VARIANTS[variant] else []
+    rows = Path(mixed).with_name("heard.jsonl") if variant.endswith("omni") else mixed
+    path = [f"data.train.path={rows}"] if "data=local" in VARIANTS[variant] else []
     return compose([*COMMON, *VARIANTS[variant], *path, *(alone if name == "single" else together)])
 
 

@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from aa_lightning.data.shapes import Shapes
+from aa_lightning.media.audio import Sound
+from aa_lightning.media.video import Clip
 from aa_lightning.workers import run_workers
 from tests.reliability.support import ask_alone
 from tests.strategies.real import VARIANTS
@@ -18,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 STRATEGIES = ["ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
 MIXED = [name for name in VARIANTS if name.startswith("mixed")]
 FAST = [("ddp", "mixed_llava"), ("fsdp", "mixed_llava"), ("deepspeed_zero3", "lora")]
-ALL = [(strategy, variant) for strategy in STRATEGIES for variant in VARIANTS if variant != "bfloat16"]
+LONG = [name for name in VARIANTS if name.startswith("long")]
+APART = ["bfloat16", *LONG]
+ALL = [(strategy, variant) for strategy in STRATEGIES for variant in VARIANTS if variant not in APART]
 CASES = [case if case in FAST else pytest.param(*case, marks=pytest.mark.slow) for case in ALL]
 MEASURED = ["-".join(case) for case in ALL]
 
@@ -29,6 +35,7 @@ class Runs:
     def __init__(self, folder: Path, wanted: list[tuple[str, str]]):
         self.folder, self.results = folder, {}
         self.rows = mixed_rows(folder / "rows")
+        heard_rows(folder / "rows")
         self._run("alone", 1, [("single", variant) for variant in dict.fromkeys(variant for _, variant in wanted)])
         self._run("together", 2, wanted)
 
@@ -63,6 +70,35 @@ def mixed_rows(folder: Path) -> Path:
         lines.append(json.dumps({**{k: row[k] for k in ("prompt", "chosen", "rejected")}, "images": pictures}))
     (folder / "rows.jsonl").write_text("\n".join(lines))
     return folder / "rows.jsonl"
+
+
+def heard_rows(folder: Path) -> None:
+    """Twenty-four pairs about a picture, nothing, a sound, nothing, a clip, nothing, and so on."""
+    worlds = {
+        "image": Shapes(modality="ti2t", size=24, seed=3, image_size=28),
+        "audio": Shapes(modality="ta2t", size=24, seed=3),
+        "video": Shapes(modality="tv2t", size=24, seed=3, image_size=28),
+    }
+    lines = []
+    for number in range(24):
+        medium = list(worlds)[number // 2 % 3]
+        row = worlds[medium][number]
+        shown = _saved(row[medium](), folder / f"heard{number}") if number % 2 == 0 else None
+        columns = {name: shown if name == medium else None for name in worlds}
+        lines.append(json.dumps({**{k: row[k] for k in ("prompt", "chosen", "rejected")}, **columns}))
+    (folder / "heard.jsonl").write_text("\n".join(lines))
+
+
+def _saved(content: Image.Image | Sound | Clip, path: Path) -> str:
+    """A file of a picture, a sound or a clip; its name."""
+    if isinstance(content, Sound):
+        path = path.with_suffix(".wav")
+        soundfile.write(path, content.samples, content.rate)
+        return path.name
+    path = path.with_suffix(".png")
+    first, *rest = [Image.fromarray(frame) for frame in content.frames] if isinstance(content, Clip) else [content]
+    first.save(path, save_all=bool(rest), append_images=rest, duration=500)
+    return path.name
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +165,17 @@ def test_transformers_alone_reads_the_export_of_every_strategy(runs, variant, tm
     alone, *others = ask_alone(questions, tmp_path)
     for answer in others:
         assert answer == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_fifty_steps_over_mixed_rows_end_without_a_hang(tmp_path):
+    """One process has a picture, the other a text, a sound or a clip: both pass through all towers, in the same order."""
+    found = Runs(tmp_path, [(strategy, variant) for strategy in STRATEGIES for variant in LONG]).results
+    for variant in LONG:
+        alone = found["single"][variant]["losses"]
+        assert len(alone) == 50
+        for strategy in STRATEGIES:
+            assert found[strategy][variant]["losses"] == pytest.approx(alone, abs=1e-4), (strategy, variant)
 
 
 @pytest.mark.slow

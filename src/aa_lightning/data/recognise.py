@@ -1,6 +1,6 @@
 """The local format that needs no template: columns are recognised by their names.
 
-prompt (a text or a list of turns), image or images, system, answer
+prompt (a text or a list of turns), image or images, audio or audios, video or videos, system, answer
 + chosen and rejected | response (or completion) | response and label | nothing: prompts alone
 messages: a conversation whose answers are demonstrations
 chosen and rejected without prompt: conversations that share their beginning
@@ -13,6 +13,7 @@ from typing import Any
 from aa_lightning.data.files import first_row
 from aa_lightning.data.options import PartOptions, Select, TemplateOptions
 
+_MEDIA = ("image", "audio", "video")
 _RESPONSES = ("response", "completion")
 
 
@@ -29,31 +30,34 @@ def recognise(source: Any) -> TemplateOptions:
         "answer": "answer" if "answer" in columns else None,
         "drop": ["equal_responses"],
     }
-    pictures = [
-        PartOptions(image=Select(column=column, optional=True)) for column in ("image", "images") if column in columns
+    media = [
+        PartOptions(**{medium: Select(column=column, optional=True)})
+        for medium in _MEDIA
+        for column in (medium, f"{medium}s")
+        if column in columns
     ]
     if "prompt" in columns:
-        return _with_prompt(row, pictures, common)
+        return _with_prompt(row, media, common)
     if {"chosen", "rejected"} <= columns:
         return TemplateOptions(
             kind="preference",
-            prompt=pictures,
+            prompt=media,
             split_common_prefix=["chosen", "rejected"],
             preferred="first",
             **common,
         )
     if "messages" in columns:
-        return TemplateOptions(kind="demonstration", prompt=[*pictures, PartOptions(messages="messages")], **common)
+        return TemplateOptions(kind="demonstration", prompt=[*media, PartOptions(messages="messages")], **common)
     raise ValueError(
         f"the columns {', '.join(row) or '(none)'} are not recognised without a template. Name them prompt, "
-        "[image | images], and chosen + rejected, or response [+ label]; or messages; or say in data.template which "
+        "[image | images], [audio | audios], [video | videos], and chosen + rejected, or response [+ label]; or messages; or say in data.template which "
         "column is what"
     )
 
 
-def _with_prompt(row: dict[str, Any], pictures: list[PartOptions], common: dict[str, Any]) -> TemplateOptions:
+def _with_prompt(row: dict[str, Any], media: list[PartOptions], common: dict[str, Any]) -> TemplateOptions:
     said = PartOptions(messages="prompt") if isinstance(row["prompt"], list) else PartOptions(text="prompt")
-    prompt = [*pictures, said]
+    prompt = [*media, said]
     if {"chosen", "rejected"} <= set(row):
         responses = [_answer(row, column) for column in ("chosen", "rejected")]
         margin = "margin" if "margin" in row else None
