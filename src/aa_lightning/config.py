@@ -91,6 +91,7 @@ class Model:
     dropout: Share
     chat_template: str | None
     frames: PositiveInt | None
+    image_size: PositiveInt | None
     lora: Lora
     reference: Literal["auto", "frozen", "adapter", "none"]
 

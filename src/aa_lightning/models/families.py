@@ -27,6 +27,7 @@ class Family:
     Attributes:
         groups: freeze groups, as regular expressions on in-memory parameter names.
         media: what its prompts may hold besides text.
+        writes: what its responses may hold.
         per_token: keys with one entry per token (besides input_ids and attention_mask), and what a response token gets:
             a number, or LAST for the entry of the prompt's last token. Padding gets the number, or 0.
         per_prompt: media keys with one row per prompt, zeros where a prompt has no medium. All others hold the media of
@@ -57,6 +58,7 @@ class Family:
     name: str
     groups: dict[str, str]
     media: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ("text",)
     per_token: dict[str, int | str] = field(default_factory=dict)
     per_prompt: tuple[str, ...] = ()
     required: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -365,6 +367,14 @@ FAMILIES = {
             sound_step=0.08,  # three convolutions of stride 2 over frames of 10 ms
             whole=("qwen3_omni_moe", "thinker_config"),
             part="qwen3_omni_moe_thinker",
+        ),
+        Family(
+            "emu3",
+            {"language": r"^(model\.text_model|lm_head)\."},
+            media=("image",),
+            writes=("text", "image"),
+            required={"image": ("pixel_values", "image_sizes")},
+            placeholders=("image_token",),
         ),
     )
 }

@@ -17,6 +17,7 @@ from aa_lightning.models.adapters import Adapters, add_adapters, merge_saved
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.encoding import Limits, TokenEncoder
 from aa_lightning.models.families import Family, family_of, trained_part
+from aa_lightning.models.picture_writer import PictureWriter
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.scorer import Scorer, saved_head
 from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
@@ -36,12 +37,15 @@ def load_policy(
         checkpoint: of a run, whose weights policy and reference start from.
     """
     model, processor = load(options)
+    family = family_of(model.config)
+    writer = PictureWriter(model, processor, family, options) if "image" in family.writes else None
     if checkpoint is not None:
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
-    family = family_of(model.config)
     form = choose_form(options.reference, options.lora.rank, reference)
     copied = frozen(TokenNetwork(copy.deepcopy(model), family, options.layout)) if form == "frozen" else None
     adapters = prepare_training(model, family, options, _stands_alone(options, checkpoint))
+    if writer is not None:
+        return writer.policy(model, processor, limits, Reference(form, copied, adapters), adapters)
     network = TokenNetwork(model, family, options.layout)
     encoder = TokenEncoder(processor, family, limits, options.frames)
     return AutoregressivePolicy(network, encoder, Reference(form, copied, adapters), adapters)

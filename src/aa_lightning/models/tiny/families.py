@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from aa_lightning.models.tiny import (
+    emu3,
     gemma,
     hearing,
     idefics,
@@ -57,6 +58,7 @@ FAMILIES: dict[str, TinyFamily] = {
     "internvl": TinyFamily(VisionSizes, internvl.internvl),
     "llava_next_video": TinyFamily(VisionSizes, llava_video.llava_next_video),
     "video_llava": TinyFamily(VisionSizes, llava_video.video_llava),
+    "emu3": TinyFamily(emu3.Emu3Sizes, emu3.emu3),
     "qwen2_audio": TinyFamily(hearing.AudioSizes, hearing.qwen2_audio),
     "audioflamingo3": TinyFamily(hearing.AudioSizes, hearing.audioflamingo3),
     "qwen2_5_omni": TinyFamily(omni.OmniSizes, omni.qwen2_5_omni),

@@ -1,0 +1,225 @@
+"""Token models that write pictures: text and pictures are one sequence of tokens with an exact likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from aa_lightning.models.adapters import Adapters
+from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
+from aa_lightning.models.drawing import draw
+from aa_lightning.models.families import Family
+from aa_lightning.models.grammar import DRAWN, FORCED, TEXT, Grammar, Restricted
+from aa_lightning.models.logprobs import token_logprobs
+from aa_lightning.models.picture_encoding import PIXELS, SIZES, PictureEncoder
+from aa_lightning.models.picture_tokens import PictureTokenizer
+from aa_lightning.models.reference import Reference
+from aa_lightning.models.weights import below
+from aa_lightning.types import Batch, LogLikelihood, Response, Rollout
+
+
+class PictureNetwork(TokenNetwork):
+    """A transformers model over text and picture tokens, without its VQ model."""
+
+    def __init__(self, model: nn.Module, family: Family, grammar: Grammar, layout: str = "auto"):
+        super().__init__(model, family, layout)
+        self.grammar = grammar
+
+    def forward(self, batch: Batch, temperature: float = 1.0, restricted: bool = False) -> LogLikelihood:
+        """Log-probabilities of every response token, (P, K, T).
+
+        Args:
+            restricted: over the tokens that the grammar of sampling allows at each place, instead of all tokens.
+        """
+        return self._restricted(batch, temperature) if restricted else super().forward(batch, temperature)
+
+    def _restricted(self, batch: Batch, temperature: float) -> LogLikelihood:
+        hidden, layout = self.hidden(batch)
+        ids, mask = batch.response["input_ids"], batch.response["mask"]
+        kinds, head = self.grammar.kinds(ids), self.model.get_output_embeddings()
+        terms = torch.zeros(mask.shape, device=mask.device)
+        for kind in (TEXT, DRAWN):
+            chosen = mask.bool() & (kinds == kind)
+            states = hidden[layout.rows[chosen], layout.before[chosen]]
+            allowed = Restricted(head, self.grammar.banned(kind, mask.device))
+            logprobs = token_logprobs(states, allowed, ids[chosen], temperature)
+            terms = terms.to(logprobs.dtype).masked_scatter(chosen, logprobs)
+        return LogLikelihood(terms, mask * (kinds != FORCED))
+
+    def opening(self, batch: Batch) -> dict[str, Tensor]:
+        """Inputs of the backbone for the prompts."""
+        return {"input_ids": batch.prompt["input_ids"]}
+
+    def following(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Inputs of the backbone for drawn tokens (R, 1)."""
+        return {"input_ids": tokens}
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(R, V) float32."""
+        return self.model.get_output_embeddings()(hidden).float()
+
+
+class PicturePolicy(AutoregressivePolicy):
+    """p(response | prompt) where prompts and responses are text with pictures in it.
+
+    `prepare` turns pictures into tokens with the frozen VQ model; everything after it is text.
+
+    Args:
+        network: the model without its VQ model.
+        encoder: text, placeholders and pixels.
+        pictures: the VQ model.
+        attach: (model, VQ model) → puts the VQ model back into its place, for saving.
+    """
+
+    def __init__(
+        self,
+        network: PictureNetwork,
+        encoder: PictureEncoder,
+        pictures: PictureTokenizer,
+        attach: Callable[[nn.Module, nn.Module | None], None],
+        reference: Reference,
+        adapters: Adapters | None = None,
+    ):
+        super().__init__(network, encoder, reference, adapters)
+        self.pictures, self._attach = pictures, attach
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PicturePolicy:
+        """The VQ model goes along to a device."""
+        super()._apply(fn, recurse)
+        self.pictures.vq._apply(fn)
+        return self
+
+    # ------------------------------------------------------------ likelihood
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Pictures become tokens, in prompts and responses. A prepared batch is returned as it is."""
+        prompt, response = dict(batch.prompt), dict(batch.response)
+        blocks = {key: rows for key, rows in batch.blocks.items() if key not in ("pixel_values", "image_sizes")}
+        self._fill(prompt, prompt.pop("pixel_values", None), prompt.pop("image_sizes", None))
+        self._fill(response, response.pop(PIXELS, None), response.pop(SIZES, None))
+        return replace(batch, prompt=prompt, response=response, blocks=blocks)
+
+    def _fill(self, tensors: dict[str, Tensor], pixels: Tensor | None, sizes: Tensor | None) -> None:
+        """Put the tokens of pictures (N, 3, H, W) at the placeholders, in reading order."""
+        if pixels is None:
+            return
+        whole = [pixels.shape[2:]] * len(pixels) if sizes is None else sizes.tolist()
+        tokens = [
+            self.pictures.tokens(picture[:, :height, :width])
+            for picture, (height, width) in zip(pixels, whole, strict=True)
+        ]
+        ids = tensors["input_ids"]
+        places = ids == self.pictures.spelling.placeholder
+        found = torch.cat(tokens).to(ids)
+        assert places.sum() == len(found), (places.sum(), len(found))
+        tensors["input_ids"] = ids.masked_scatter(places, found)
+
+    def log_likelihood(self, batch: Batch) -> LogLikelihood:
+        """log p of every response token, pictures included, over the whole vocabulary, (P, K, T).
+
+        Raises:
+            ValueError: a batch that is not prepared.
+        """
+        if "pixel_values" in batch.prompt or PIXELS in batch.response:
+            raise ValueError(
+                "this batch holds pictures as pixels, and a token model's likelihood is one of tokens: call "
+                "batch = policy.prepare(batch) first"
+            )
+        return self.network(batch)
+
+    # ------------------------------------------------------------ sampling
+
+    @torch.no_grad()
+    def sample(self, batch: Batch, n: int, max_new_tokens: int = 64, temperature: float = 1.0) -> Rollout:
+        """Draw n responses of text and pictures for each prompt; temperature 0 takes the likeliest token every time.
+
+        The distribution is softmax(logits / temperature) **restricted to a grammar** and renormalised at each place
+        (`models/grammar.py`): in a text, no token that occurs in pictures only; after the token that opens a picture,
+        exactly one picture of the policy's size. Tokens without a choice (the size, row ends, the closing) have
+        log-probability 0 and are no actions. `action_logprobs` is of this distribution, `log_likelihood` of the model's
+        own over all tokens: they differ by what the model puts on tokens that the grammar forbids.
+
+        A picture that `max_new_tokens` cuts short is left out of the decoded response. Without a decoder for pictures
+        none is ever begun.
+        """
+        was_training = self.training
+        self.eval()
+        batch = self.prepare(batch)
+        drawn = draw(
+            self.network,
+            self.network.grammar,
+            batch,
+            n,
+            max_new_tokens,
+            temperature,
+            end=self.encoder.end,
+            pad=self.encoder.pad,
+        )
+        self.train(was_training)
+        tokens, logprobs, said, chosen = (
+            tensor.unflatten(0, (len(batch), n)) for tensor in (drawn.tokens, drawn.logprobs, drawn.said, drawn.chosen)
+        )
+        rollout = replace(
+            batch,
+            response={"input_ids": tokens, "mask": said},
+            draws={"temperature": torch.tensor(temperature or 1.0)},
+            supervision={},
+            normalizer=None,
+        )
+        responses = [
+            [self.decode(ids[own.bool()]) for ids, own in zip(*row, strict=True)]
+            for row in zip(tokens.cpu(), said.cpu(), strict=True)
+        ]
+        return Rollout(rollout, responses, logprobs, chosen)
+
+    def action_logprobs(self, rollout: Rollout) -> Tensor:
+        """(P, K, A): log-probabilities of the drawn tokens under the current weights and the grammar of `sample`."""
+        temperature = rollout.batch.draws["temperature"].item()
+        return self.network(rollout.batch, temperature, restricted=True).terms
+
+    def decode(self, tokens: Tensor) -> Response:
+        """The parts that drawn tokens (T,) spell, without control tokens."""
+        grammar, parts, done = self.network.grammar, [], 0
+        for start, stop in grammar.pictures(tokens):
+            parts += self._text(tokens[done:start])
+            pixels = self.pictures.pixels(grammar.body(tokens[start:stop]), *grammar.size)
+            parts.append({"type": "image", "image": self.encoder.picture(pixels)})
+            done = stop
+        cut = (tokens[done:] == grammar.begin).nonzero()
+        rest = tokens[done:] if not len(cut) else tokens[done : done + int(cut[0])]
+        parts += self._text(rest)
+        return parts or [{"type": "text", "text": ""}]
+
+    def _text(self, tokens: Tensor) -> Response:
+        said = self.encoder.decode(tokens)[0]["text"]
+        return [{"type": "text", "text": said}] if said else []
+
+    # ------------------------------------------------------------ export
+
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write what transformers loads by itself, the VQ model included; arguments as for text models."""
+        with self._complete():
+            if weights is not None:
+                whole = self.network.model.state_dict()
+                gathered = below("network.model.", weights)
+                weights = {f"network.model.{name}": gathered.get(name, value) for name, value in whole.items()}
+            super().save(folder, weights)
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights that `save` wrote; the reference stays where it is."""
+        with self._complete():
+            super().restore(folder)
+
+    @contextmanager
+    def _complete(self) -> Iterator[None]:
+        """Inside, the model holds its VQ model again."""
+        self._attach(self.network.model, self.pictures.vq)
+        try:
+            yield
+        finally:
+            self._attach(self.network.model, None)

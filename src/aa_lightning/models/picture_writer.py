@@ -1,0 +1,71 @@
+"""The parts of a model that writes pictures, put together: its VQ model taken out, its grammar, its encoder, its policy."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from aa_lightning.config import Model as ModelOptions
+from aa_lightning.models.adapters import Adapters
+from aa_lightning.models.encoding import Limits
+from aa_lightning.models.families import Family
+from aa_lightning.models.grammar import Grammar
+from aa_lightning.models.image_tokens import PictureNetwork, PicturePolicy
+from aa_lightning.models.picture_encoding import PictureEncoder
+from aa_lightning.models.picture_families import PICTURE_FAMILIES
+from aa_lightning.models.picture_tokens import PictureTokenizer
+from aa_lightning.models.reference import Reference
+
+
+class PictureWriter:
+    """Takes the VQ model out of a model, so that nothing which trains, saves or copies the model meets it.
+
+    Args:
+        model: loaded; its VQ model is taken out.
+        processor: its processor.
+        family: its row.
+        options: the `model` section of the configuration.
+    """
+
+    def __init__(self, model: nn.Module, processor: Any, family: Family, options: ModelOptions):
+        self.family, self.layout = family, options.layout
+        self._quirks = PICTURE_FAMILIES[family.name]
+        self.spelling = self._quirks.spelling(processor, model.config)
+        vq = self._quirks.vq(model)
+        self._quirks.attach(model, None)
+        decode = None if self._quirks.decode is None else partial(self._quirks.decode, vq)
+        self.pictures = PictureTokenizer(vq, self.spelling, partial(self._quirks.encode, vq), decode)
+        size = drawn_size(options.image_size, self.spelling.factor) or self._quirks.size(processor, model.config)
+        vocabulary = model.get_output_embeddings().out_features
+        self.grammar = Grammar(self.spelling, processor.tokenizer, size, vocabulary, draws=self.pictures.draws)
+
+    def network(self, model: nn.Module) -> PictureNetwork:
+        """The model in the (P, K) layout."""
+        return PictureNetwork(model, self.family, self.grammar, self.layout)
+
+    def policy(
+        self, model: nn.Module, processor: Any, limits: Limits, reference: Reference, adapters: Adapters | None
+    ) -> PicturePolicy:
+        """The policy around the model."""
+        encoder = PictureEncoder(processor, self.family, self.spelling, limits)
+        return PicturePolicy(
+            self.network(model), encoder, self.pictures, self._quirks.attach, reference, adapters
+        )
+
+
+def drawn_size(image_size: int | None, factor: int) -> tuple[int, int] | None:
+    """(height, width) in codes of square pictures of `model.image_size` pixels.
+
+    Raises:
+        ValueError: a size that is no multiple of what a code stands for.
+    """
+    if image_size is None:
+        return None
+    if image_size % factor:
+        raise ValueError(
+            f"model.image_size={image_size} cannot be drawn: a code of this model stands for {factor} × {factor} pixels. "
+            f"Type model.image_size={max(1, round(image_size / factor)) * factor}"
+        )
+    return image_size // factor, image_size // factor

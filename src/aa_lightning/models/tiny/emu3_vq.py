@@ -1,0 +1,185 @@
+"""The VQ model of the tiny Emu3: an encoder and a codebook in closed form, and a decoder fitted for some seconds.
+
+Fitted from random weights, this architecture needs hours: its group norms hold one channel each and wipe out how much of
+a colour there is. So every residual branch starts at zero, and the path around the branches is set by hand: Haar
+wavelets of a patch in the encoder, the mean colour of a patch in the decoder. Training then adds the detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import Emu3VQVAEConfig
+from transformers.models.emu3.modeling_emu3 import (
+    Emu3VQVAE,
+    Emu3VQVAEAttentionBlock,
+    Emu3VQVAEResnetBlock,
+    Emu3VQVAETemporalResnetBlock,
+)
+
+from aa_lightning.models.tiny.backbone import PIXELS
+from aa_lightning.models.tiny.codebook import clusters
+from aa_lightning.models.tiny.stable_diffusion import pictures
+
+_BASE = 32  # channels; the norms have 32 groups
+_WAVELETS = torch.tensor([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[1, -1], [-1, 1]]]) / 4
+_FEATURES = 30  # of a patch: 3 means, then details from fine to coarse
+_CARRIER = 100.0  # far above any feature
+
+
+def fitted(codes: int, width: int, image_size: int, steps: int) -> Emu3VQVAE:
+    """A VQ model through which the colours of Shapes pass unharmed, with 8 × 8 pixels to a code.
+
+    Args:
+        codes: of the codebook.
+        width: of a code.
+        image_size: of the pictures that it is fitted on.
+        steps: of the decoder's fit.
+    """
+    config = Emu3VQVAEConfig(
+        codebook_size=codes,
+        embed_dim=width,
+        latent_channels=width,
+        temporal_downsample_factor=1,
+        base_channels=_BASE,
+        channel_multiplier=[1, 1, 1, 4],
+        num_res_blocks=1,
+        attn_resolutions=[],
+        hidden_size=4 * _BASE,
+        num_attention_heads=1,
+    )
+    vq = Emu3VQVAE(config).eval()
+    crowded, sparse = (pictures("train", n, image_size, max_shapes=m) for n, m in ((384, 9), (640, 2)))
+    seen = _normalised(torch.cat([crowded, sparse]))
+    with torch.no_grad():
+        _silence_branches(vq)
+        _set_encoder(vq, seen[::2])
+        latents = torch.cat([_latents(vq, part) for part in seen[::2].split(32)])
+        vq.quantize.embedding.weight.copy_(clusters(latents.permute(0, 1, 3, 4, 2).reshape(-1, width), codes))
+        _set_decoder(vq)
+    _fit_decoder(vq, seen, steps)
+    return vq.eval()
+
+
+def _normalised(pixels: Tensor) -> Tensor:
+    """Pixels in [−1, 1] as the image processor gives them."""
+    return ((pixels + 1) / 2 - PIXELS["image_mean"][0]) / PIXELS["image_std"][0]
+
+
+def _latents(vq: Emu3VQVAE, pixels: Tensor) -> Tensor:
+    """(B, 1, D, h, w) before quantisation."""
+    return vq.quant_conv(vq.encoder(pixels[:, None]).transpose(1, 2)).transpose(1, 2)
+
+
+def _silence_branches(vq: Emu3VQVAE) -> None:
+    for module in vq.modules():
+        if isinstance(module, Emu3VQVAEResnetBlock):
+            _clear(module.conv2)
+        elif isinstance(module, Emu3VQVAETemporalResnetBlock):
+            _clear(module.conv2.conv)
+        elif isinstance(module, Emu3VQVAEAttentionBlock):
+            _clear(module.out_proj)
+
+
+def _clear(*layers: nn.Module) -> None:
+    for layer in layers:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+
+
+def _set_encoder(vq: Emu3VQVAE, seen: Tensor) -> None:
+    """Haar wavelets of each 8 × 8 patch, projected on their principal components."""
+    encoder = vq.encoder
+    _clear(encoder.conv_in, encoder.conv_out, vq.quant_conv)
+    encoder.conv_in.weight[range(3), range(3), 1, 1] = 1
+    count = 3
+    for level in list(encoder.down_block.down)[:-1]:
+        count = _set_wavelets(level.downsample.conv, count)
+    assert count == _FEATURES
+    _carry(encoder)
+    projection = _projection(_features(vq, seen), width=len(encoder.conv_out.weight))
+    # swish(x) − swish(−x) = x
+    encoder.conv_out.weight[:, 0 : 4 * _FEATURES : 4, 1, 1] = projection
+    encoder.conv_out.weight[:, 1 : 4 * _FEATURES : 4, 1, 1] = -projection
+    _pass_through(vq.quant_conv.conv)
+
+
+def _set_wavelets(conv: nn.Conv2d, count: int) -> int:
+    """Halve the resolution: the three means become means and details, the other channels are averaged."""
+    _clear(conv)
+    for colour in range(3):
+        conv.weight[colour, colour, :2, :2] = _WAVELETS[0]
+        for detail in range(1, 4):
+            conv.weight[3 * (colour + 1) + detail - 1, colour, :2, :2] = _WAVELETS[detail]
+    for old in range(3, count):
+        conv.weight[9 + old, old, :2, :2] = _WAVELETS[0]
+    return count + 9
+
+
+def _carry(encoder: nn.Module) -> None:
+    """Make the last norm linear: a group is (x, −x, c, −c), whose mean is 0 and whose variance hardly knows x."""
+    spread = encoder.down_block.down[-1].block[0].nin_shortcut
+    _clear(spread)
+    spread.weight[range(0, 4 * _FEATURES, 4), range(_FEATURES), 0, 0] = 1
+    spread.weight[range(1, 4 * _FEATURES, 4), range(_FEATURES), 0, 0] = -1
+    spread.bias[2::4], spread.bias[3::4] = _CARRIER, -_CARRIER
+    encoder.norm_out.weight.fill_(_CARRIER / 2**0.5)
+
+
+def _features(vq: Emu3VQVAE, seen: Tensor) -> Tensor:
+    """(N, F) of every patch."""
+    found: list[Tensor] = []
+    hook = vq.encoder.norm_out.register_forward_hook(lambda module, given, made: found.append(made.clone()))
+    for part in seen.split(32):
+        vq.encoder(part[:, None])
+    hook.remove()
+    return torch.cat(found).permute(0, 2, 3, 1).flatten(0, 2)[:, 0 : 4 * _FEATURES : 4]
+
+
+def _projection(features: Tensor, width: int) -> Tensor:
+    """(D, F): the mean colour, which matters most, then the principal components of the details."""
+    details = features[:, 3:] - features[:, 3:].mean(0)
+    _, _, components = torch.linalg.svd(details.T @ details)
+    projection = torch.zeros(width, _FEATURES)
+    projection[:3, :3] = 2 * torch.eye(3)
+    projection[3:, 3:] = components[: width - 3]
+    return projection
+
+
+def _pass_through(conv: nn.Conv3d) -> None:
+    """The last temporal tap sees the only frame of a picture."""
+    _clear(conv)
+    channels = range(len(conv.weight))
+    conv.weight[channels, channels, -1, 0, 0] = 1
+
+
+def _set_decoder(vq: Emu3VQVAE) -> None:
+    """Each patch in its mean colour, through the shift of the last norm; what the norm itself says counts little."""
+    decoder, norm = vq.decoder, vq.decoder.norm_out
+    _pass_through(vq.post_quant_conv.conv)
+    _clear(norm.conv_y, norm.conv_b, decoder.conv_out)
+    colours = range(3)
+    norm.conv_b.weight[colours, colours, 0, 0] = 0.5
+    norm.conv_b.weight[range(3, 6), colours, 0, 0] = -0.5
+    decoder.conv_out.weight[colours, colours, 1, 1] = 1
+    decoder.conv_out.weight[colours, range(3, 6), 1, 1] = -1
+    nn.init.normal_(norm.conv_y.weight, std=0.05)
+
+
+def _fit_decoder(vq: Emu3VQVAE, seen: Tensor, steps: int, lr: float = 5e-3) -> None:
+    """Teach the decoder to draw what was seen from its codes."""
+    with torch.no_grad():
+        codes = torch.cat([vq.quantize(_latents(vq, part)) for part in seen.split(32)])[:, 0]
+    trained: Sequence[nn.Parameter] = [*vq.decoder.parameters(), *vq.post_quant_conv.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1, (step + 1) / 20, 2 * (1 - step / steps))
+        rows = torch.randint(len(seen), (4,))
+        loss = (vq.decode(codes[rows]) - seen[rows]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
