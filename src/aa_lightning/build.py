@@ -140,7 +140,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
             f"{name} with these options needs by how much each chosen response is better, and the data set does not say: "
             "type a data= with scores, such as data=ultrafeedback, or name their columns in data.template.margin"
         )
-    if "corrupted" in algorithm.wants and not data.shows_media:
+    if {"corrupted", "media"} & set(algorithm.wants) and not data.shows_media:
         raise ValueError(
             f"{name} with these options spoils the media of prompts, and prompts of this data set have none: type "
             "modality=ti2t, or another algo="

@@ -282,7 +282,7 @@ class Algorithm(Protocol):
     Attributes:
         supervision: the kind of rows that it learns from.
         accepts: the likelihoods that it is defined for.
-        wants: what a batch must bring besides responses: `margin`, `changed`, or a branch by its name.
+        wants: what a batch must bring besides responses: `margin`, `changed`, `media` in its prompts, or a branch.
         remembers: the running statistics that it keeps in `Batch.memory`.
     """
 

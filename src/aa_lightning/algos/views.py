@@ -110,6 +110,7 @@ class Adversarial(Part):
     size: Annotated[float, Field(gt=0)]
     rate: Annotated[float, Field(gt=0)]
     steps: Annotated[int, Field(ge=1)]
+    wants: ClassVar = ("media",)
 
     def of(self, policy: Policy, batch: Batch, collision: bool) -> View:
         return View(replace(batch, prompt={**batch.prompt, **self._moved(policy, batch)}))

@@ -1,0 +1,112 @@
+"""Every algorithm of `conf/algo/` on every tiny family that it serves: a step from policy = reference."""
+
+import math
+from functools import cache
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from aa_lightning import build
+from aa_lightning.datamodule import EncodedExamples, Wanted
+from tests.contract.support import ALGORITHMS, CORE, MODELS, config, make
+
+LN2 = math.log(2)
+EPS = 0.001
+AT_REFERENCE = {  # the loss where the policy is its reference, with likelihood terms off
+    **dict.fromkeys(["dpo", "cdpo", "robust_dpo", "dpo_norm", "ld_dpo", "dense_dpo", "dpop", "rpo", "mm_dpo"], LN2),
+    **dict.fromkeys(["f_dpo_forward_kl", "f_dpo_jensen_shannon", "f_dpo_alpha", "beta_dpo", "tdpo1", "tdpo2"], LN2),
+    **dict.fromkeys(["aot", "aot_paired", "image_dpo", "povid", "bco", "ha_dpo"], LN2),
+    **dict.fromkeys(["nca", "bco_pair", "adpo"], 2 * LN2),
+    **dict.fromkeys(["kto", "kto_batch", "apo_zero_unpaired"], 0.5),
+    **dict.fromkeys(["apo_zero", "apo_down", "hinge"], 1.0),
+    "ipo": 25.0,  # 1 / (4 beta²)
+    "sppo": 250_000.0,  # (1 / (2 beta))²
+    "exo": -LN2 - (math.log1p(-EPS) + math.log(EPS)) / 2,
+    "discopop": LN2 / 2 + 0.5,
+    "mpo": 0.8 * LN2 + 0.2 * 2 * LN2,
+    "mdpo": 3 * LN2,
+}
+OFF = {
+    **dict.fromkeys(["dpo", "rpo", "mm_dpo"], ["algo.nll=0"]),
+    "mpo": ["algo.parts.preference.nll=0"],
+    "ha_dpo": ["algo.weights.language=0"],
+}
+SCORES = "++data.template.margin=[score_chosen,score_rejected]"
+
+
+@cache
+def algorithm_of(algo: str):
+    """The published settings with likelihood terms off; composed once for all families."""
+    return instantiate(config("tiny_llava", algo, *OFF.get(algo, [])).algo, _convert_="all")
+
+
+@cache
+def policy_of(model: str, trains: str):
+    _, policy, _ = make(model, "dpo" if trains == "policy" else "reward_model")
+    return policy.eval()
+
+
+@cache
+def settings_of(model: str):
+    return config(model, "dpo", SCORES)
+
+
+@cache
+def refusal(model: str, algo: str) -> str | None:
+    cfg = settings_of(model)
+    try:
+        build.check_compatible(cfg, algorithm_of(algo), build.data_options(cfg))
+    except ValueError as refused:
+        return str(refused)
+    return None
+
+
+def batch_for(model: str, algorithm, policy):
+    """A prepared batch of four rows with all that the algorithm wants."""
+    wanted = Wanted(algorithm.wants, algorithm.corruption if "corrupted" in algorithm.wants else None)
+    examples = build.examples(build.data_options(settings_of(model)), "val", algorithm.supervision)[:4]
+    rows = EncodedExamples(examples, policy.encoder, wanted=wanted)
+    torch.manual_seed(0)
+    batch = policy.prepare(rows.collate([rows[i] for i in range(4)]))
+    batch.branches = {name: policy.prepare(branch) for name, branch in batch.branches.items()}
+    batch.memory = {name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}
+    return batch
+
+
+CASES = [
+    pytest.param(model, algo, marks=() if model in CORE else pytest.mark.slow, id=f"{model}-{algo}")
+    for model in MODELS
+    for algo in ALGORITHMS
+]
+
+
+@pytest.mark.parametrize(("model", "algo"), CASES)
+def test_a_step_from_the_reference_has_the_closed_value_and_moves_the_model(model, algo):
+    algorithm = algorithm_of(algo)
+    if refused := refusal(model, algo):
+        assert "type" in refused  # what to type instead
+        return
+    policy = policy_of(model, algorithm.trains)
+    policy.zero_grad(set_to_none=True)
+    loss, metrics = algorithm(policy, batch_for(model, algorithm, policy))
+    if algo in AT_REFERENCE:
+        assert loss.item() == pytest.approx(AT_REFERENCE[algo], rel=2e-6, abs=1e-6)
+    loss.backward()
+    squared = sum(p.grad.double().square().sum() for p in policy.parameters() if p.grad is not None)
+    assert math.isfinite(squared) and squared > 0
+    assert {"logp/chosen", "length/chosen"} <= set(metrics) or algorithm.trains == "reward_model"
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_every_algorithm_serves_a_family_and_has_a_closed_value_or_none():
+    assert all(refusal("tiny_llava", algo) is None for algo in ALGORITHMS)
+    no_reference = {"alphapo", "cpo", "cpo_simpo", "orpo", "simpo", "slic_hf", "sft", "dft", "reward_model"}
+    depends_on_the_rows = {"odpo", "r_dpo", "v_dpo", "wpo"}
+    assert set(ALGORITHMS) == set(AT_REFERENCE) | no_reference | depends_on_the_rows
+
+
+def test_algorithms_about_tokens_are_refused_on_a_diffusion_model():
+    refused = {algo for algo in ALGORITHMS if refusal("tiny_sd", algo)}
+    assert {"orpo", "simpo", "dense_dpo", "tdpo2", "wpo", "kto", "reward_model"} <= refused
+    assert not {"dpo", "sft", "kto_batch", "nca", "apo_zero", "robust_dpo"} & refused
