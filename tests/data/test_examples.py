@@ -178,7 +178,7 @@ def test_a_data_set_without_held_out_rows_says_how_to_have_some(tmp_path):
 
 def test_corruption_of_prompts_without_pictures_is_refused():
     rows = Memory([{**GOOD, "image": None}])
-    with pytest.raises(ValueError, match=r"corruption=blank spoils the image and audio and video parts of prompts.*have none"):
+    with pytest.raises(ValueError, match=r"corruption=blank spoils the image and audio and video parts of .*have none"):
         Examples(rows, template(**PAIRS), "preference", corruption=CorruptionOptions(name="blank"))
 
 

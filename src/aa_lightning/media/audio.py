@@ -84,7 +84,7 @@ def from_file(found: bytes | Path, options: AudioOptions, origin: str = "") -> S
     """The sound of a file: by soundfile, or by PyAV what that does not know."""
     soundfile = _soundfile()
     try:
-        with soundfile.SoundFile(stored.stream(found)) as file:
+        with stored.stream(found) as opened, soundfile.SoundFile(opened) as file:
             _check_length(file.frames, file.samplerate, options)
             blocks = (block.mean(axis=1) for block in file.blocks(_BLOCK, dtype="float32", always_2d=True))
             return _checked(_joined(blocks, file.samplerate, options), file.samplerate, options)
@@ -98,9 +98,7 @@ def _from_container(found: bytes | Path, options: AudioOptions, origin: str) -> 
     from aa_lightning.media import container
 
     with container.opened(found, "sound", origin) as file:
-        if not file.streams.audio:
-            raise MediaError(f"The file{origin} has no sound track.")
-        rate = file.streams.audio[0].rate
+        rate = container.track(file, "audio", origin).rate
         _check_length(float(file.duration or 0) / 1e6 * rate, rate, options)
         return _checked(_joined(container.sound_blocks(file), rate, options), rate, options)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from aa_lightning.media import stored
 from aa_lightning.media.errors import MediaError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def opened(found: bytes | Path, noun: str, origin: str = "") -> Iterator[av.cont
         raise MediaError(f"A {noun} of this kind is read by av: pip install 'aa-lightning[video]'") from error
     try:
         with (
-            io.BytesIO(found) if isinstance(found, bytes) else found.open("rb") as stream,
+            stored.stream(found) as stream,
             av.open(stream, options=_OPTIONS, metadata_errors="ignore") as file,
         ):
             yield file
@@ -40,6 +40,20 @@ def opened(found: bytes | Path, noun: str, origin: str = "") -> Iterator[av.cont
         raise
     except (av.FFmpegError, ValueError, OSError, IndexError, MemoryError, OverflowError) as error:
         raise MediaError(f"The bytes{origin} are not a {noun} that can be decoded ({_reason(error)}).") from error
+
+
+def track(file: av.container.InputContainer, kind: Literal["audio", "video"], origin: str = "") -> Any:
+    """The first sound track, or the first track of pictures.
+
+    Raises:
+        MediaError: there is none, or it is in an unknown codec.
+    """
+    streams, noun = (file.streams.audio, "sound track") if kind == "audio" else (file.streams.video, "pictures")
+    if not streams:
+        raise MediaError(f"The file{origin} has no {noun}.")
+    if streams[0].codec_context is None:
+        raise MediaError(f"The file{origin} has {noun} in a codec that is not known.")
+    return streams[0]
 
 
 def sound_blocks(file: av.container.InputContainer) -> Iterator[np.ndarray]:

@@ -18,6 +18,10 @@ from aa_lightning.media.errors import MediaError
 from aa_lightning.media.options import ImageOptions
 
 _DEFAULTS = ImageOptions()
+# PostScript and metafiles are left out: Pillow hands them to other programs
+_FORMATS = (
+    "PNG JPEG MPO GIF WEBP AVIF BMP DIB TIFF PPM ICO ICNS TGA JPEG2000 PCX SGI QOI DDS PSD XBM XPM MSP SPIDER IM FLI"
+).split()
 BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
@@ -41,7 +45,10 @@ def decode(value: Any, options: ImageOptions = _DEFAULTS) -> Image.Image:
     if isinstance(value, Callable):
         return decode(value(), options)
     content = stored.read(value, "picture", options.max_bytes)
-    with readable("picture", f"{len(content)} bytes{stored.origin(value)}"), Image.open(io.BytesIO(content)) as opened:
+    with (
+        readable("picture", f"{len(content)} bytes{stored.origin(value)}"),
+        Image.open(io.BytesIO(content), formats=_FORMATS) as opened,
+    ):
         return _upright_rgb(opened, options.max_pixels)
 
 

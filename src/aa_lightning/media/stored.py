@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from aa_lightning.media.errors import MediaError
 
@@ -82,9 +82,9 @@ def read(value: Any, noun: str, max_bytes: int) -> bytes:
     return found.read_bytes() if isinstance(found, Path) else found
 
 
-def stream(found: bytes | Path) -> io.BytesIO | str:
-    """What libraries open: the path of a file, or the bytes as a file."""
-    return io.BytesIO(found) if isinstance(found, bytes) else str(found)
+def stream(found: bytes | Path) -> BinaryIO:
+    """The bytes as an open file. Libraries never see its name, whose ending may lie about the format."""
+    return io.BytesIO(found) if isinstance(found, bytes) else found.open("rb")
 
 
 def origin(value: Any) -> str:

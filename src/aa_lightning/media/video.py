@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PICTURE_FILES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 FPS = 24.0  # of frames that come without times
+_PICTURES = ["GIF", "WEBP", "PNG", "JPEG", "BMP"]  # moving or not
 _ANIMATED = {"GIF", "WEBP", "PNG"}
 _MOST_ANIMATED = 5_000  # frames of an animated picture, which has to be decoded as a whole
 _SEEK = 2.0  # seconds: a nearer frame is reached by decoding what lies before it
@@ -186,12 +187,11 @@ def _fitting(width: int, height: int, options: VideoOptions) -> tuple[int, int]:
 
 
 def _of_animation(found: bytes | Path, options: VideoOptions) -> Clip | None:
-    """The frames of an animated picture; None where the file is none."""
-    try:
-        opened = Image.open(stored.stream(found), formats=list(_ANIMATED))
-    except image.BROKEN_FILE:
-        return None
-    with opened, image.readable("clip"):
+    """The frames of a picture, animated or not; None where the file is none."""
+    with stored.stream(found) as file, image.readable("clip"):
+        opened = _picture(file)
+        if opened is None:
+            return None
         _check_limits(*opened.size, 0, options)
         times = np.array(list(_starts(opened, options)))
         rows = _choice(times, options)
@@ -202,12 +202,20 @@ def _of_animation(found: bytes | Path, options: VideoOptions) -> Clip | None:
         return Clip(_stacked(pictures, options), times[rows])
 
 
+def _picture(file: BinaryIO) -> Image.Image | None:
+    try:
+        return Image.open(file, formats=_PICTURES)
+    except image.BROKEN_FILE:
+        return None
+
+
 def _starts(animation: Image.Image, options: VideoOptions) -> Iterator[float]:
     """When each frame starts, in seconds."""
     now = 0.0
-    if animation.n_frames > _MOST_ANIMATED:
-        raise MediaError(f"The animation has {animation.n_frames} frames; the limit is {_MOST_ANIMATED}.")
-    for number in range(animation.n_frames):
+    count = animation.n_frames if animation.format in _ANIMATED else 1
+    if count > _MOST_ANIMATED:
+        raise MediaError(f"The animation has {count} frames; the limit is {_MOST_ANIMATED}.")
+    for number in range(count):
         animation.seek(number)
         animation.load()  # WebP tells how long a frame lasts only then
         yield now
@@ -222,9 +230,7 @@ def _of_file(found: bytes | Path, options: VideoOptions, origin: str) -> Clip:
     from aa_lightning.media import container
 
     with container.opened(found, "clip", origin) as file:
-        if not file.streams.video:
-            raise MediaError(f"The file{origin} has no pictures.")
-        stream = file.streams.video[0]
+        stream = container.track(file, "video", origin)
         _check_limits(stream.width, stream.height, float(file.duration or 0) / 1e6, options)
         times, keys = _schedule(file, stream)
         if not len(times):
