@@ -18,6 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.cache import cache_root
 from aa_lightning.callbacks.checkpoint import complete
 from aa_lightning.compose import compose
 from aa_lightning.launch import conf_dir
@@ -123,12 +124,6 @@ def _folder(stage: DictConfig) -> Path:
     }
     key = hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()[:16]
     return cache_root() / "stages" / f"{stage.modality_name}-{key}"
-
-
-def cache_root() -> Path:
-    """`$AA_LIGHTNING_CACHE`, or `aa_lightning` in the user's cache folder."""
-    given = os.environ.get("AA_LIGHTNING_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "aa_lightning"
 
 
 def _train(stage: DictConfig, folder: Path) -> None:

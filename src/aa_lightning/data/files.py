@@ -141,10 +141,17 @@ def _read_arrow(path: Path) -> Any:
     return ArrowRows(load_file(path))
 
 
+def _read_shard(path: Path) -> Any:
+    from aa_lightning.data.shards import Shard
+
+    return Shard(path)
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     ".jsonl": JsonLines,
     ".json": read_json,
     ".csv": read_csv,
     ".parquet": _read_arrow,
     ".arrow": _read_arrow,
+    ".tar": _read_shard,
 }

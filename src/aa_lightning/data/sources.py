@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import glob
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
+
+from tqdm import tqdm
 
 from aa_lightning.data.files import READERS, read_image_folder
 from aa_lightning.data.options import Table
@@ -55,7 +58,7 @@ def open_source(options: Shapes | Table) -> Source:
         return options
     if not is_local(options):
         return _from_hub(options)
-    return _chained([_open_file(path) for path in local_files(options)])
+    return _opened(local_files(options))
 
 
 def check_files(options: Shapes | Table) -> None:
@@ -98,11 +101,22 @@ def local_files(options: Table) -> list[Path]:
     patterns = [str(path / name) for name in options.files] if inside else [str(path)]
     found = []
     for pattern in patterns:
-        matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
-        if not matches or not Path(matches[0]).exists():
-            raise FileNotFoundError(_missing(Path(pattern)))
+        matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else _numbered(pattern)
+        absent = [match for match in matches if not Path(match).exists()]
+        if absent or not matches:
+            raise FileNotFoundError(_missing(Path(absent[0] if absent else pattern)))
         found += [Path(match) for match in matches]
     return found
+
+
+def _numbered(pattern: str) -> list[str]:
+    """The names that `shard-{000..127}.tar` stands for; any other name stands for itself."""
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if found is None:
+        return [pattern]
+    first, last = found[1], found[2]
+    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    return [f"{pattern[: found.start()]}{number}{pattern[found.end() :]}" for number in numbers]
 
 
 def _open_file(path: Path) -> Source:
@@ -126,11 +140,16 @@ def _open_folder(path: Path) -> Source:
     )
 
 
-def _chained(sources: list[Source]) -> Source:
+def _opened(paths: list[Path]) -> Source:
+    sources = [_open_file(path) for path in tqdm(paths, desc="opening files", unit="file", delay=2.0, leave=False)]
     return sources[0] if len(sources) == 1 else Chain(sources)
 
 
 def _from_hub(options: Table) -> Source:
+    if options.files and all(name.endswith(".tar") for name in options.files):
+        from aa_lightning.data.shards import hub_shards
+
+        return _opened(hub_shards(options))
     from aa_lightning.data.arrow import ArrowRows, load_hub
 
     return ArrowRows(load_hub(options))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aa_lightning.cache import cache_root
 from aa_lightning.data import shapes
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "diffusers")
@@ -31,16 +31,10 @@ def tiny_folder(family: str, sizes: Mapping[str, Any] | None = None, seed: int =
         ValueError: the family or a size is unknown.
     """
     sizes = dict(sizes or {})
-    folder = cache_root() / f"{family}-{_key(family, sizes, seed)}"
+    folder = cache_root() / "tiny" / f"{family}-{_key(family, sizes, seed)}"
     if not folder.exists():
         _build_once(folder, family, sizes, seed)
     return folder
-
-
-def cache_root() -> Path:
-    """`$AA_LIGHTNING_CACHE`, or `aa_lightning` in the user's cache folder, with `tiny` below it."""
-    given = os.environ.get("AA_LIGHTNING_CACHE")
-    return (Path(given) if given else Path.home() / ".cache" / "aa_lightning") / "tiny"
 
 
 def _key(family: str, sizes: dict[str, Any], seed: int) -> str:
