@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from tqdm.auto import tqdm
 
-from aa_lightning.data.shapes import check_answer
+from aa_lightning.data.shapes import can_check, check_answer, check_picture
 from aa_lightning.models.scorer import Scorer
 from aa_lightning.types import Batch, Policy, Response, Rollout
 from aa_lightning.workers import rank
@@ -96,21 +96,48 @@ def demonstrations(
 
 
 def answers(
-    draw: Callable[[Batch], Rollout], batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()
+    draw: Callable[[Batch], Rollout],
+    batches: Iterable[Batch],
+    device: torch.device,
+    groups: Sequence[str] = (),
+    drawn: bool = False,
 ) -> tuple[Measures, list[Rollout]]:
-    """Answer prompts and check what has a reference answer: answer_accuracy, and the rollouts themselves."""
-    averages, rollouts = Averages(device, ["answer_accuracy"], groups), []
+    """Answer prompts and check what has a reference answer.
+
+    Args:
+        drawn: whether the data's own responses hold pictures, so that an answer stands in its first picture.
+
+    Returns:
+        answer_accuracy of what was said, or picture_accuracy of what was drawn (a response without a picture is wrong);
+        and the rollouts themselves.
+    """
+    name, check = ("picture_accuracy", _drew) if drawn else ("answer_accuracy", _said)
+    averages, rollouts = Averages(device, [name], groups), []
     for batch in _shown(batches):
         rollout = draw(batch.to(device))
         rollouts.append(rollout)
-        checked = {
-            row: check_answer(expected, spoken(responses[0]))
+        verdicts = {
+            row: check(expected, responses[0])
             for row, expected, responses in zip(batch.ids, batch.answers, rollout.responses, strict=True)
-            if expected is not None and spoken(responses[0])
+            if expected is not None
         }
+        checked = {row: verdict for row, verdict in verdicts.items() if verdict is not None}
         if checked:
-            averages.update({"answer_accuracy": torch.tensor(list(checked.values()))}, list(checked))
+            averages.update({name: torch.tensor(list(checked.values()))}, list(checked))
     return averages.compute(), rollouts
+
+
+def _said(expected: str, response: Response) -> bool | None:
+    """Whether the text is right; None: there is no text to check."""
+    return check_answer(expected, spoken(response)) if spoken(response) else None
+
+
+def _drew(expected: str, response: Response) -> bool | None:
+    """Whether the first picture is right; None: the expected answer is none that can be read off a picture."""
+    if not can_check(expected):
+        return None
+    pictures = [part["image"] for part in response if part["type"] == "image"]
+    return bool(pictures) and check_picture(expected, pictures[0])
 
 
 def _shown(batches: Iterable[Batch]) -> Iterable[Batch]:

@@ -84,7 +84,9 @@ class Suite:
             measured.measures.update(heldout.demonstrations(model, sets.demonstrations, device, self.groups))
         if sets.prompts is not None:
             with whole():
-                answered, rollouts = heldout.answers(self._greedy(model), sets.prompts, device, self.groups)
+                answered, rollouts = heldout.answers(
+                    self._greedy(model), sets.prompts, device, self.groups, drawn=_drawn(sets.examples)
+                )
             measured.measures.update(answered)
             measured.responses = [said[0] for rollout in rollouts for said in rollout.responses]
         return measured
@@ -93,6 +95,11 @@ class Suite:
         if model.likelihood == "bound":
             return lambda batch: model.sample(batch, 1)
         return lambda batch: model.sample(batch, 1, max_new_tokens=self.max_new_tokens, temperature=0.0)
+
+
+def _drawn(examples: Sequence[Example]) -> bool:
+    """Whether the data's own responses hold pictures."""
+    return bool(len(examples)) and any(part["type"] == "image" for said in examples[0].responses for part in said)
 
 
 @contextmanager

@@ -56,9 +56,7 @@ def draw(
     """
     valid = batch.prompt["attention_mask"]
     positions = (valid.cumsum(-1) - 1).clamp(min=0)
-    output = network.backbone(
-        **network.opening(batch), attention_mask=valid, position_ids=positions, use_cache=True
-    )
+    output = network.backbone(**network.opening(batch), attention_mask=valid, position_ids=positions, use_cache=True)
     cache, states = output.past_key_values, output.last_hidden_state[:, -1].repeat_interleave(n, 0)
     cache.batch_repeat_interleave(n)
     valid, position = valid.repeat_interleave(n, 0), positions[:, -1:].repeat_interleave(n, 0)
@@ -86,17 +84,12 @@ def draw(
     return Drawn(tokens, logprobs, said.float(), chosen.float())
 
 
-def _choose(
-    logits: Tensor, grammar: Grammar, kind: Tensor, must: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
+def _choose(logits: Tensor, grammar: Grammar, kind: Tensor, must: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """One token for each row, and its log-probability."""
     banned = torch.stack([grammar.banned(k, logits.device) for k in (TEXT, DRAWN)])
     scores = (logits / (temperature or 1.0)).masked_fill(banned[kind.clamp(max=DRAWN)], -torch.inf)
     logprobs = scores.log_softmax(-1)
-    if temperature > 0:
-        token = torch.multinomial(logprobs.exp(), 1)[:, 0]
-    else:
-        token = logprobs.argmax(-1)
+    token = torch.multinomial(logprobs.exp(), 1)[:, 0] if temperature > 0 else logprobs.argmax(-1)
     token = token.where(kind != FORCED, must)
     picked = logprobs.gather(-1, token[:, None])[:, 0]
     return token, picked.where(kind != FORCED, 0.0)

@@ -50,9 +50,7 @@ class PictureWriter:
     ) -> PicturePolicy:
         """The policy around the model."""
         encoder = PictureEncoder(processor, self.family, self.spelling, limits)
-        return PicturePolicy(
-            self.network(model), encoder, self.pictures, self._quirks.attach, reference, adapters
-        )
+        return PicturePolicy(self.network(model), encoder, self.pictures, self._quirks.attach, reference, adapters)
 
 
 def drawn_size(image_size: int | None, factor: int) -> tuple[int, int] | None:

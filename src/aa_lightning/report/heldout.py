@@ -11,7 +11,10 @@ from aa_lightning.runs import Run
 
 Tone = Literal["good", "bad", "flat", "none"]
 BLANK = "blank/"
-_MAIN = ("preference_accuracy", "reward_accuracy", "answer_accuracy", "likelihood_accuracy", "logp_per_term", "margin")
+_MAIN = (
+    *("preference_accuracy", "reward_accuracy", "answer_accuracy", "picture_accuracy"),
+    *("likelihood_accuracy", "logp_per_term", "margin"),
+)
 _LOWER_IS_BETTER = ("loss", "error", "perplexity", "kl", "fid")
 _NEITHER = ("logp_chosen", "logp_rejected")
 _SHARES = ("accuracy", "share", "rate")
@@ -78,7 +81,7 @@ def measures(run: Run) -> list[Measure]:
 def examples_behind(run: Run, measure: Measure) -> int | None:
     """How many held-out examples were asked for; answers are generated for fewer of them than are scored."""
     settings = run.config.get("evaluation") or {}
-    return settings.get("generate" if measure.name.startswith("answer") else "size")
+    return settings.get("generate" if measure.name.startswith(("answer", "picture")) else "size")
 
 
 def verdict(run: Run) -> tuple[Tone, list[str]]:

@@ -1,12 +1,14 @@
 """Shapes, the procedural world: coloured shapes with exact ground truth, in any amount, from a seed.
 
 `scenes.py` what there is, `render.py` how it looks, `language.py` how it is said, `questions.py` what is asked,
-`pictures.py` which pictures are wanted, `answers.py` whether an answer is right, `source.py` the rows.
+`pictures.py` which pictures are wanted, `drawings.py` what is to be drawn and said, `answers.py` and `reading.py` whether
+an answer or a picture is right, `source.py` the rows.
 """
 
 from aa_lightning.data.shapes.answers import check_answer
+from aa_lightning.data.shapes.reading import can_check, check_picture
 from aa_lightning.data.shapes.render import draw
 from aa_lightning.data.shapes.scenes import Figure, Scene
 from aa_lightning.data.shapes.source import Shapes
 
-__all__ = ["Figure", "Scene", "Shapes", "check_answer", "draw"]
+__all__ = ["Figure", "Scene", "Shapes", "can_check", "check_answer", "check_picture", "draw"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aa_lightning.data.shapes.language import NUMBERS, RELATIONS, plural
 from aa_lightning.data.shapes.render import BACKGROUND, draw
 from aa_lightning.data.shapes.scenes import COLOURS, GRID, JITTER, SHAPES, Figure, Scene
 
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _CELL = 16  # pixels of a cell when cells are compared
-_MIDDLE = (GRID // 2, GRID // 2)
 
 
-def read_picture(picture: Image.Image) -> list[tuple[str, str]]:
-    """The (colour, shape) of every figure in a picture of Shapes, in reading order.
+Cell = tuple[int, int]  # (row, column)
+Look = tuple[str, str]  # (colour, shape)
+
+
+def read_picture(picture: Image.Image) -> dict[Cell, Look]:
+    """The colour and shape of every figure in a picture of Shapes, by its cell in reading order.
 
     A cell shows the figure, or nothing, whose drawing is nearest to it in squared error, so that a blurred or slightly
     wrong drawing is read as what it resembles most.
@@ -27,34 +32,61 @@ def read_picture(picture: Image.Image) -> list[tuple[str, str]]:
     Args:
         picture: square, of any size of at least 16 pixels.
     """
-    templates, looks = _templates(min(picture.size))
-    cells = _cells(picture).reshape(GRID * GRID, -1)
-    errors = ((cells[:, None] - templates[None]) ** 2).sum(-1)
-    return [look for look in (looks[best] for best in errors.argmin(1)) if look is not None]
+    shown, cells = {}, _cells(picture)
+    for cell in np.ndindex(GRID, GRID):
+        templates, looks = _templates(min(picture.size), cell)
+        look = looks[((templates - cells[cell].flatten()) ** 2).sum(-1).argmin()]
+        if look is not None:
+            shown[cell] = look
+    return shown
+
+
+def can_check(expected: str) -> bool:
+    """Whether an expected answer names colours or shapes of Shapes, so that a picture can be checked with it."""
+    return any(word in COLOURS or word in SHAPES for word in _words(expected))
 
 
 def check_picture(expected: str, picture: Image.Image) -> bool:
-    """Whether a picture shows exactly the figures that a caption names, in any order and place.
+    """Whether a picture shows exactly the figures that are expected.
 
     Args:
-        expected: a caption such as `a red circle and a blue square`, or `red` where the shape does not matter.
+        expected: a caption of Shapes (`a red circle and a blue square`, `two red circles`, `a red circle above a blue
+            square`), or the colours or the shapes alone (`red`), where the other does not matter.
         picture: what a model drew.
 
     Raises:
-        ValueError: the caption names neither a colour nor a shape.
+        ValueError: it names neither a colour nor a shape.
     """
-    words = re.findall(r"[a-z]+", expected.lower())
-    colours, shapes = [w for w in words if w in COLOURS], [w for w in words if w in SHAPES]
-    if not colours and not shapes:
+    if not can_check(expected):
         raise ValueError(
             f"{expected!r} names neither a colour nor a shape of Shapes, so no picture can be checked with it"
         )
+    words = _words(expected)
     shown = read_picture(picture)
-    if colours and shapes:
-        return sorted(shown) == sorted(zip(colours, shapes, strict=True))
-    if colours:
-        return sorted(colour for colour, _ in shown) == sorted(colours)
-    return sorted(shape for _, shape in shown) == sorted(shapes)
+    colours, shapes = [w for w in words if w in COLOURS], [w for w in words if w in SHAPES]
+    if len(colours) != len(shapes):
+        index, wanted = (0, colours) if colours else (1, shapes)
+        return sorted(look[index] for look in shown.values()) == sorted(wanted)
+    count = next((NUMBERS.index(word) for word in words if word in NUMBERS), 1)
+    looks = list(zip(colours, shapes, strict=True)) * count
+    relation = next((word for word in words if word in RELATIONS), None)
+    if sorted(shown.values()) != sorted(looks):
+        return False
+    return relation is None or _stands(relation, *(next(c for c in shown if shown[c] == look) for look in looks))
+
+
+def _words(caption: str) -> list[str]:
+    """Lower-case words, shapes in the singular."""
+    singular = {plural(shape): shape for shape in SHAPES}
+    return [singular.get(word, word) for word in re.findall(r"[a-z]+", caption.lower())]
+
+
+def _stands(relation: str, subject: Cell, anchor: Cell) -> bool:
+    """Whether the subject stands there, in one row or one column with the anchor."""
+    across, down = subject[1] - anchor[1], subject[0] - anchor[0]
+    way = {"left": (-across, down), "right": (across, down), "above": (-down, across), "below": (down, across)}
+    forward, aside = way[relation]
+    return forward > 0 and aside == 0
 
 
 def _cells(picture: Image.Image) -> np.ndarray:
@@ -68,26 +100,25 @@ def _cells(picture: Image.Image) -> np.ndarray:
 
 
 @cache
-def _templates(image_size: int) -> tuple[np.ndarray, list[tuple[str, str] | None]]:
-    """(N, D) how a cell looks with each figure in each size and slightly moved, and which figure that is."""
-    outlines = {
-        (shape, large, shift): _ink(image_size, Figure(shape, "black", large, _MIDDLE, shift))
-        for shape in SHAPES
-        for large in (True, False)
-        for shift in [(down, right) for down in (-JITTER, 0, JITTER) for right in (-JITTER, 0, JITTER)]
-    }
+def _templates(image_size: int, cell: Cell) -> tuple[np.ndarray, list[Look | None]]:
+    """(N, D) how a cell looks with each figure in each size and slightly moved, and which figure that is.
+
+    Each cell has its own: where the size is no multiple of three, cells do not begin at whole pixels.
+    """
     ground = np.array(BACKGROUND, np.float32) / 255
-    looks: list[tuple[str, str] | None] = [None]
-    cells = [np.broadcast_to(ground, (_CELL, _CELL, 3))]
-    for (shape, _, _), ink in outlines.items():
+    drawn: list[np.ndarray] = [np.broadcast_to(ground, (_CELL, _CELL, 3))]
+    looks: list[Look | None] = [None]
+    moves = [(down, right) for down in (-JITTER, 0, JITTER) for right in (-JITTER, 0, JITTER)]
+    for shape, large, shift in product(SHAPES, (True, False), moves):
+        ink = _ink(image_size, Figure(shape, "black", large, cell, shift))
         for colour, rgb in COLOURS.items():
-            cells.append(ground + ink[..., None] * (np.array(rgb, np.float32) / 255 - ground))
+            drawn.append(ground + ink[..., None] * (np.array(rgb, np.float32) / 255 - ground))
             looks.append((colour, shape))
-    return np.stack(cells).reshape(len(cells), -1), looks
+    return np.stack(drawn).reshape(len(drawn), -1), looks
 
 
 def _ink(image_size: int, figure: Figure) -> np.ndarray:
-    """(16, 16) the share of each pixel of the middle cell that the figure covers."""
-    cell = _cells(draw(Scene((figure,)), image_size))[_MIDDLE].mean(-1)
+    """(16, 16) the share of each pixel of its cell that the figure covers."""
+    cell = _cells(draw(Scene((figure,)), image_size))[figure.cell].mean(-1)
     ground, black = BACKGROUND[0] / 255, COLOURS["black"][0] / 255
     return (ground - cell) / (ground - black)

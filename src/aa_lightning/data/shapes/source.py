@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.data.shapes.clips import Film, shoot
+from aa_lightning.data.shapes.drawings import DrawingRequest
 from aa_lightning.data.shapes.kinds import KINDS, SEVERAL, USUAL, Modality
 from aa_lightning.data.shapes.language import description
 from aa_lightning.data.shapes.pictures import PictureRequest
@@ -23,7 +24,7 @@ from aa_lightning.data.shapes.sounds import HERTZ, TIMBRES, Band, Melody, Pitch,
 from aa_lightning.data.shapes.together import Stage
 
 Row = dict[str, Any]
-Made = TypeVar("Made", Question, PictureRequest)
+Made = TypeVar("Made", Question, PictureRequest, DrawingRequest)
 _BUCKETS = {"train": range(8), "val": range(8, 9), "test": range(9, 10)}
 _MOST_DRAWS = 10_000
 
@@ -33,9 +34,9 @@ class Shapes:
     """A source of preference rows with feedback and exact ground truth.
 
     Columns: prompt, messages (the prompt as turns, earlier ones before it), image, audio, video (as the modality has
-    them; a list where there are several), chosen, rejected, critique_chosen, critique_rejected, refinement, score_chosen,
-    score_rejected, answer, kind, scene (JSON). Media are functions without arguments that draw or play when called,
-    so that rows cost no rendering until they are used; `media.decode` calls them.
+    them; a list where there are several), said (before a picture that is drawn), chosen, rejected, critique_chosen,
+    critique_rejected, refinement, score_chosen, score_rejected, answer, kind, scene (JSON). Media are functions without
+    arguments that draw or play when called, so that rows cost no rendering until they are used; `media.decode` calls them.
 
     A scene belongs to one split by a hash of what it shows, whatever the seed: no scene of val is in train.
     """
@@ -106,7 +107,10 @@ class Shapes:
         kinds = self.kinds or USUAL[self.modality]
         kind = kinds[index % len(kinds)]
         made = self._draw_from_split(KINDS[self.modality][kind], rng)
-        row = self._question_row(made, rng) if isinstance(made, Question) else self._picture_row(made)
+        if isinstance(made, Question):
+            row = self._question_row(made, rng)
+        else:
+            row = self._drawing_row(made) if isinstance(made, DrawingRequest) else self._picture_row(made)
         return {**row, "score_chosen": 1.0, "score_rejected": 0.0, "kind": kind}
 
     def _draw_from_split(self, make: Callable[[Any, Random], Made], rng: Random) -> Made:
@@ -165,6 +169,21 @@ class Shapes:
             "critique_rejected": request.critique,
             "refinement": self._shown(request.scene),
             "answer": request.caption,
+            "scene": request.scene.truth,
+        }
+
+    def _drawing_row(self, request: DrawingRequest) -> Row:
+        shown = {} if request.shown is None else {"image": self._shown(request.shown)}
+        return {
+            "prompt": request.text,
+            **shown,
+            "said": request.said,
+            "chosen": self._shown(request.scene),
+            "rejected": self._shown(request.wrong_scene),
+            "critique_chosen": f"Correct: the picture shows what was asked for, {request.answer}.",
+            "critique_rejected": request.critique,
+            "refinement": self._shown(request.scene),
+            "answer": request.answer,
             "scene": request.scene.truth,
         }
 
