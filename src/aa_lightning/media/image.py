@@ -19,9 +19,8 @@ from aa_lightning.media.options import ImageOptions
 
 _DEFAULTS = ImageOptions()
 # PostScript and metafiles are left out: Pillow hands them to other programs
-_FORMATS = (
-    "PNG JPEG MPO GIF WEBP AVIF BMP DIB TIFF PPM ICO ICNS TGA JPEG2000 PCX SGI QOI DDS PSD XBM XPM MSP SPIDER IM FLI"
-).split()
+_COMMON = ["PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF"]
+_RARE = ["PPM", "ICO", "ICNS", "TGA", "JPEG2000", "PCX", "SGI", "QOI", "DDS", "PSD"]
 BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
@@ -47,7 +46,7 @@ def decode(value: Any, options: ImageOptions = _DEFAULTS) -> Image.Image:
     content = stored.read(value, "picture", options.max_bytes)
     with (
         readable("picture", f"{len(content)} bytes{stored.origin(value)}"),
-        Image.open(io.BytesIO(content), formats=_FORMATS) as opened,
+        Image.open(io.BytesIO(content), formats=[*_COMMON, *_RARE]) as opened,
     ):
         return _upright_rgb(opened, options.max_pixels)
 
