@@ -67,3 +67,32 @@ def test_in_a_shared_row_answers_see_the_prompt_and_themselves_and_not_their_sib
     assert seen[32] == [4, 31, 32]
     assert seen[41] == [4, 41]
     assert mask.any(-1).all()  # padding sees something, or its softmax would have no entry
+
+
+def test_a_window_counts_tokens_of_the_plain_row_and_not_columns_of_siblings():
+    """Window 2: a token sees itself and the one before it; [21] follows the prompt's 3 though 11 stands between."""
+    layout = layouts.shared(batch()[0], FAMILY, batch()[1], {"full_attention": None, "sliding_attention": 2})
+    ids, masks = layout.inputs["input_ids"], layout.inputs["attention_mask"]
+    near = {
+        token: ids[0][masks["sliding_attention"][0, 0, column]].tolist() for column, token in enumerate(ids[0].tolist())
+    }
+    assert near == {1: [1], 2: [1, 2], 3: [2, 3], 11: [3, 11], 21: [3, 21], 22: [21, 22], 23: [22, 23]}
+    assert ids[0][masks["full_attention"][0, 0, 6]].tolist() == [1, 2, 3, 21, 22, 23]
+
+
+def test_tokens_of_a_picture_see_all_of_it_and_nothing_of_the_next_one():
+    """[1 2] and [3] are pictures with a text token between them: 9."""
+    prompt = torch.tensor([[1, 2, 9, 3]])
+    made = Batch(
+        ids=["a"],
+        prompt={
+            "input_ids": prompt,
+            "attention_mask": torch.ones_like(prompt),
+            "token_type_ids": torch.tensor([[1, 1, 0, 1]]),
+        },
+        response={"input_ids": torch.tensor([[[11], [21]]]), "mask": torch.ones(1, 2, 1)},
+    )
+    layout = layouts.shared(made, FAMILIES["gemma3"], torch.arange(4)[None])
+    ids, mask = layout.inputs["input_ids"][0], layout.inputs["attention_mask"][0, 0]
+    seen = {token: ids[mask[column]].tolist() for column, token in enumerate(ids.tolist())}
+    assert seen == {1: [1, 2], 2: [1, 2], 9: [1, 2, 9], 3: [1, 2, 9, 3], 11: [1, 2, 9, 3, 11], 21: [1, 2, 9, 3, 21]}
