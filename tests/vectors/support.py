@@ -71,7 +71,7 @@ def algorithm(name: str, **options):
 def _settings(name: str) -> dict:
     """What `algo=<name>` says, without what a tiny model's recipe changes in it."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return OmegaConf.to_container(compose(f"algo/{name}"))["algo"]
+        return OmegaConf.to_container(compose(f"algo/{name}"), resolve=True)["algo"]
 
 
 def empty_batch(p: int, **fields) -> Batch:
