@@ -1,4 +1,4 @@
-"""Corruption spoils the pictures of prompts, always in the same way, and nothing else."""
+"""Corruption spoils the media of prompts, always in the same way, and nothing else."""
 
 import numpy as np
 import pytest
@@ -111,3 +111,132 @@ def test_a_name_alone_is_enough_in_the_configuration():
     assert TypeAdapter(Corruption).validate_python({"name": "blur", "blur": 0.2}).blur == 0.2
     with pytest.raises(ValidationError, match="blank"):
         TypeAdapter(Corruption).validate_python("blak")
+
+
+# ---------------------------------------------------------------- sounds and clips
+
+SOUND_NAMES = ["blank", "noise", "swap", "mute", "reverse"]
+CLIP_NAMES = ["blank", "noise", "swap", "shuffle", "drop", "freeze", "reverse"]
+HEARD = {"kind": "prompt", "prompt": [{"audio": "audio"}, {"text": "q"}]}
+SEEN = {"kind": "prompt", "prompt": [{"video": "video"}, {"text": "q"}]}
+
+
+def sound(seed):
+    """A second of a tone that gets louder, of another pitch for each seed."""
+    t = np.arange(8000) / 8000
+    return {"array": (t * np.sin(2 * np.pi * (200 + 50 * seed) * t)).astype(np.float32), "sampling_rate": 8000}
+
+
+def clip(seed):
+    """Eight frames, 10 levels lighter from one to the next, at 2 frames per second."""
+    return {"frames": [np.full((16, 20, 3), 10 * i + seed, np.uint8) for i in range(8)], "fps": 2}
+
+
+def heard(count=5, **options):
+    return _examples([{"audio": sound(i), "q": f"Q{i}"} for i in range(count)], HEARD, options)
+
+
+def seen(count=5, **options):
+    return _examples([{"video": clip(i), "q": f"Q{i}"} for i in range(count)], SEEN, options)
+
+
+def _examples(rows, mapping, options):
+    corruption = CorruptionOptions(**options) if options else None
+    return Examples(Memory(rows), template(**mapping), "prompt", corruption=corruption)
+
+
+def medium(example, kind):
+    return example.messages[0]["content"][0][kind]
+
+
+@pytest.mark.parametrize("name", SOUND_NAMES)
+def test_a_spoiled_sound_keeps_rate_and_length_and_is_the_same_every_time(name):
+    plain, spoiled, again = heard(), heard(name=name), heard(name=name)
+    for i in reversed(range(5)):
+        before, after = medium(plain[i], "audio"), medium(spoiled[i], "audio")
+        assert after.rate == 8000 and after.samples.shape == (8000,) and after.samples.dtype == np.float32
+        assert np.abs(before.samples - after.samples).mean() > 0.01
+        assert np.array_equal(after.samples, medium(again[i], "audio").samples)
+        assert spoiled[i].messages[0]["content"][1] == plain[i].messages[0]["content"][1]
+
+
+def test_silence_mute_reversal_and_noise_of_a_sound():
+    """Muting a quarter silences 2000 of 8000 samples; noise of hiss 2 has twice the sound's own deviation."""
+    before = medium(heard()[0], "audio").samples
+    assert not medium(heard(name="blank")[0], "audio").samples.any()
+    muted = medium(heard(name="mute", share=0.25)[0], "audio").samples
+    silent = np.flatnonzero((muted == 0) & (before != 0))
+    assert 1900 < len(silent) <= 2000 and np.ptp(silent) < 2000
+    assert np.array_equal(medium(heard(name="reverse")[0], "audio").samples, before[::-1])
+    noise = medium(heard(name="noise", hiss=2.0)[0], "audio").samples - before
+    assert noise.std() == pytest.approx(2 * before.std(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", CLIP_NAMES)
+def test_a_spoiled_clip_keeps_the_size_of_its_frames_and_is_the_same_every_time(name):
+    plain, spoiled, again = seen(), seen(name=name), seen(name=name)
+    for i in reversed(range(5)):
+        before, after = medium(plain[i], "video"), medium(spoiled[i], "video")
+        assert after.frames.shape[1:] == (16, 20, 3) and after.frames.dtype == np.uint8
+        assert len(after.times) == len(after.frames) and (np.diff(after.times) > 0).all()
+        assert not np.array_equal(before.frames, after.frames)
+        assert np.array_equal(after.frames, medium(again[i], "video").frames)
+
+
+def test_frames_are_blanked_shuffled_dropped_frozen_and_reversed():
+    levels = [10 * i for i in range(8)]
+
+    def shown(**options):
+        return medium(seen(**options)[0], "video").frames[:, 0, 0, 0].tolist()
+
+    assert shown() == levels and shown(name="blank") == [128] * 8 and shown(name="reverse") == levels[::-1]
+    shuffled = shown(name="shuffle")
+    assert sorted(shuffled) == levels and all(a != b for a, b in zip(shuffled, levels, strict=True))
+    dropped = medium(seen(name="drop", share=0.5)[0], "video")
+    assert len(dropped.frames) == 4 and (dropped.times * 20).tolist() == dropped.frames[:, 0, 0, 0].tolist()
+    frozen = shown(name="freeze", share=0.5)
+    still = [i for i, level in enumerate(frozen) if level != levels[i]]
+    assert len(still) == 3 and {frozen[i] for i in still} == {levels[still[0] - 1]}
+
+
+def test_swap_takes_sounds_and_clips_of_another_row():
+    for plain, swapped, kind in ((heard(), heard(name="swap"), "audio"), (seen(), seen(name="swap"), "video")):
+        content = {"audio": lambda m: m.samples.tobytes(), "video": lambda m: m.frames.tobytes()}[kind]
+        originals = [content(medium(example, kind)) for example in plain]
+        for i, example in enumerate(swapped):
+            assert originals.index(content(medium(example, kind))) != i
+    with pytest.raises(ValueError, match="finds no other sound for row 0"):
+        heard(count=1, name="swap")[0]
+
+
+def test_media_that_are_not_named_stay_as_they_are():
+    both = {"kind": "prompt", "prompt": [{"image": "image"}, {"audio": "audio"}, {"text": "q"}]}
+    rows = [{"image": gradient(1), "audio": sound(1), "q": "Q"}]
+
+    def spoiled(**options):
+        picture, heard_, _ = _examples(rows, both, options)[0].messages[0]["content"]
+        return np.ptp(np.asarray(picture["image"])) > 0, bool(heard_["audio"].samples.any())
+
+    assert spoiled(name="blank") == (False, False)
+    assert spoiled(name="blank", media=["audio"]) == (True, False)
+    assert spoiled(name="blank", media=["image"]) == (False, True)
+    with pytest.raises(ValueError, match="corruption=shuffle spoils the video parts of prompts"):
+        spoiled(name="shuffle")
+    with pytest.raises(ValueError, match="corruption=blank spoils the video parts of prompts"):
+        spoiled(name="blank", media=["video"])
+    with pytest.raises(ValidationError, match="corruption blur is for image: name one"):
+        CorruptionOptions(name="blur", media=["audio"])
+
+
+@pytest.mark.parametrize("modality", ["ta2t", "tv2t", "any2t"])
+def test_blank_leaves_nothing_to_see_or_hear_in_any_modality(modality):
+    for example in load_examples(
+        data_options(f"shapes_{modality}", "corruption=blank", "train.size=4"), "train", "prompt"
+    ):
+        for part in example.messages[0]["content"]:
+            if part["type"] == "image":
+                assert np.ptp(np.asarray(part["image"])) == 0
+            elif part["type"] == "audio":
+                assert not part["audio"].samples.any()
+            elif part["type"] == "video":
+                assert (part["video"].frames == 128).all()

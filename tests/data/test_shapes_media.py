@@ -141,22 +141,26 @@ def test_every_tone_of_the_ground_truth_is_heard_in_its_place(index):
         assert start == pytest.approx(number * (TONE + GAPS[told["pace"]]), abs=0.02)
 
 
-def test_answers_about_sounds_are_true():
+def true_of_its_sound(row):
     order = list(HERTZ)
+    tones, asked, answer = truth(row)["tones"], words(row["prompt"]), row["answer"]
+    looks = [(tone["pitch"], tone["timbre"]) for tone in tones]
+    holds = {
+        "pitch": lambda: [pitch for pitch, timbre in looks if timbre == asked[-1]] == [answer],
+        "timbre": lambda: [timbre for pitch, timbre in looks if pitch == asked[-1]] == [answer],
+        "count": lambda: NUMBERS[sum(asked[2].startswith(timbre) for _, timbre in looks)] == answer,
+        "turn": lambda: _turn([order.index(pitch) for pitch, _ in looks]) == answer,
+        "pace": lambda: truth(row)["pace"] == answer,
+        "first": lambda: looks[0][1] == answer and looks[1][1] in asked,
+        "yesno": lambda: (answer == "yes") == ((asked[-1], asked[2]) in looks),
+        "caption": lambda: words(answer.replace(" and a ", ", a ")) == [w for p, t in looks for w in ("a", p, t)],
+    }
+    return holds[row["kind"]]()
+
+
+def test_answers_about_sounds_are_true():
     for row in rows("ta2t", size=320, max_tones=4):
-        tones, asked, answer = truth(row)["tones"], words(row["prompt"]), row["answer"]
-        looks = [(tone["pitch"], tone["timbre"]) for tone in tones]
-        holds = {
-            "pitch": lambda: [pitch for pitch, timbre in looks if timbre == asked[-1]] == [answer],
-            "timbre": lambda: [timbre for pitch, timbre in looks if pitch == asked[-1]] == [answer],
-            "count": lambda: NUMBERS[sum(asked[2].startswith(timbre) for _, timbre in looks)] == answer,
-            "turn": lambda: _turn([order.index(pitch) for pitch, _ in looks]) == answer,
-            "pace": lambda: truth(row)["pace"] == answer,
-            "first": lambda: looks[0][1] == answer and looks[1][1] in asked,
-            "yesno": lambda: (answer == "yes") == ((asked[-1], asked[2]) in looks),
-            "caption": lambda: words(answer.replace(" and a ", ", a ")) == [w for p, t in looks for w in ("a", p, t)],
-        }
-        assert holds[row["kind"]](), row
+        assert true_of_its_sound(row), row
 
 
 def _turn(heights):
@@ -198,26 +202,28 @@ def test_every_mover_of_the_ground_truth_is_seen_where_and_when_it_is(index):
             assert moved == pytest.approx(np.array(steps[mover["motion"]]), abs=0.02)
 
 
+def true_of_its_clip(row):
+    movers, asked, answer = truth(row), words(row["prompt"]), row["answer"]
+    shapes = {mover["figure"]["shape"]: mover for mover in movers}
+    holds = {
+        "motion": lambda: shapes[asked[4]]["motion"] == answer,
+        "mover": lambda: [s for s, m in shapes.items() if m["motion"] != "stays"] == [answer],
+        "first": lambda: min(shapes, key=lambda s: shapes[s]["enters"]) == answer,
+        "appears": lambda: [s for s, m in shapes.items() if m["enters"] > 0] == [answer],
+        "disappears": lambda: [s for s, m in shapes.items() if m["leaves"] < 1] == [answer],
+        "count": lambda: NUMBERS[sum(m["motion"] != "stays" for m in movers)] == answer,
+        "caption": lambda: words(answer.replace(" and a ", ", a ")) == _told(movers),
+    }
+    return holds[row["kind"]]()
+
+
 def test_answers_about_clips_are_true():
     for row in rows("tv2t", size=280):
-        movers, asked, answer = truth(row), words(row["prompt"]), row["answer"]
-        shapes = {mover["figure"]["shape"]: mover for mover in movers}
-        holds = {
-            "motion": lambda: shapes[asked[4]]["motion"] == answer,
-            "mover": lambda: [s for s, m in shapes.items() if m["motion"] != "stays"] == [answer],
-            "first": lambda: min(shapes, key=lambda s: shapes[s]["enters"]) == answer,
-            "appears": lambda: [s for s, m in shapes.items() if m["enters"] > 0] == [answer],
-            "disappears": lambda: [s for s, m in shapes.items() if m["leaves"] < 1] == [answer],
-            "count": lambda: NUMBERS[sum(m["motion"] != "stays" for m in movers)] == answer,
-            "caption": lambda: words(answer.replace(" and a ", ", a ")) == _told(movers),
-        }
-        assert holds[row["kind"]](), row
+        assert true_of_its_clip(row), row
 
 
 def _told(movers):
-    return [
-        word for m in movers for word in ("a", m["figure"]["colour"], m["figure"]["shape"], "moves", m["motion"])
-    ]
+    return [word for m in movers for word in ("a", m["figure"]["colour"], m["figure"]["shape"], "moves", m["motion"])]
 
 
 # ---------------------------------------------------------------- several media, several pictures, several turns

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.types import Example, Message, Part
@@ -45,6 +45,14 @@ class CorruptionOptions:
     crop: float = Field(default=0.5, gt=0, lt=1)  # side of the window as a share of the picture's
     share: float = Field(default=0.5, gt=0, lt=1)  # of a sound that is muted, of a clip that is dropped or frozen
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _is_for_the_media_named(self) -> CorruptionOptions:
+        if not self.kinds:
+            raise ValueError(
+                f"the corruption {self.name} is for {', '.join(SPOILS[self.name])}: name one of them in media"
+            )
+        return self
 
     @property
     def kinds(self) -> tuple[str, ...]:
