@@ -25,7 +25,7 @@ def prompt(*pictures: Image.Image) -> Prompt:
 
 
 def batch_of(policy, *prompts: Prompt, answers=ANSWERS) -> Batch:
-    return policy.encoder.collate([policy.encoder.encode(asked, list(answers)) for asked in prompts])
+    return policy.prepare(policy.encoder.collate([policy.encoder.encode(asked, list(answers)) for asked in prompts]))
 
 
 @pytest.fixture(params=LOOKING)

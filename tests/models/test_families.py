@@ -3,8 +3,10 @@
 import pytest
 import transformers as hf
 
-from aa_lightning.models.families import FAMILIES, family_of, logit_cap, windows_of
+from aa_lightning.models.families import FAMILIES, family_of
+from aa_lightning.models.layouts import windows_of
 from aa_lightning.models.load import outline
+from aa_lightning.models.logprobs import logit_cap
 from tests.contract.support import MODELS, build, config, modality
 
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]

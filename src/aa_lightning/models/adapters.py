@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from aa_lightning.models.families import Family
+from aa_lightning.models.family import Family
 from aa_lightning.models.weights import merged
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from transformers import GenerationConfig
 from aa_lightning.models import layouts, logprobs
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import TokenEncoder
-from aa_lightning.models.families import Family, logit_cap, windows_of
-from aa_lightning.models.logprobs import Statistic, statistic, token_logprobs
+from aa_lightning.models.family import Family
+from aa_lightning.models.logprobs import Statistic, logit_cap, statistic, token_logprobs
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood, Rollout
@@ -27,7 +27,7 @@ class TokenNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.family, self.layout = family, layout
-        self.windows = windows_of(model.config)
+        self.windows = layouts.windows_of(model.config)
         self.cap = logit_cap(model.config)
 
     def forward(

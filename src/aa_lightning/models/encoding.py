@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from aa_lightning.models import inputs
-from aa_lightning.models.families import Family
+from aa_lightning.models.family import Family
 from aa_lightning.models.inputs import Media, TooLong
 from aa_lightning.types import Batch, Message, Prompt, Response
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,14 @@ from torch import Tensor, nn
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.drawing import draw
-from aa_lightning.models.families import Family
+from aa_lightning.models.family import Family
 from aa_lightning.models.grammar import DRAWN, FORCED, TEXT, Grammar, Restricted
-from aa_lightning.models.logprobs import token_logprobs
-from aa_lightning.models.picture_encoding import PIXELS, SIZES, PictureEncoder
-from aa_lightning.models.picture_tokens import PictureTokenizer
+from aa_lightning.models.layouts import Layout
+from aa_lightning.models.logprobs import Statistic, token_logprobs
+from aa_lightning.models.picture_encoding import PictureEncoder
+from aa_lightning.models.picture_tokens import PictureTokenizer, refuse_pixels
 from aa_lightning.models.reference import Reference
-from aa_lightning.models.weights import below
+from aa_lightning.models.scorer import Scorer
 from aa_lightning.types import Batch, LogLikelihood, Response, Rollout
 
 
@@ -30,13 +30,32 @@ class PictureNetwork(TokenNetwork):
         super().__init__(model, family, layout)
         self.grammar = grammar
 
-    def forward(self, batch: Batch, temperature: float = 1.0, restricted: bool = False) -> LogLikelihood:
+    def forward(
+        self,
+        batch: Batch,
+        temperature: float = 1.0,
+        read: Tensor | None = None,
+        of: Statistic | None = None,
+        restricted: bool = False,
+    ) -> LogLikelihood:
         """Log-probabilities of every response token, (P, K, T).
 
         Args:
+            temperature, read, of: as for text models.
             restricted: over the tokens that the grammar of sampling allows at each place, instead of all tokens.
         """
-        return self._restricted(batch, temperature) if restricted else super().forward(batch, temperature)
+        if restricted:
+            return self._restricted(batch, temperature)
+        return super().forward(batch, temperature, read, of)
+
+    def hidden(self, batch: Batch) -> tuple[Tensor, Layout]:
+        """Last hidden states, and where the response tokens stand in them.
+
+        Raises:
+            ValueError: a batch that is not prepared.
+        """
+        refuse_pixels(batch)
+        return super().hidden(batch)
 
     def _restricted(self, batch: Batch, temperature: float) -> LogLikelihood:
         hidden, layout = self.hidden(batch)
@@ -73,7 +92,6 @@ class PicturePolicy(AutoregressivePolicy):
         network: the model without its VQ model.
         encoder: text, placeholders and pixels.
         pictures: the VQ model.
-        attach: (model, VQ model) → puts the VQ model back into its place, for saving.
     """
 
     def __init__(
@@ -81,12 +99,11 @@ class PicturePolicy(AutoregressivePolicy):
         network: PictureNetwork,
         encoder: PictureEncoder,
         pictures: PictureTokenizer,
-        attach: Callable[[nn.Module, nn.Module | None], None],
         reference: Reference,
         adapters: Adapters | None = None,
     ):
         super().__init__(network, encoder, reference, adapters)
-        self.pictures, self._attach = pictures, attach
+        self.pictures = pictures
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PicturePolicy:
         """The VQ model goes along to a device."""
@@ -94,43 +111,9 @@ class PicturePolicy(AutoregressivePolicy):
         self.pictures.vq._apply(fn)
         return self
 
-    # ------------------------------------------------------------ likelihood
-
     def prepare(self, batch: Batch) -> Batch:
         """Pictures become tokens, in prompts and responses. A prepared batch is returned as it is."""
-        prompt, response = dict(batch.prompt), dict(batch.response)
-        blocks = {key: rows for key, rows in batch.blocks.items() if key not in ("pixel_values", "image_sizes")}
-        self._fill(prompt, prompt.pop("pixel_values", None), prompt.pop("image_sizes", None))
-        self._fill(response, response.pop(PIXELS, None), response.pop(SIZES, None))
-        return replace(batch, prompt=prompt, response=response, blocks=blocks)
-
-    def _fill(self, tensors: dict[str, Tensor], pixels: Tensor | None, sizes: Tensor | None) -> None:
-        """Put the tokens of pictures (N, 3, H, W) at the placeholders, in reading order."""
-        if pixels is None:
-            return
-        whole = [pixels.shape[2:]] * len(pixels) if sizes is None else sizes.tolist()
-        tokens = [
-            self.pictures.tokens(picture[:, :height, :width])
-            for picture, (height, width) in zip(pixels, whole, strict=True)
-        ]
-        ids = tensors["input_ids"]
-        places = ids == self.pictures.spelling.placeholder
-        found = torch.cat(tokens).to(ids)
-        assert places.sum() == len(found), (places.sum(), len(found))
-        tensors["input_ids"] = ids.masked_scatter(places, found)
-
-    def log_likelihood(self, batch: Batch) -> LogLikelihood:
-        """log p of every response token, pictures included, over the whole vocabulary, (P, K, T).
-
-        Raises:
-            ValueError: a batch that is not prepared.
-        """
-        if "pixel_values" in batch.prompt or PIXELS in batch.response:
-            raise ValueError(
-                "this batch holds pictures as pixels, and a token model's likelihood is one of tokens: call "
-                "batch = policy.prepare(batch) first"
-            )
-        return self.network(batch)
+        return self.pictures.fill(batch)
 
     # ------------------------------------------------------------ sampling
 
@@ -203,23 +186,52 @@ class PicturePolicy(AutoregressivePolicy):
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write what transformers loads by itself, the VQ model included; arguments as for text models."""
-        with self._complete():
-            if weights is not None:
-                whole = self.network.model.state_dict()
-                gathered = below("network.model.", weights)
-                weights = {f"network.model.{name}": gathered.get(name, value) for name, value in whole.items()}
-            super().save(folder, weights)
+        with self.pictures.attached(self.network.model):
+            super().save(folder, self.pictures.complete(self.network.model, "network.model.", weights))
 
     def restore(self, folder: Path) -> None:
         """Take the weights that `save` wrote; the reference stays where it is."""
-        with self._complete():
+        with self.pictures.attached(self.network.model):
             super().restore(folder)
 
-    @contextmanager
-    def _complete(self) -> Iterator[None]:
-        """Inside, the model holds its VQ model again."""
-        self._attach(self.network.model, self.pictures.vq)
-        try:
-            yield
-        finally:
-            self._attach(self.network.model, None)
+
+class PictureScorer(Scorer):
+    """A reward model of prompts and responses with pictures in them.
+
+    Args:
+        network: the model without its VQ model.
+        pictures: the VQ model.
+        encoder, head, adapters: as for text.
+    """
+
+    def __init__(
+        self,
+        network: PictureNetwork,
+        pictures: PictureTokenizer,
+        encoder: PictureEncoder,
+        head: Tensor | None = None,
+        adapters: Adapters | None = None,
+    ):
+        super().__init__(network, encoder, head, adapters)
+        self.pictures = pictures
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PictureScorer:
+        """The VQ model goes along to a device."""
+        super()._apply(fn, recurse)
+        self.pictures.vq._apply(fn)
+        return self
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Pictures become tokens, in prompts and responses. A prepared batch is returned as it is."""
+        return self.pictures.fill(batch)
+
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write the whole model, its VQ model included; arguments as for text."""
+        model = self.network.network.model
+        with self.pictures.attached(model):
+            super().save(folder, self.pictures.complete(model, "network.network.model.", weights))
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights that `save` wrote."""
+        with self.pictures.attached(self.network.network.model):
+            super().restore(folder)

@@ -13,7 +13,7 @@ from transformers.video_utils import VideoMetadata
 
 from aa_lightning.media.audio import Sound, resampled
 from aa_lightning.media.video import Clip, sampled
-from aa_lightning.models.families import Family
+from aa_lightning.models.family import Family
 
 Media = dict[str, list[Any]]  # by kind, in the order in which a prompt shows them
 _TICKS = 1000  # per second: the clock in which processors are told when a frame was taken

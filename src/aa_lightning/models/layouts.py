@@ -12,11 +12,12 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from aa_lightning.models.families import LAST, Family
+from aa_lightning.models.family import LAST, Family
 from aa_lightning.types import Batch
 
 # fitted by benchmarks/layouts.py
@@ -62,7 +63,7 @@ def plain(batch: Batch, family: Family, positions: Tensor) -> Layout:
 def shared(
     batch: Batch, family: Family, positions: Tensor, windows: Mapping[str, int | None] = MappingProxyType({"": None})
 ) -> Layout:
-    """One row for each prompt, its responses one after another. `windows` are those of `families.windows_of`."""
+    """One row for each prompt, its responses one after another. `windows` are those of `windows_of`."""
     ids, mask = batch.response["input_ids"], batch.response["mask"]
     p, k, t = ids.shape
     inputs = dict(batch.prompt)
@@ -82,6 +83,23 @@ def shared(
     own = columns[:, length:].reshape(p, k, t)
     first = torch.arange(t, device=ids.device) == 0
     return Layout(inputs, rows, own, torch.where(first, end[:, None, None], own - 1))
+
+
+def windows_of(config: Any) -> dict[str, int | None] | None:
+    """How far back each kind of layer of the text model looks, in tokens; None where there is no limit.
+
+    Returns:
+        by the name of the layer type where a model mixes them and takes one mask for each; under "" for one mask in all
+        layers. None: some layers are not attention (they carry a state through siblings), so rows cannot be shared.
+    """
+    text = config.get_text_config().to_dict()
+    window = text.get("sliding_window")
+    kinds = set(text["layer_types"] or ()) if "layer_types" in text else None
+    if kinds is None:
+        return {"": window}
+    if not kinds <= {"full_attention", "sliding_attention"}:
+        return None
+    return {"full_attention": None, "sliding_attention": window} if "sliding_attention" in kinds else {"": None}
 
 
 def prefers_shared(prompt: float, response: float, k: int, hidden: int, media: bool) -> bool:
@@ -151,13 +169,11 @@ def _flush_left(inputs: dict[str, Tensor], family: Family) -> tuple[Tensor, Tens
     return (valid.cumsum(-1) - 1).clamp(min=0), order
 
 
-def _masks(
-    owner: Tensor, pictures: Tensor | None, windows: Mapping[str, int | None]
-) -> Tensor | dict[str, Tensor]:
+def _masks(owner: Tensor, pictures: Tensor | None, windows: Mapping[str, int | None]) -> Tensor | dict[str, Tensor]:
     """The mask of each kind of layer, or the one of all."""
     allowed = _block_mask(owner, pictures)
     masks = {kind: allowed if far is None else allowed & _near(owner, far) for kind, far in windows.items()}
-    return masks[""] if "" in masks else masks
+    return masks.get("", masks)
 
 
 def _block_mask(owner: Tensor, pictures: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,3 +106,9 @@ def _logits(hidden: Tensor, head: nn.Linear, cap: float | None) -> Tensor:
     logits = head(hidden)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def logit_cap(config: Any) -> float | None:
+    """What the head's logits approach and never pass (Gemma 2); None: no cap."""
+    text = config.get_text_config().to_dict()
+    return text.get("final_logit_softcapping")

@@ -11,11 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from aa_lightning.models.encoding import Encoded, Limits, TokenEncoder, TooLong
-from aa_lightning.models.families import Family
-from aa_lightning.models.picture_tokens import Spelling
+from aa_lightning.models.family import Family
+from aa_lightning.models.picture_tokens import WRITTEN, Spelling
 from aa_lightning.types import Batch, Prompt, Response
-
-PIXELS, SIZES = "pictures", "picture_sizes"  # keys of a batch's responses: (N, 3, H, W) padded, and (N, 2) true sizes
 
 
 @dataclass
@@ -53,7 +51,7 @@ class PictureEncoder(TokenEncoder):
             padded = torch.zeros(len(pictures), 3, height, width)
             for place, pixels in zip(padded, pictures, strict=True):
                 place[:, : pixels.shape[1], : pixels.shape[2]] = pixels
-            batch.response.update({PIXELS: padded, SIZES: sizes})
+            batch.response.update(zip(WRITTEN, (padded, sizes), strict=True))
         return batch
 
     def pixels(self, picture: Image.Image) -> Tensor:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from aa_lightning.config import Model as ModelOptions
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import Limits
-from aa_lightning.models.families import Family
+from aa_lightning.models.family import Family
 from aa_lightning.models.grammar import Grammar
-from aa_lightning.models.image_tokens import PictureNetwork, PicturePolicy
+from aa_lightning.models.image_tokens import PictureNetwork, PicturePolicy, PictureScorer
 from aa_lightning.models.picture_encoding import PictureEncoder
 from aa_lightning.models.picture_families import PICTURE_FAMILIES
 from aa_lightning.models.picture_tokens import PictureTokenizer
@@ -31,13 +31,14 @@ class PictureWriter:
 
     def __init__(self, model: nn.Module, processor: Any, family: Family, options: ModelOptions):
         self.family, self.layout = family, options.layout
-        self._quirks = PICTURE_FAMILIES[family.name]
-        self.spelling = self._quirks.spelling(processor, model.config)
-        vq = self._quirks.vq(model)
-        self._quirks.attach(model, None)
-        decode = None if self._quirks.decode is None else partial(self._quirks.decode, vq)
-        self.pictures = PictureTokenizer(vq, self.spelling, partial(self._quirks.encode, vq), decode)
-        size = drawn_size(options.image_size, self.spelling.factor) or self._quirks.size(processor, model.config)
+        quirks = PICTURE_FAMILIES[family.name]
+        self.spelling = quirks.spelling(processor, model.config)
+        vq = quirks.vq(model)
+        quirks.attach(model, None)
+        decode = None if quirks.decode is None else partial(quirks.decode, vq)
+        encode = partial(quirks.encode, vq)
+        self.pictures = PictureTokenizer(vq, self.spelling, encode, decode, quirks.attach)
+        size = drawn_size(options.image_size, self.spelling.factor) or quirks.size(processor, model.config)
         vocabulary = model.get_output_embeddings().out_features
         self.grammar = Grammar(self.spelling, processor.tokenizer, size, vocabulary, draws=self.pictures.draws)
 
@@ -50,7 +51,14 @@ class PictureWriter:
     ) -> PicturePolicy:
         """The policy around the model."""
         encoder = PictureEncoder(processor, self.family, self.spelling, limits)
-        return PicturePolicy(self.network(model), encoder, self.pictures, self._quirks.attach, reference, adapters)
+        return PicturePolicy(self.network(model), encoder, self.pictures, reference, adapters)
+
+    def scorer(
+        self, model: nn.Module, processor: Any, limits: Limits, head: Tensor | None, adapters: Adapters | None
+    ) -> PictureScorer:
+        """A reward model around the model."""
+        encoder = PictureEncoder(processor, self.family, self.spelling, limits)
+        return PictureScorer(self.network(model), self.pictures, encoder, head, adapters)
 
 
 def drawn_size(image_size: int | None, factor: int) -> tuple[int, int] | None:

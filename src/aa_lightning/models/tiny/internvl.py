@@ -53,6 +53,9 @@ def internvl(sizes: VisionSizes) -> tuple[Any, Any]:
         chat_template=chat_template({"image": _NAMED["context_image_token"] + "\n", "video": "<video>\n"}),
     )
     model = hf.InternVLForConditionalGeneration(config)
-    for weight in (model.model.vision_tower.embeddings.position_embeddings, model.model.vision_tower.embeddings.cls_token):
+    for weight in (
+        model.model.vision_tower.embeddings.position_embeddings,
+        model.model.vision_tower.embeddings.cls_token,
+    ):
         torch.nn.init.normal_(weight, std=sizes.init_std)  # fresh, they are zero and hide the order of patches
     return finish(model, tokenizer, sizes), processor

@@ -1,0 +1,92 @@
+"""One row of the table of families: what a family of token models needs, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LAST = "last"  # a per-token key that grows by repeating its last entry
+
+
+@dataclass(frozen=True)
+class Family:
+    """The quirks of one family of token models.
+
+    Attributes:
+        groups: freeze groups, as regular expressions on in-memory parameter names.
+        media: what its prompts may hold besides text.
+        writes: what its responses may hold.
+        per_token: keys with one entry per token (besides input_ids and attention_mask), and what a response token gets:
+            a number, or LAST for the entry of the prompt's last token. Padding gets the number, or 0.
+        per_prompt: media keys with one row per prompt, zeros where a prompt has no medium. All others hold the media of
+            all prompts one after another.
+        required: for each medium, the keys without which the model silently reads noise.
+        placeholders: the processor's attributes that name the tokens which stand for media in a prompt.
+        unused: parameters that can never get a gradient, given the configuration; they are frozen, or ranks would
+            wait for each other.
+        rope: prompt tensors → arguments of the model's `get_rope_index`, where a prompt with media counts in time,
+            height and width.
+        frames: how many frames a clip gets, where clips of a batch must be equally long; None: those that it has.
+        grid_seconds: the key that says how many seconds each temporal patch of a clip lasts.
+        arguments: what the processor is called with besides, for each kind of medium.
+        overrides_clip_size: whether the processor class has a clip size of its own, above that of tiny models.
+        longest_sound: where the processor says how many seconds of a sound it reads; it cuts off the rest in silence.
+        sound_step: seconds; sounds are filled with silence up to a multiple of it, since the convolutions of the tower
+            would otherwise see how far a batch is padded.
+        most: how many of a medium one prompt may show.
+        towers: media by the tower that reads them; (): one tower reads all.
+        whole: (model type, section) of larger checkpoints that hold this model, such as one that also speaks.
+        part: the model type that such a checkpoint's section has.
+        sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
+        shares_prefix: whether several responses may share one prompt in a row with a block mask.
+        run: (backbone, inputs) → last hidden states, where the library's own forward is wrong for some batches.
+        alike: prompt tensors → (rows, their tensors) of the prompts that `generate` may take together.
+    """
+
+    name: str
+    groups: dict[str, str]
+    media: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ("text",)
+    per_token: dict[str, int | str] = field(default_factory=dict)
+    per_prompt: tuple[str, ...] = ()
+    required: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    placeholders: tuple[str, ...] = ()
+    unused: Callable[[Any], str | None] = lambda config: None
+    rope: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    frames: int | None = None
+    grid_seconds: str | None = None
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    overrides_clip_size: bool = False
+    longest_sound: str | None = None
+    sound_step: float | None = None
+    most: dict[str, int] = field(default_factory=dict)
+    towers: tuple[tuple[str, ...], ...] = ()
+    whole: tuple[str, str] | None = None
+    part: str | None = None
+    sees_ahead: str | None = None
+    shares_prefix: bool = True
+    run: Callable[[nn.Module, Mapping[str, Any]], Tensor] | None = None
+    alike: Callable[[Mapping[str, Tensor]], list[tuple[Tensor, dict[str, Tensor]]]] | None = None
+
+    def parameters(self, group: str) -> re.Pattern[str]:
+        """The pattern of a freeze group.
+
+        Raises:
+            ValueError: the family has no such group.
+        """
+        if group not in self.groups:
+            raise ValueError(
+                f"family {self.name} has no parameter group {group!r}: "
+                f"use one of {', '.join(self.groups)}, e.g. model.freeze=[{next(iter(self.groups))}]"
+            )
+        return re.compile(self.groups[group])
+
+    @property
+    def padding(self) -> dict[str, int]:
+        """What padding gets under each per-token key."""
+        return {key: 0 if value == LAST else int(value) for key, value in self.per_token.items()}
