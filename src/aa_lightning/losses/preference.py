@@ -65,12 +65,12 @@ def disco(logit: Tensor, tau: float) -> Tensor:
 
 
 def apo_zero(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """(P,) 1 − σ(r_chosen) + σ(r_rejected): one up, the other down. 2408.06266 eq. 4."""
+    """(P,) 1 − σ(r_chosen) + σ(r_rejected): one up, the other down. 2408.06266 eq. 7."""
     return torch.sigmoid(-chosen) + torch.sigmoid(rejected)
 
 
 def apo_down(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """(P,) σ(r_chosen) + 1 − σ(r_chosen − r_rejected): both down, the rejected one more. 2408.06266 eq. 5."""
+    """(P,) σ(r_chosen) + 1 − σ(r_chosen − r_rejected): both down, the rejected one more. 2408.06266 eq. 8."""
     return torch.sigmoid(chosen) + torch.sigmoid(rejected - chosen)
 
 
@@ -85,7 +85,7 @@ def bco(chosen: Tensor, rejected: Tensor, shift: Tensor | float = 0.0) -> Tensor
 
 
 def sppo(chosen: Tensor, rejected: Tensor, win: Tensor | float, beta: float) -> Tensor:
-    """(P,) Σ over both of (u − (p − ½)/β)², with u = r/β and p the probability of winning. 2405.00675 eq. 4.6.
+    """(P,) Σ over both of (u − (p − ½)/β)², with u = r/β and p the probability of winning. 2405.00675 eq. 4.7.
 
     The authors' code has the mean of the two squares, TRL their sum.
     """
@@ -96,7 +96,7 @@ def sppo(chosen: Tensor, rejected: Tensor, win: Tensor | float, beta: float) -> 
 
 
 def kto(reward: Tensor, desirable: Tensor, baseline: Tensor, weights: tuple[float, float]) -> Tensor:
-    """λ_D (1 − σ(r − z₀)) for desirable responses, λ_U (1 − σ(z₀ − r)) for others. 2402.01306 eq. 8.
+    """λ_D (1 − σ(r − z₀)) for desirable responses, λ_U (1 − σ(z₀ − r)) for others. 2402.01306 eq. 7.
 
     Args:
         reward: (P, K) β u.
@@ -115,7 +115,7 @@ def bco_single(reward: Tensor, desirable: Tensor, shift: Tensor | float) -> Tens
 
 
 def apo_zero_single(reward: Tensor, desirable: Tensor) -> Tensor:
-    """(P, K) 1 − σ(r) for desirable responses, σ(r) for others. 2408.06266 eq. 4, unpaired."""
+    """(P, K) 1 − σ(r) for desirable responses, σ(r) for others. 2408.06266 eq. 7, unpaired."""
     return torch.where(desirable, torch.sigmoid(-reward), torch.sigmoid(reward))
 
 

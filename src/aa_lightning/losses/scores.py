@@ -32,7 +32,7 @@ def changed_sums(mask: Tensor, changed: Tensor, gamma: float) -> Tensor:
 def on_policy_weights(terms: Tensor, collision: Tensor, mask: Tensor) -> Tensor:
     """(P, K) how likely each response is under the policy itself: exp of the mean over terms of log p − log Σ_v p_v².
 
-    WPO with weight alignment, 2406.11827 eq. 5. Detached.
+    WPO with weight alignment, 2406.11827 eq. 2. Detached.
     """
     aligned = ((terms - collision) * mask).sum(-1) / mask.sum(-1).clamp(min=1)
     return aligned.detach().exp()
