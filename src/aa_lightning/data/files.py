@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import mimetypes
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -75,8 +76,9 @@ class Rows:
         return columns_of(self)
 
 
-class ImageFolder:
-    """A folder of pictures with a metadata file whose column `file_name` names them."""
+class MediaFolder:
+    """A folder of media with a metadata file: `file_name` names the picture, sound or video of a row, by its ending;
+    `image_file_name`, `audio_file_name` and so on name several, of which any may be null."""
 
     def __init__(self, metadata: JsonLines | Rows, folder: Path):
         self.metadata, self.folder = metadata, folder
@@ -86,13 +88,25 @@ class ImageFolder:
 
     def __getitem__(self, index: int) -> Row:
         row = self.metadata[index]
-        if "file_name" not in row:
+        named = {name: row[name] for name in row if name == "file_name" or name.endswith("_file_name")}
+        if not named:
             raise BadRow(str(index), "file_name", f"There is no such column; the columns are {', '.join(row)}.")
-        return {**row, "image": str(self.folder / str(row["file_name"]))}
+        return {**row, **{_medium(*pair): self._file(pair[1]) for pair in named.items()}}
+
+    def _file(self, name: Any) -> str | None:
+        return str(self.folder / str(name)) if name else None
 
     @property
     def columns(self) -> list[str]:
         return columns_of(self)
+
+
+def _medium(column: str, file: Any) -> str:
+    """The column that a file goes to: `audio` of `audio_file_name`, or the medium that the file's type means."""
+    if column != "file_name":
+        return column.removesuffix("_file_name")
+    medium = (mimetypes.guess_type(str(file), strict=False)[0] or "image").partition("/")[0]
+    return medium if medium in ("audio", "video") else "image"
 
 
 def columns_of(source: Any) -> list[str]:
@@ -130,9 +144,9 @@ def read_csv(path: Path) -> Rows:
         return Rows(list(csv.DictReader(file)), path.name)
 
 
-def read_image_folder(metadata: Path) -> ImageFolder:
+def read_media_folder(metadata: Path) -> MediaFolder:
     """The folder of a metadata.jsonl or metadata.csv."""
-    return ImageFolder(READERS[metadata.suffix](metadata), metadata.parent)
+    return MediaFolder(READERS[metadata.suffix](metadata), metadata.parent)
 
 
 def _read_arrow(path: Path) -> Any:

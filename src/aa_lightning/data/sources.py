@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from aa_lightning.data.files import READERS, read_image_folder
+from aa_lightning.data.files import READERS, read_media_folder
 from aa_lightning.data.options import Table
 from aa_lightning.data.shapes import Shapes
 
@@ -132,7 +132,7 @@ def _open_folder(path: Path) -> Source:
         return READERS[".arrow"](path)
     for name in ("metadata.jsonl", "metadata.csv"):
         if (path / name).exists():
-            return read_image_folder(path / name)
+            return read_media_folder(path / name)
     inside = ", ".join(sorted(child.name for child in path.iterdir())[:10]) or "nothing"
     raise ValueError(
         f"{path} is a folder without metadata.jsonl, metadata.csv or a saved data set; in it: {inside}. "
