@@ -144,6 +144,7 @@ FAMILIES = {
             required={"image": ("pixel_values", "image_sizes"), "video": ("pixel_values_videos",)},
             placeholders=("image_token", "video_token"),
             unused=_layers_after_the_feature_layer,
+            frames=8,
         ),
         Family(
             "qwen2_vl",
@@ -208,6 +209,8 @@ FAMILIES = {
             media=("image", "video"),
             required=dict.fromkeys(("image", "video"), ("pixel_values", "pixel_attention_mask")),
             placeholders=("image_token", "fake_image_token"),
+            one_medium=True,
+            frames=8,  # shorter clips beside longer ones would be read with black frames
         ),
         Family(
             "internvl",
@@ -215,6 +218,7 @@ FAMILIES = {
             media=("image", "video"),
             required={"image": ("pixel_values",), "video": ("pixel_values",)},
             placeholders=("image_token", "video_token"),
+            frames=8,
         ),
         Family(
             "llava_next_video",

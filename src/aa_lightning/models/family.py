@@ -39,6 +39,7 @@ class Family:
         sound_step: seconds; sounds are filled with silence up to a multiple of it, since the convolutions of the tower
             would otherwise see how far a batch is padded.
         most: how many of a medium one prompt may show.
+        one_medium: whether a prompt may hold pictures or clips and not both, as its processor keeps only one of them.
         towers: media by the tower that reads them; (): one tower reads all.
         whole: (model type, section) of larger checkpoints that hold this model, such as one that also speaks.
         part: the model type that such a checkpoint's section has.
@@ -65,6 +66,7 @@ class Family:
     longest_sound: str | None = None
     sound_step: float | None = None
     most: dict[str, int] = field(default_factory=dict)
+    one_medium: bool = False
     towers: tuple[tuple[str, ...], ...] = ()
     whole: tuple[str, str] | None = None
     part: str | None = None

@@ -61,7 +61,7 @@ def check(row: str, media: Media, family: Family, processor: Any) -> None:
     """Refuse media that the family would read in part only.
 
     Raises:
-        ValueError: more of a medium than a prompt may show.
+        ValueError: more of a medium than a prompt may show, or kinds that do not go together.
         TooLong: a sound longer than the window of the feature extractor.
     """
     for medium, most in family.most.items():
@@ -71,6 +71,11 @@ def check(row: str, media: Media, family: Family, processor: Any) -> None:
                 f"row {row} holds {count} parts of {medium}, and models of family {family.name} read {most} in a prompt: "
                 "choose another model=, or data with fewer"
             )
+    if family.one_medium and len(media) > 1:
+        raise ValueError(
+            f"row {row} holds {' and '.join(media)}, and the processor of family {family.name} keeps only one kind of "
+            "medium in a prompt: choose another model=, such as model=qwen3_vl_2b_instruct, or data with one kind in each row"
+        )
     longest = attrgetter(family.longest_sound)(processor) if family.longest_sound else float("inf")
     for sound in media.get("audio", []):
         seconds = len(sound.samples) / sound.rate
