@@ -11,7 +11,7 @@ VENV := .venv
 RUN := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV)/bin/python
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-slow lint bench
+.PHONY: help setup demo test test-slow docs lint bench
 
 help:  ## this page
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test: setup  ## the tests (a few minutes)
 
 test-slow: setup  ## the tests that take long
 	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile -m slow tests
+
+docs: setup  ## the table of data sets in docs/data.md
+	$(RUN) docs/generate.py
 
 lint: setup  ## style
 	$(VENV)/bin/ruff check src tests benchmarks

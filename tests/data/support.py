@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ import aa_lightning  # noqa: F401
 from aa_lightning.data.options import DataOptions, TemplateOptions
 from aa_lightning.data.template import Template
 
-CONF = Path(__file__).parents[2] / "conf" / "data"
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf" / "data"
+_file = runpy.run_path(str(ROOT / "docs" / "generate.py"))["load"]  # a data set on top of those it builds on
 
 
 @dataclass
@@ -47,13 +50,6 @@ def data_options(name: str, *overrides: str) -> DataOptions:
     OmegaConf.set_readonly(merged, False)
     cfg = OmegaConf.merge({"data": merged}, OmegaConf.from_dotlist([f"data.{override}" for override in overrides]))
     return TypeAdapter(DataOptions).validate_python(OmegaConf.to_container(cfg, resolve=True)["data"])
-
-
-def _file(name: str) -> Any:
-    """A file of conf/data on top of those it builds on, as Hydra merges them."""
-    own = OmegaConf.load(CONF / f"{name}.yaml")
-    below = [base for base in own.pop("defaults", []) if base != "_self_"]
-    return OmegaConf.merge(*map(_file, below), own)
 
 
 def template(**options: Any) -> Template:
