@@ -3,6 +3,7 @@
 import pytest
 
 from aa_lightning import build, inspection
+from aa_lightning.compatible import check_compatible
 from aa_lightning.config import ConfigError
 from aa_lightning.data.examples import Dropped
 from tests.contract.support import config, make
@@ -66,7 +67,7 @@ def test_a_pair_that_cannot_work_is_refused_before_weights_load():
 
     cfg = config("tiny_sd", "reward_model")
     with pytest.raises(ValueError, match="diffusion model|log-likelihoods"):
-        build.check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
 
 
 def test_an_unknown_likelihood_is_refused():

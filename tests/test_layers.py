@@ -20,8 +20,8 @@ LAYERS = [
     {"algos"},
     {"feedback"},
     {"runs", "report", "evaluation"},
-    {"sweep", "sweep_table", "strategies", "loader", "datamodule", "module", "callbacks"},
-    {"build", "stages", "export", "summary", "inspection"},
+    {"sweep", "sweep_table", "strategies", "loader", "supervision", "datamodule", "module", "callbacks"},
+    {"compatible", "build", "stages", "export", "summary", "inspection"},
     {"train", "evaluate", "generate", "check"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -1,7 +1,4 @@
-"""Configuration to objects: the only place that calls Hydra's instantiate, and that refuses what cannot work together.
-
-Whatever would be silently wrong later is refused here, before any weights load.
-"""
+"""Configuration to objects: the only place that calls Hydra's instantiate."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
+from aa_lightning.compatible import check_compatible
 from aa_lightning.config import SECTIONS, data_schema, model_schema, split_batch
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.options import DataOptions
-from aa_lightning.data.sources import check_files
 from aa_lightning.types import Algorithm, Example, Kind, can_serve
 from aa_lightning.workers import is_worker
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     Data = DataOptions | MixtureOptions
 
 Fit = Callable[[Sequence[Example]], Sequence[Example]]
-_LIKELIHOODS = {"exact": "an exact one", "bound": "only a bound (a denoising error)"}
 
 
 def _whole(found: Sequence[Example]) -> Sequence[Example]:
@@ -94,7 +90,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     suite = build_suite(cfg, algorithm, policy, data)
     trainer = trainer_settings(
         logger=_loggers(cfg, folder),
-        callbacks=_callbacks(cfg, suite, folder),
+        callbacks=_callbacks(cfg, suite, folder, algorithm),
         accumulate_grad_batches=datamodule.accumulate,
         default_root_dir=folder,
         use_distributed_sampler=False,
@@ -104,49 +100,6 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         **_validation(cfg),
     )
     return Run(algorithm, policy, module, datamodule, trainer, suite, folder)
-
-
-# ---------------------------------------------------------------- what fits what
-
-
-def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
-    """Refuse an algorithm that the model or the data cannot serve.
-
-    Raises:
-        ValueError: which parts, why, and what to type.
-        FileNotFoundError: a data file is not there.
-    """
-    likelihood = cfg.model.likelihood
-    name = type(algorithm).__name__
-    if cfg.model.likelihood == "bound" and algorithm.trains == "reward_model":
-        raise ValueError(
-            f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
-            "type a token model, for example model=tiny_llava"
-        )
-    if likelihood not in algorithm.accepts:
-        raise ValueError(
-            f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
-            f"model.family={cfg.model.family} has {_LIKELIHOODS[likelihood]}: "
-            "type another model= or algo=, for example algo=dpo"
-        )
-    for whose, kind in data.kinds.items():
-        if not can_serve(kind, algorithm.supervision):
-            raise ValueError(
-                f"{name} learns from {algorithm.supervision} rows, and {whose} has {kind} rows only: type a data= that "
-                f"has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
-            )
-    if "margin" in algorithm.wants and not data.has_margins:
-        raise ValueError(
-            f"{name} with these options needs by how much each chosen response is better, and the data set does not say: "
-            "type a data= with scores, such as data=ultrafeedback, or name their columns in data.template.margin"
-        )
-    if {"corrupted", "media"} & set(algorithm.wants) and not data.shows_media:
-        raise ValueError(
-            f"{name} with these options spoils the media of prompts, and prompts of this data set have none: type "
-            "modality=ti2t, or another algo="
-        )
-    for origin in data.origins:
-        check_files(origin)
 
 
 def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:
@@ -162,7 +115,7 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
     if start is not None and checkpoint is None:
         model = replace(model, path=start)
     if algorithm.trains == "reward_model":
-        return load.load_scorer(model, _limits(cfg), checkpoint)
+        return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks)
     if cfg.model.likelihood == "bound":
         from aa_lightning.models.diffusion import load_diffusion
 
@@ -227,7 +180,7 @@ def _limits(cfg: DictConfig) -> Any:
 
 def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
     """The data module of a run."""
-    from aa_lightning.datamodule import AlignmentData, Wanted
+    from aa_lightning.datamodule import AlignmentData
 
     processes = processes_of(cfg)
     micro, accumulate = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes)
@@ -241,7 +194,18 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
         micro,
         accumulate,
         cfg.seed,
-        Wanted(algorithm.wants, algorithm.corruption if "corrupted" in algorithm.wants else None),
+        wanted_of(algorithm),
+    )
+
+
+def wanted_of(algorithm: Algorithm) -> Any:
+    """What batches must bring for an algorithm."""
+    from aa_lightning.datamodule import Wanted
+
+    return Wanted(
+        algorithm.wants,
+        algorithm.corruption if "corrupted" in algorithm.wants else None,
+        tuple(algorithm.criteria) if "ratings" in algorithm.wants else (),
     )
 
 
@@ -341,10 +305,11 @@ def _other_logger(settings: dict[str, Any], folder: Path) -> Any:
         ) from error
 
 
-def _callbacks(cfg: DictConfig, suite: Any, folder: Path) -> list[Any]:
+def _callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm) -> list[Any]:
     from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
     from aa_lightning.callbacks.heldout import HeldOut
     from aa_lightning.callbacks.progress import Progress
+    from aa_lightning.callbacks.reference import MovingReference
     from aa_lightning.callbacks.rng import RandomStates
     from aa_lightning.callbacks.stopping import Stopping
     from aa_lightning.callbacks.throughput import Throughput
@@ -352,8 +317,10 @@ def _callbacks(cfg: DictConfig, suite: Any, folder: Path) -> list[Any]:
     kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
     bar = [Progress()] if cfg.trainer.enable_progress_bar else []  # first, so that it closes before measuring
+    moving = [] if algorithm.moving is None else [MovingReference(algorithm.moving)]
     return [
         *bar,
+        *moving,
         Stopping(),
         RandomStates(),
         Throughput(),

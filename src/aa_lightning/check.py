@@ -23,12 +23,13 @@ def main(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
 
     from aa_lightning import build, inspection
+    from aa_lightning.compatible import check_compatible
     from aa_lightning.console import paint, quiet, say, show_table
 
     quiet()
     algorithm = instantiate(cfg.algo, _convert_="all")
     data = build.data_options(cfg)
-    build.check_compatible(cfg, algorithm, data)
+    check_compatible(cfg, algorithm, data)
     examples = build.examples(data, "train", algorithm.supervision)
     say(f"{len(examples)} {algorithm.supervision} rows train, {len(examples.dropped)} are left out")
     if examples.dropped:

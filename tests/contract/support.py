@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from aa_lightning import build
+from aa_lightning.compatible import check_compatible
 from aa_lightning.compose import compose
 from aa_lightning.datamodule import EncodedExamples
 from aa_lightning.models.families import FAMILIES
@@ -61,7 +62,7 @@ def served(model: str, algo: str) -> bool:
     """Whether the build would allow the pair."""
     cfg = config(model, algo)
     try:
-        build.check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
     except ValueError:
         return False
     return True

@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 
 from aa_lightning import build
+from aa_lightning.compatible import check_compatible
 from aa_lightning.datamodule import EncodedExamples, Wanted
 from tests.contract.support import ALGORITHMS, CORE, MODELS, config, make
 
@@ -15,7 +16,7 @@ LN2 = math.log(2)
 EPS = 0.001
 AT_REFERENCE = {  # the loss where the policy is its reference, with likelihood terms off
     **dict.fromkeys(["dpo", "cdpo", "robust_dpo", "dpo_norm", "ld_dpo", "dense_dpo", "dpop", "rpo", "mm_dpo"], LN2),
-    **dict.fromkeys(["f_dpo_forward_kl", "f_dpo_jensen_shannon", "f_dpo_alpha", "beta_dpo", "tdpo1", "tdpo2"], LN2),
+    **dict.fromkeys(["f_dpo_forward_kl", "f_dpo_jensen_shannon", "f_dpo_alpha", "beta_dpo", "tdpo1", "tdpo2", "tr_dpo"], LN2),
     **dict.fromkeys(["aot", "aot_paired", "image_dpo", "povid", "bco", "ha_dpo"], LN2),
     **dict.fromkeys(["nca", "bco_pair", "adpo"], 2 * LN2),
     **dict.fromkeys(["kto", "kto_batch", "apo_zero_unpaired"], 0.5),
@@ -56,7 +57,7 @@ def settings_of(model: str):
 def refusal(model: str, algo: str) -> str | None:
     cfg = settings_of(model)
     try:
-        build.check_compatible(cfg, algorithm_of(algo), build.data_options(cfg))
+        check_compatible(cfg, algorithm_of(algo), build.data_options(cfg))
     except ValueError as refused:
         return str(refused)
     return None

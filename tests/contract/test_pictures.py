@@ -5,8 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
+from aa_lightning.models.families import FAMILIES
+from aa_lightning.models.family import Family
 from aa_lightning.types import Batch, Prompt, text
 from tests.contract.support import MODELS, make, modality
+
+
+def family(model: str) -> Family:
+    return FAMILIES[model.removeprefix("tiny_")]
+
 
 LOOKING = [model for model in MODELS if modality(model) in ("ti2t", "any2t")]
 ANSWERS = ([text("red")], [text("a blue circle")])
@@ -55,3 +62,16 @@ def test_rollouts_of_prompts_with_different_numbers_of_pictures_are_reproduced(p
     again = policy.action_logprobs(rollout)
     assert torch.allclose(again * rollout.mask, rollout.logprobs, atol=1e-4)
     assert rollout.logprobs[rollout.mask.bool()].max() < 0
+
+
+@pytest.mark.parametrize("model", [model for model in LOOKING if "image" not in family(model).writes])
+def test_a_companion_changes_no_number_and_gives_every_trained_parameter_a_gradient(model):
+    policy = make(model, "dpo")[1].eval()
+    alone = policy.log_likelihood(batch_of(policy, prompt())).total
+    policy.encoder.companions = frozenset(policy.encoder.family.media)
+    batch = batch_of(policy, prompt())
+    assert len(batch) == 1 and len(batch.prompt["input_ids"]) == 2
+    together = policy.log_likelihood(batch).total
+    assert torch.allclose(alone, together, atol=2e-5)
+    together.sum().backward()
+    assert [name for name, p in policy.named_parameters() if p.requires_grad and p.grad is None] == []

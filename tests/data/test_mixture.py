@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from aa_lightning import build
+from aa_lightning.compatible import check_compatible
 from aa_lightning.compose import compose, with_parts
 from aa_lightning.config import ConfigError
 from aa_lightning.data.mixture import by_shares, by_size, in_turns
@@ -174,7 +175,7 @@ def test_a_part_of_another_kind_than_the_algorithm_needs_is_named():
     with pytest.raises(
         ValueError, match="learns from preference rows, and the part alpaca has demonstration rows only"
     ):
-        build.check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
 
 
 def test_a_part_without_a_template_tells_its_kind_when_it_is_read(tmp_path):

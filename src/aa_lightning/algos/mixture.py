@@ -22,6 +22,7 @@ class Mixture:
     weights: dict[str, float]
 
     trains: ClassVar = "policy"
+    moving: ClassVar = None
 
     def __post_init__(self):
         if set(self.parts) != set(self.weights):

@@ -19,6 +19,14 @@ _OF_PROBABILITIES = ("forward_kl", "jensen_shannon", "alpha", "odds")
 
 
 @hyperparameters
+class Moving:
+    """A reference that moves `share` of the way to the policy every so many steps (TR-DPO, 2404.09656)."""
+
+    every: Annotated[int, Field(ge=1)]
+    share: Annotated[float, Field(gt=0, le=1)]
+
+
+@hyperparameters
 class PreferenceOptimization:
     """DPO (2305.18290) with options.
 
@@ -38,6 +46,7 @@ class PreferenceOptimization:
         nll: weight of the chosen response's negative log-likelihood. nll_reduce: its total, its mean per response, or the
             mean over all chosen tokens of the batch.
         scale: of the preference term beside it.
+        moving: how the reference follows the policy; None: it stays.
     """
 
     beta: Annotated[float, Field(gt=0)]
@@ -55,6 +64,7 @@ class PreferenceOptimization:
     nll: Annotated[float, Field(ge=0)]
     nll_reduce: Literal["total", "response", "token"]
     scale: Annotated[float, Field(gt=0)]
+    moving: Moving | None
 
     supervision: ClassVar = "preference"
     trains: ClassVar = "policy"

@@ -32,6 +32,7 @@ class RewardModelling:
     trains: ClassVar = "reward_model"
     accepts: ClassVar = ("exact",)
     uses_reference: ClassVar = False
+    moving: ClassVar = None
     wants: ClassVar = ()
     remembers: ClassVar = ()
 

@@ -27,6 +27,7 @@ class SupervisedFineTuning:
     supervision: ClassVar = "demonstration"
     trains: ClassVar = "policy"
     uses_reference: ClassVar = False
+    moving: ClassVar = None
     remembers: ClassVar = ()
 
     @property

@@ -36,6 +36,7 @@ class UnpairedOptimization:
     supervision: ClassVar = "rating"
     trains: ClassVar = "policy"
     uses_reference: ClassVar = True
+    moving: ClassVar = None
 
     @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:

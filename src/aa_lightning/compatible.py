@@ -1,0 +1,109 @@
+"""What fits what: an algorithm, a model, a data set and a strategy that cannot work together are refused by name.
+
+All of it is decided before any weights load.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from aa_lightning.data.options import DataOptions
+from aa_lightning.data.sources import check_files
+from aa_lightning.types import Algorithm, can_serve
+
+if TYPE_CHECKING:
+    from aa_lightning.data.mixture import MixtureOptions
+
+    Data = DataOptions | MixtureOptions
+
+_LIKELIHOODS = {"exact": "an exact one", "bound": "only a bound (a denoising error)"}
+
+
+def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
+    """Refuse an algorithm that the model or the data cannot serve.
+
+    Raises:
+        ValueError: which parts, why, and what to type.
+        FileNotFoundError: a data file is not there.
+    """
+    likelihood = cfg.model.likelihood
+    name = type(algorithm).__name__
+    if cfg.model.likelihood == "bound" and algorithm.trains == "reward_model":
+        raise ValueError(
+            f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
+            "type a token model, for example model=tiny_llava"
+        )
+    if likelihood not in algorithm.accepts:
+        raise ValueError(
+            f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
+            f"model.family={cfg.model.family} has {_LIKELIHOODS[likelihood]}: "
+            "type another model= or algo=, for example algo=dpo"
+        )
+    for whose, kind in data.kinds.items():
+        if not can_serve(kind, algorithm.supervision):
+            raise ValueError(
+                f"{name} learns from {algorithm.supervision} rows, and {whose} has {kind} rows only: type a data= that "
+                f"has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
+            )
+    _check_offers(name, algorithm, data)
+    if {"corrupted", "media"} & set(algorithm.wants) and not data.shows_media:
+        raise ValueError(
+            f"{name} with these options spoils the media of prompts, and prompts of this data set have none: type "
+            "modality=ti2t, or another algo="
+        )
+    if algorithm.moving is not None:
+        _check_moving(cfg)
+    for origin in data.origins:
+        check_files(origin)
+
+
+def _check_moving(cfg: DictConfig) -> None:
+    """A reference can follow only where it is a copy of its own and whole on every process.
+
+    Raises:
+        ValueError: an adapter switched off cannot move; sharded copies are not moved.
+    """
+    if cfg.model.likelihood == "exact" and cfg.model.lora.rank > 0 and cfg.model.reference != "frozen":
+        raise ValueError(
+            "algo.moving moves the reference, and with model.lora.rank > 0 the reference is the model without its "
+            "adapter: type model.reference=frozen, or algo.moving=null"
+        )
+    target = OmegaConf.to_container(cfg.trainer, resolve=True).get("strategy")
+    sharded = isinstance(target, dict) and (target.get("stage") == 3 or target["_target_"].endswith("FSDP"))
+    if sharded:
+        raise ValueError(
+            "algo.moving needs a whole reference on every process, and this strategy shards it: type strategy=ddp or "
+            "strategy=deepspeed_zero2, or algo.moving=null"
+        )
+
+
+_NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
+    "margin": ("by how much each chosen response is better", "scores, such as data=ultrafeedback, or name their columns in "
+    "data.template.margin"),
+    "safe": ("whether each response is harmless", "such labels, such as data=pku_safe_rlhf_safety, or name their columns "
+    "in data.template.safe"),
+    "ratings": ("the scores of each criterion", "ratings, such as data=shapes_ti2t, or name their columns in "
+    "data.template.ratings, with data.template.kind=feedback"),
+    "critique": ("what is said about each response", "critiques, such as data=shapes_ti2t, or name their columns in "
+    "data.template.feedback"),
+    "steps": ("which steps of a response are right", "such labels, or name their column in data.template.steps; algo=orm "
+    "learns from whole responses"),
+}  # fmt: skip
+
+
+def _check_offers(name: str, algorithm: Algorithm, data: Data) -> None:
+    """Refuse data that lacks what an algorithm wants of its rows, or that has ties where they mean nothing."""
+    wanted = [*algorithm.wants, *(["critique"] if algorithm.supervision == "critique" else [])]
+    for want in wanted:
+        if want in _NEEDS and want not in data.offers:
+            needed, advice = _NEEDS[want]
+            raise ValueError(
+                f"{name} with these options needs {needed}, and the data set does not say: type a data= with {advice}"
+            )
+    if "tie" in data.offers and "tie" not in algorithm.wants and algorithm.supervision == "preference":
+        raise ValueError(
+            f"the data set keeps ties, and {name} takes the first response for the better one: type "
+            "data.template.preferred.tie=drop, or algo=reward_model_ties"
+        )

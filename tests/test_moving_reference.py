@@ -1,0 +1,50 @@
+"""A reference that follows the policy: by the worked numbers, and over a resume to the bit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from aa_lightning.callbacks.reference import move
+from aa_lightning.train import train
+from tests.contract.support import config
+
+QUICK = [
+    *("trainer.max_steps=6", "checkpoint.every_n_steps=2", "checkpoint.keep=3", "loader.batch_size=4"),
+    *("evaluation.before=false", "evaluation.generate=0", "evaluation.size=8", "evaluation.samples=0"),
+    *("evaluation.blank_control=false", "logger.tensorboard=false", "trainer.enable_progress_bar=false"),
+    *("optimizer.lr=1e-3", "algo.moving.every=3"),
+]
+
+
+def test_a_share_of_the_way_is_the_worked_one():
+    vector = json.loads((Path(__file__).parent / "vectors" / "preference.json").read_text())["tr_dpo"][0]
+    reference, policy = nn.Module(), nn.Module()
+    reference.weight = nn.Parameter(torch.tensor(vector["inputs"]["ref_param"]), requires_grad=False)
+    policy.weight = nn.Parameter(torch.tensor(vector["inputs"]["policy_param"]))
+    move(reference, policy, vector["params"]["alpha"])
+    assert reference.weight.tolist() == pytest.approx(vector["expected"]["new_ref_param"])
+
+
+def test_a_resumed_run_has_the_moved_reference(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config("tiny_qwen2", "tr_dpo", *QUICK), whole)
+    train(config("tiny_qwen2", "tr_dpo", *QUICK), cut)
+    (cut / "checkpoints" / "step_00000006.ckpt").unlink()
+    train(config("tiny_qwen2", "tr_dpo", *QUICK, f"resume={cut}"), cut)
+    first, second = (torch.load(r / "checkpoints" / "step_00000006.ckpt", weights_only=False) for r in (whole, cut))
+    assert first["reference"]["moved_at"] == second["reference"]["moved_at"] == 6
+    for one, other in (
+        (first["state_dict"], second["state_dict"]),
+        (first["reference"]["weights"][0], second["reference"]["weights"][0]),
+    ):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_what_cannot_follow_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="model.reference=frozen"):
+        train(config("tiny_qwen2", "tr_dpo", "model.lora.rank=2"), tmp_path / "a")
+    with pytest.raises(ValueError, match="strategy=ddp"):
+        train(config("tiny_qwen2", "tr_dpo", "strategy=fsdp"), tmp_path / "b")
