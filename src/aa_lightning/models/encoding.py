@@ -193,7 +193,8 @@ class TokenEncoder:
 
     def _companion(self, media: list[str], responses: int) -> Encoded:
         """A prompt of small media without meaning, with responses of one token."""
-        parts = [inputs.stand_in(medium, self.processor, self.frames) for medium in media]
+        shown = media[:1] if self.family.one_medium else media  # they share a tower
+        parts = [inputs.stand_in(medium, self.processor, self.frames) for medium in shown]
         prompt = Prompt(id="companion", messages=[{"role": "user", "content": parts}])
         return Encoded("companion", self._prompt(prompt), [torch.tensor([self.end])] * responses, None)
 
