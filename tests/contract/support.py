@@ -27,7 +27,7 @@ MODALITY = {"tiny_sd": "t2i"}  # of models that write media; what others read st
 READS = {"image": "ti2t", "audio": "ta2t", "video": "tv2t"}
 SHOWN = {"ti2t": ("image",), "ta2t": ("audio",), "tv2t": ("video",), "any2t": ("image", "audio", "video")}
 EASY = {  # a world that a model learns in seconds: one thing, two kinds of it, one question
-    "ta2t": ["data.train.kinds=[pitch]", "data.train.max_tones=2", "data.train.pitches=[low,high]"],
+    "ta2t": ["data.train.kinds=[turn]", "data.train.max_tones=2", "data.train.pitches=[low,high]"],
     "tv2t": ["data.train.kinds=[motion]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "any2t": ["data.train.kinds=[picture]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "ti2t": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
