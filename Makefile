@@ -11,7 +11,7 @@ VENV := .venv
 RUN := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV)/bin/python
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-slow docs lint bench
+.PHONY: help setup demo test test-slow docs lint bench bench-algorithms
 
 help:  ## this page
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,3 +44,6 @@ lint: setup  ## style
 
 bench: setup  ## speed, side by side with TRL
 	$(RUN) -m benchmarks
+
+bench-algorithms: setup  ## every algorithm on Shapes, three seeds (hours)
+	$(RUN) -m benchmarks.algorithms
