@@ -15,10 +15,18 @@ from aa_lightning.models.tiny.families import build
 from aa_lightning.models.tiny.tokenizers import plain_tokenizer, qwen_tokenizer
 from aa_lightning.models.tiny.words import VOCABULARY
 
-TEXT = ["llama", "qwen2", "qwen3"]
-VISION = ["llava", "qwen2_5_vl"]
+TEXT = ["llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "phi3", "gemma", "gemma2", "gemma3_text"]
+IMAGE_TEXT = {
+    **dict.fromkeys(["llava", "llava_next", "llava_onevision"], "<image>\n"),
+    **dict.fromkeys(["qwen2_vl", "qwen2_5_vl", "qwen3_vl"], "<|vision_start|><|image_pad|><|vision_end|>"),
+    **dict.fromkeys(["idefics3", "smolvlm"], "<image>"),
+    "mllama": "<|image|>",
+    "gemma3": "<start_of_image>",
+    "internvl": "<IMG_CONTEXT>\n",
+}
+VISION = list(IMAGE_TEXT)
 FAMILIES = TEXT + VISION
-IMAGE_TEXT = {"llava": "<image>\n", "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>"}
+BEGINS = ("gemma", "gemma2", "gemma3_text", "gemma3", "mllama")  # their templates write the token that opens a text
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +53,7 @@ def inputs(processor, family: str, seed: int = 0) -> dict:
     if family in TEXT:
         return processor(text, return_tensors="pt")
     noise = np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    return processor(text=[text], images=[Image.fromarray(noise)], return_tensors="pt")
+    return processor(text=[text], images=[[Image.fromarray(noise)]], return_tensors="pt")
 
 
 @torch.no_grad()
@@ -118,6 +126,7 @@ def test_the_template_renders_system_turns_pictures_and_the_generation_prompt(fo
         user("Sure?"),
     ]
     assert processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) == (
+        f"{'<s>' if family in BEGINS else ''}"
         "<|im_start|>system\nBe brief.<|im_end|>\n"
         f"<|im_start|>user\n{image}What is  this?<|im_end|>\n"
         "<|im_start|>assistant\n a circle\n<|im_end|>\n"
