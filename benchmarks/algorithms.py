@@ -11,11 +11,8 @@ import platform
 import statistics
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
-
-import lightning
-import torch
-import transformers
 
 from aa_lightning.compose import compose
 from aa_lightning.train import train
@@ -77,8 +74,8 @@ def table(found: dict[str, dict]) -> str:
     header = (
         f"# Every algorithm on Shapes ti2t\n\n`python -m benchmarks.algorithms`: {STEPS} steps of 16 rows from the same "
         f"supervised stage, tiny LLaVA, 256 held-out rows; mean over {len(SEEDS)} seeds.\n\n"
-        f"{platform.machine()} CPU, one thread, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, lightning {lightning.__version__}.\n\n"
+        f"{platform.machine()} CPU, one thread, Python {platform.python_version()}, torch {version('torch')}, "
+        f"transformers {version('transformers')}, lightning {version('lightning')}.\n\n"
         "*accuracy* ranks held-out pairs: by log π − log π_ref with a reference, by log π without one (and for supervised "
         "objectives), by the score of a reward model. *worst seed* is its smallest value.\n\n"
         "| algorithm | accuracy | worst seed | margin | greedy answers before → after | log p(chosen) before → after |\n"
