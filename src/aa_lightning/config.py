@@ -153,8 +153,9 @@ def split_batch(batch_size: int, micro_batch_size: int | None, processes: int) -
 
 def nearest(word: str, options: Iterable[str]) -> str | None:
     """The option that a mistyped word most likely meant, or None."""
-    found = get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return found[0] if found else None
+    known = {option.lower(): option for option in options}
+    found = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return known[found[0]] if found else None
 
 
 def show(value: Any) -> str:

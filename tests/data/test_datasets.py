@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from aa_lightning.config import nearest
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.examples import Examples
 from aa_lightning.data.template import Template
@@ -279,3 +280,9 @@ def test_pictures_without_markers_stand_before_the_first_question():
     turns = [{"from": "human", "value": "What?"}]
     two = [{"bytes": picture("red")}, {"bytes": picture("blue")}]
     assert asked(example_of("sharegpt_preference", {"conversations": turns, "images": two})) == "[red][blue]What?"
+
+
+def test_the_name_of_a_template_there_leads_to_the_file_here():
+    """Typed as it is written there, a name is unknown, and the answer is the right file."""
+    found = {template: nearest(template, NAMES) for template in TEMPLATES.split()}
+    assert {t for t, name in found.items() if name != t.lower().replace("-", "_")} == set()
