@@ -19,7 +19,7 @@ from aa_lightning.models.logprobs import Statistic, token_logprobs
 from aa_lightning.models.picture_encoding import PictureEncoder
 from aa_lightning.models.picture_tokens import PictureTokenizer, refuse_pixels
 from aa_lightning.models.reference import Reference
-from aa_lightning.models.scorer import Scorer
+from aa_lightning.models.scorer import Head, Scorer
 from aa_lightning.types import Batch, LogLikelihood, Response, Rollout
 
 
@@ -209,7 +209,7 @@ class PictureScorer(Scorer):
         network: PictureNetwork,
         pictures: PictureTokenizer,
         encoder: PictureEncoder,
-        head: Tensor | None = None,
+        head: Head,
         adapters: Adapters | None = None,
     ):
         super().__init__(network, encoder, head, adapters)

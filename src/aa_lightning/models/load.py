@@ -16,10 +16,13 @@ from aa_lightning.config import Model as ModelOptions
 from aa_lightning.models.adapters import Adapters, add_adapters, merge_saved
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.encoding import Limits, TokenEncoder
-from aa_lightning.models.families import Family, family_of, trained_part
+from aa_lightning.models.families import family_of, trained_part
+from aa_lightning.models.family import Family
+from aa_lightning.models.picture_encoding import PictureEncoder
+from aa_lightning.models.picture_families import PICTURE_FAMILIES
 from aa_lightning.models.picture_writer import PictureWriter
 from aa_lightning.models.reference import Reference, choose_form, frozen
-from aa_lightning.models.scorer import Scorer, saved_head
+from aa_lightning.models.scorer import Head, Scorer, saved_head
 from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
 
 _HEAD = "network.head.weight"  # of a reward model, by its own names
@@ -51,20 +54,28 @@ def load_policy(
     return AutoregressivePolicy(network, encoder, Reference(form, copied, adapters), adapters)
 
 
-def load_scorer(options: ModelOptions, limits: Limits, checkpoint: Path | None = None) -> Scorer:
-    """A reward model: the backbone of a token model with a scalar head.
+def load_scorer(
+    options: ModelOptions, limits: Limits, checkpoint: Path | None = None, heads: int = 1, speaks: bool = False
+) -> Scorer:
+    """A reward model: the backbone of a token model with a head of scores.
 
     Args:
         checkpoint: of a run, whose weights it starts from: a reward model's, head included, or a policy's.
+        heads: scores of a response.
+        speaks: whether the head that says tokens trains too.
     """
     model, processor = load(options)
-    head = saved_head(folder_of(options.path, options.tiny))
+    family = family_of(model.config)
+    writer = PictureWriter(model, processor, family, options) if "image" in family.writes else None
+    weight = saved_head(folder_of(options.path, options.tiny))
     if checkpoint is not None:
         weights = of_checkpoint(checkpoint, options.family)
         _take_backbone(model, weights, checkpoint)
-        head = weights.get(_HEAD)
-    family = family_of(model.config)
+        weight = weights.get(_HEAD)
+    head = Head(weight, heads, speaks)
     adapters = prepare_training(model, family, options, _stands_alone(options, checkpoint))
+    if writer is not None:
+        return writer.scorer(model, processor, limits, head, adapters)
     encoder = TokenEncoder(processor, family, limits, options.frames)
     return Scorer(TokenNetwork(model, family, options.layout), encoder, head, adapters)
 
@@ -91,7 +102,10 @@ def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
     folder = folder_of(options.path, options.tiny)
     config = _config(options, folder)
-    return TokenEncoder(load_processor(options, folder), family_of(config), limits, options.frames)
+    processor, family = load_processor(options, folder), family_of(config)
+    if "image" in family.writes:
+        return PictureEncoder(processor, family, PICTURE_FAMILIES[family.name].spelling(processor, config), limits)
+    return TokenEncoder(processor, family, limits, options.frames)
 
 
 def load_processor(options: ModelOptions, folder: str) -> Any:

@@ -5,14 +5,19 @@ A spelling holds no weights and travels with the encoder; the VQ model stays wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from aa_lightning.types import Batch
+
+READ = ("pixel_values", "image_sizes")  # keys of a batch's prompts: (N, 3, H, W) padded, and (N, 2) true sizes
+WRITTEN = ("pictures", "picture_sizes")  # the same of its responses
 CODE = -1  # in a spelled picture: any code of the VQ model
 _REMEMBERED = 16_384  # pictures; a picture of four thousand tokens takes 32 kB
 
@@ -68,6 +73,7 @@ class PictureTokenizer:
         spelling: of its codes.
         encode: pixels (1, 3, H, W) → codes (h, w).
         decode: codes (1, h, w) → pixels (1, 3, H, W); None: there is no decoder.
+        attach: puts a VQ model, or None, into its place in a model.
     """
 
     def __init__(
@@ -76,15 +82,34 @@ class PictureTokenizer:
         spelling: Spelling,
         encode: Callable[[Tensor], Tensor],
         decode: Callable[[Tensor], Tensor] | None,
+        attach: Callable[[nn.Module, nn.Module | None], None],
     ):
         self.vq = vq.requires_grad_(False).eval()
-        self.spelling, self._encode, self._decode = spelling, encode, decode
+        self.spelling, self._encode, self._decode, self._attach = spelling, encode, decode, attach
         self._known: dict[bytes, Tensor] = {}
 
     @property
     def draws(self) -> bool:
         """Whether codes can be made a picture again."""
         return self._decode is not None
+
+    def fill(self, batch: Batch) -> Batch:
+        """The batch with the tokens of its pictures in place of pixels. A filled batch is returned as it is."""
+        prompt, response = dict(batch.prompt), dict(batch.response)
+        blocks = {key: rows for key, rows in batch.blocks.items() if key not in READ}
+        self._fill(prompt, *(prompt.pop(key, None) for key in READ))
+        self._fill(response, *(response.pop(key, None) for key in WRITTEN))
+        return replace(batch, prompt=prompt, response=response, blocks=blocks)
+
+    def _fill(self, tensors: dict[str, Tensor], pixels: Tensor | None, sizes: Tensor | None) -> None:
+        """Put the tokens of pictures (N, 3, H, W) at the placeholders, in reading order."""
+        if pixels is None:
+            return
+        whole = [pixels.shape[2:]] * len(pixels) if sizes is None else sizes.tolist()
+        tokens = [self.tokens(one[:, :height, :width]) for one, (height, width) in zip(pixels, whole, strict=True)]
+        places, found = tensors["input_ids"] == self.spelling.placeholder, torch.cat(tokens)
+        assert places.sum() == len(found), (places.sum(), len(found))
+        tensors["input_ids"] = tensors["input_ids"].masked_scatter(places, found.to(tensors["input_ids"]))
 
     @torch.no_grad()
     def tokens(self, pixels: Tensor) -> Tensor:
@@ -118,3 +143,32 @@ class PictureTokenizer:
         weight = next(self.vq.parameters())
         with torch.autocast(weight.device.type, enabled=False):
             return self._decode(codes[None].to(weight.device))[0].float().cpu()
+
+    @contextmanager
+    def attached(self, model: nn.Module) -> Iterator[None]:
+        """Inside, a model holds its VQ model again."""
+        self._attach(model, self.vq)
+        try:
+            yield
+        finally:
+            self._attach(model, None)
+
+    @staticmethod
+    def complete(model: nn.Module, prefix: str, weights: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+        """Gathered weights together with those of the VQ model that is attached to the model; None stays None."""
+        if weights is None:
+            return None
+        return {**{f"{prefix}{name}": value for name, value in model.state_dict().items()}, **weights}
+
+
+def refuse_pixels(batch: Batch) -> None:
+    """A likelihood is one of tokens.
+
+    Raises:
+        ValueError: the batch holds pictures that are not tokens yet.
+    """
+    if READ[0] in batch.prompt or WRITTEN[0] in batch.response:
+        raise ValueError(
+            "this batch holds pictures as pixels, and a token model's likelihood is one of tokens: call "
+            "batch = policy.prepare(batch) first"
+        )

@@ -17,6 +17,7 @@ from aa_lightning.models.picture_encoding import PictureEncoder
 from aa_lightning.models.picture_families import PICTURE_FAMILIES
 from aa_lightning.models.picture_tokens import PictureTokenizer
 from aa_lightning.models.reference import Reference
+from aa_lightning.models.scorer import Head
 
 
 class PictureWriter:
@@ -54,7 +55,7 @@ class PictureWriter:
         return PicturePolicy(self.network(model), encoder, self.pictures, reference, adapters)
 
     def scorer(
-        self, model: nn.Module, processor: Any, limits: Limits, head: Tensor | None, adapters: Adapters | None
+        self, model: nn.Module, processor: Any, limits: Limits, head: Head, adapters: Adapters | None
     ) -> PictureScorer:
         """A reward model around the model."""
         encoder = PictureEncoder(processor, self.family, self.spelling, limits)
