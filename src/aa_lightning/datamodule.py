@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from typing import Any
 
 import lightning as L
@@ -18,15 +17,17 @@ from aa_lightning.data.corruption import CorruptionOptions, corrupt
 from aa_lightning.data.examples import Dropped
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
-from aa_lightning.types import Batch, Encoder, Example, Feedback, Preference, Prompt, Rating
+from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
+from aa_lightning.types import Batch, Encoder, Example, Prompt, text
 
 
 @dataclass
 class Item:
-    """One example with its tensors."""
+    """One example with its tensors, and places in its responses that its supervision speaks of."""
 
     example: Example
     encoded: Any
+    places: list[int] = field(default_factory=list)
     branches: dict[str, Any] = field(default_factory=dict)
 
 
@@ -37,10 +38,12 @@ class Wanted:
     Attributes:
         names: of supervision and branches.
         corruption: of the corrupted branch.
+        criteria: whose ratings are read.
     """
 
     names: tuple[str, ...] = ()
     corruption: CorruptionOptions | None = None
+    criteria: tuple[str, ...] = ()
 
 
 class EncodedExamples(Sequence):
@@ -72,18 +75,44 @@ class EncodedExamples(Sequence):
 
     def item(self, example: Example) -> Item:
         """The example with the tensors that the algorithm reads."""
-        return Item(example, self.encoder.encode(example, example.responses))
+        if "critique" in self.wanted.names:
+            return self._with_critiques(example)
+        places = self.encoder.part_ends(example.responses[0]) if "steps" in self.wanted.names else []
+        return Item(example, self.encoder.encode(example, example.responses), places)
+
+    def _with_critiques(self, example: Example) -> Item:
+        """Each response goes on with what is said about it; where nothing is, it stays alone."""
+        said = [[text(critique or "")] for critique in example.critique]
+        encoded = self.encoder.encode(example, [*example.responses, *said])
+        count = len(example.responses)
+        answers, critiques = encoded.responses[:count], encoded.responses[count:]
+        both = zip(answers, critiques, example.critique, strict=True)
+        encoded.responses = [torch.cat([answer, more]) if told else answer for answer, more, told in both]
+        return Item(example, encoded, [len(answer) for answer in answers])
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """P examples as one batch, with their supervision."""
         batch = self.encoder.collate([item.encoded for item in items])
-        batch.supervision = supervision([item.example for item in items])
-        if "changed" in self.wanted.names:
-            batch.supervision["changed"] = changed_tokens(batch.response["input_ids"], batch.response["mask"])
+        batch.supervision = self._supervision(items, batch)
         batch.branches = {
             name: self.encoder.collate([item.branches[name] for item in items]) for name in items[0].branches
         }
         return batch
+
+    def _supervision(self, items: Sequence[Item], batch: Batch) -> dict[str, Tensor]:
+        examples, places, names = [item.example for item in items], [item.places for item in items], self.wanted.names
+        found = supervision(examples)
+        if "changed" in names:
+            found["changed"] = changed_tokens(batch.response["input_ids"], batch.response["mask"])
+        if "tie" in names:
+            found["tie"] = torch.tensor([example.tie for example in examples])
+        if "ratings" in names:
+            found["ratings"] = ratings(examples, self.wanted.criteria)
+        if "steps" in names:
+            found |= steps([example.steps for example in examples], places)
+        if "critique" in names:
+            found["critique"] = after(batch.response["mask"], places)
+        return found
 
     def _branch(self, name: str, index: int, example: Example) -> Any:
         """The same row in another light; another row is the one half the data away."""
@@ -148,28 +177,6 @@ class PromptsOnly(EncodedExamples):
 
 
 BRANCHES = ("corrupted", "mismatched", "auxiliary")
-
-
-def changed_tokens(ids: Tensor, mask: Tensor) -> Tensor:
-    """(P, 2, T) the tokens of two responses that have no counterpart in the other one; ids, mask (P, 2, T).
-    """
-    changed = torch.zeros_like(mask, dtype=torch.bool)
-    for row, (tokens, counted) in enumerate(zip(ids, mask.bool(), strict=True)):
-        first, second = (line[kept].tolist() for line, kept in zip(tokens, counted, strict=True))
-        for kind, a, b, c, d in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
-            if kind != "equal":
-                changed[row, 0, a:b], changed[row, 1, c:d] = True, True
-    return changed
-
-
-def supervision(examples: Sequence[Example]) -> dict[str, Tensor]:
-    """What the data says about responses: margin (P,) where every row has one, desirable (P, 1) for ratings."""
-    found = {}
-    if all(isinstance(e, Preference | Feedback) and e.margin is not None for e in examples):
-        found["margin"] = torch.tensor([float(e.margin) for e in examples])
-    if all(isinstance(e, Rating) for e in examples):
-        found["desirable"] = torch.tensor([[e.desirable] for e in examples])
-    return found
 
 
 class AlignmentData(L.LightningDataModule):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Part = dict[str, Any]  # {"type": "text" | "image" | "audio" | "video", <the type>: content}
 Message = dict[str, Any]  # {"role": "system" | "user" | "assistant", "content": list[Part]}
 Response = list[Part]
-Kind = Literal["prompt", "demonstration", "rating", "preference", "feedback"]
+RowKind = Literal["prompt", "demonstration", "rating", "preference", "ranking", "feedback"]
+Kind = Literal[RowKind, "critique"]  # critiques are made of feedback; no row is one
 
 
 def text(content: str) -> Part:
@@ -55,10 +56,11 @@ class Demonstration(Prompt):
 
 @dataclass(frozen=True, kw_only=True)
 class Rating(Prompt):
-    """One response and whether it is desirable (KTO and kin)."""
+    """One response and whether it is desirable (KTO and kin). `steps` says which of its parts are right."""
 
     response: Response
     desirable: bool
+    steps: tuple[bool, ...] | None = None
 
     @property
     def responses(self) -> list[Response]:
@@ -67,11 +69,14 @@ class Rating(Prompt):
 
 @dataclass(frozen=True, kw_only=True)
 class Preference(Prompt):
-    """Two responses, the first preferred. `margin` is by how much, in the data's own unit."""
+    """Two responses, the first preferred, unless it is a tie. `margin` is by how much, in the data's own unit; `safe`
+    says of both whether they are harmless."""
 
     chosen: Response
     rejected: Response
     margin: float | None = None
+    safe: tuple[bool, bool] | None = None
+    tie: bool = False
 
     @property
     def responses(self) -> list[Response]:
@@ -87,33 +92,54 @@ class Feedback(Preference):
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-Example = Prompt  # any of the five; the richer kinds are subclasses
+@dataclass(frozen=True, kw_only=True)
+class Ranking(Prompt):
+    """K ≥ 2 responses, the best first, and a score of each, the larger the better; equal scores are ties."""
 
-_RICHNESS: dict[str, type] = {
-    "prompt": Prompt,
-    "demonstration": Demonstration,
-    "rating": Rating,
-    "preference": Preference,
-    "feedback": Feedback,
+    ranked: list[Response]
+    scores: list[float]
+
+    @property
+    def responses(self) -> list[Response]:
+        return self.ranked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critique(Demonstration):
+    """What is said about an answer; the prompt ends with the answer and the request to judge it."""
+
+
+Example = Prompt  # any of these; the richer kinds are subclasses
+
+_KINDS: dict[str, tuple[type, int]] = {  # and how rich each is; equally rich ones serve each other
+    "prompt": (Prompt, 0),
+    "demonstration": (Demonstration, 1),
+    "rating": (Rating, 2),
+    "preference": (Preference, 3),
+    "ranking": (Ranking, 3),
+    "feedback": (Feedback, 4),
+    "critique": (Critique, 4),
 }
+REQUEST = "Is this answer right? Say what is wrong with it."  # what asks for a critique
 
 
 def kind_of(example: Example) -> Kind:
     """The kind's name of an example."""
-    return next(name for name, cls in _RICHNESS.items() if type(example) is cls)
+    return next(name for name, (cls, _) in _KINDS.items() if type(example) is cls)
 
 
 def can_serve(kind: Kind, wanted: Kind) -> bool:
-    """Whether data of `kind` weakens to `wanted`: feedback > preference > rating > demonstration > prompt."""
-    order = list(_RICHNESS)
-    return order.index(kind) >= order.index(wanted)
+    """Whether data of `kind` weakens to `wanted`: feedback > preference = ranking > rating > demonstration > prompt, and
+    feedback has critiques."""
+    return _KINDS[kind][1] >= _KINDS[wanted][1]
 
 
 def weaken(example: Example, wanted: Kind) -> list[Example]:
     """Turn an example into the poorer kind that an algorithm asks for.
 
-    A preference becomes two ratings (chosen desirable, rejected not), or one demonstration of the chosen response; a
-    rating becomes a demonstration only if it is desirable.
+    A ranking becomes the preference of its best over its worst response, where these differ; a preference becomes a
+    ranking of two, two ratings (chosen desirable, rejected not), or one demonstration of the chosen response; a rating
+    becomes a demonstration only if it is desirable; feedback becomes the critiques that it has.
 
     Raises:
         ValueError: the example is poorer than what is asked for.
@@ -130,16 +156,46 @@ def weaken(example: Example, wanted: Kind) -> list[Example]:
         return [Prompt(**base)]
     if isinstance(example, Rating):
         return [Demonstration(**base, response=example.response)] if example.desirable else []
-    if not isinstance(example, Preference):
-        return [Demonstration(**base, response=example.responses[0])]
+    if isinstance(example, Ranking):
+        return _of_ranking(example, wanted, base)
+    if isinstance(example, Preference):
+        return _of_preference(example, wanted, base)
+    return [Demonstration(**base, response=example.responses[0])]
+
+
+def _of_ranking(example: Ranking, wanted: Kind, base: dict[str, Any]) -> list[Example]:
+    (best, *_, worst), gap = example.ranked, example.scores[0] - example.scores[-1]
+    if wanted == "demonstration":
+        return [Demonstration(**base, response=best)]
+    return weaken(Preference(**base, chosen=best, rejected=worst, margin=gap), wanted) if gap > 0 else []
+
+
+def _of_preference(example: Preference, wanted: Kind, base: dict[str, Any]) -> list[Example]:
+    chosen, rejected = example.chosen, example.rejected
+    second = {**base, "id": f"{example.id}/rejected"}
     if wanted == "preference":
-        return [Preference(**base, chosen=example.chosen, rejected=example.rejected, margin=example.margin)]
+        told = {"margin": example.margin, "safe": example.safe, "tie": example.tie}
+        return [Preference(**base, chosen=chosen, rejected=rejected, **told)]
+    if wanted == "ranking":
+        gap = 0.0 if example.tie else 1.0 if example.margin is None else example.margin
+        return [Ranking(**base, ranked=[chosen, rejected], scores=[gap, 0.0])]
+    if example.tie and wanted in ("rating", "demonstration"):
+        return []
     if wanted == "rating":
         return [
-            Rating(**base, response=example.chosen, desirable=True),
-            Rating(**{**base, "id": f"{example.id}/rejected"}, response=example.rejected, desirable=False),
+            Rating(**base, response=chosen, desirable=True),
+            Rating(**second, response=rejected, desirable=False),
         ]
-    return [Demonstration(**base, response=example.chosen)]
+    if wanted == "demonstration":
+        return [Demonstration(**base, response=chosen)]
+    assert isinstance(example, Feedback)
+    said = zip((base, second), (chosen, rejected), example.critique, strict=True)
+    return [_critique(named, answer, critique) for named, answer, critique in said if critique is not None]
+
+
+def _critique(base: dict[str, Any], answer: Response, critique: str) -> Critique:
+    asked = [{"role": "assistant", "content": answer}, {"role": "user", "content": [text(REQUEST)]}]
+    return Critique(**{**base, "messages": [*base["messages"], *asked]}, response=[text(critique)])
 
 
 # ---------------------------------------------------------------- batches
@@ -165,7 +221,8 @@ class Batch:
     prompt: dict[str, Tensor]
     response: dict[str, Tensor]
     blocks: dict[str, list[int]] = field(default_factory=dict)
-    supervision: dict[str, Tensor] = field(default_factory=dict)  # margin (P,), desirable (P, K)
+    # margin, tie (P,), desirable, scores, safe (P, K), ratings (P, K, criteria), critique (P, K, T), steps (P, K, S)
+    supervision: dict[str, Tensor] = field(default_factory=dict)
     draws: dict[str, Tensor] = field(default_factory=dict)
     answers: list[str | None] = field(default_factory=list)
     normalizer: Tensor | None = None
@@ -244,6 +301,8 @@ class Encoder(Protocol):
 
     def length(self, encoded: Any) -> int: ...
 
+    def part_ends(self, response: Response) -> list[int]: ...
+
 
 class Likelihood(Protocol):
     """What a reference offers, and the part of a policy that most algorithms need."""
@@ -275,6 +334,12 @@ class RewardModel(Protocol):
 
     def score(self, batch: Batch) -> Tensor: ...
 
+    def score_criteria(self, batch: Batch) -> Tensor: ...
+
+    def score_steps(self, batch: Batch, ends: Tensor) -> Tensor: ...
+
+    def score_and_speak(self, batch: Batch, spoken: Tensor) -> tuple[Tensor, LogLikelihood]: ...
+
 
 class Algorithm(Protocol):
     """Hyperparameters and a loss.
@@ -282,8 +347,10 @@ class Algorithm(Protocol):
     Attributes:
         supervision: the kind of rows that it learns from.
         accepts: the likelihoods that it is defined for.
-        wants: what a batch must bring besides responses: `margin`, `changed`, `media` in its prompts, or a branch.
+        wants: what a batch must bring besides responses: `margin`, `safe`, `tie`, `ratings`, `critique`, `steps`,
+            `changed`, `media` in its prompts, or a branch.
         remembers: the running statistics that it keeps in `Batch.memory`.
+        moving: how the reference follows the policy, or None.
     """
 
     supervision: Kind
@@ -292,6 +359,7 @@ class Algorithm(Protocol):
     uses_reference: bool
     wants: tuple[str, ...]
     remembers: tuple[str, ...]
+    moving: Any
 
     def __call__(self, policy: Any, batch: Batch) -> tuple[Tensor, Metrics]: ...
 

@@ -20,7 +20,7 @@ from aa_lightning.data.recognise import recognise
 from aa_lightning.data.sources import Source, media_root, open_source
 from aa_lightning.data.template import Template
 from aa_lightning.media import MediaOptions
-from aa_lightning.types import Example, Feedback, Kind, Part, Preference, can_serve, weaken
+from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking, can_serve, weaken
 
 _SHOW_PROGRESS_AFTER = 2.0  # seconds
 _NAMED = 5  # rows in an error
@@ -72,7 +72,7 @@ class Examples(Sequence[Example]):
                 f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: type a data= "
                 f"with {wanted} rows, or an algo= that needs less, such as algo=sft"
             )
-        self.source, self.template, self.wanted = source, template, wanted
+        self.source, self.template, self.wanted = source, template.serving(wanted), wanted
         self.on_bad_row, self.corruption, self.media_options = on_bad_row, corruption, media_options
         self.dropped: list[Dropped] = []
         self.media: set[str] = set()  # that prompts of these rows show
@@ -112,6 +112,7 @@ class Examples(Sequence[Example]):
     # ------------------------------------------------------------ set-up
 
     def _scan(self, rows: Sequence[int], verify_media: bool) -> None:
+        sizes: set[int] = set()
         kinds, spoiled = () if self.corruption is None else self.corruption.kinds, False
         for row in tqdm(rows, desc="reading rows", unit="row", delay=_SHOW_PROGRESS_AFTER, leave=False):
             try:
@@ -122,13 +123,19 @@ class Examples(Sequence[Example]):
                 self._drop(row, bad)
                 continue
             if not examples:
-                self.dropped.append(Dropped(str(row), "label", f"The response is not desirable, so no {self.wanted}."))
+                self.dropped.append(Dropped(str(row), "label", f"Nothing in it serves as a {self.wanted}."))
             spoiled = spoiled or any(prompt_media(example, kind) for example in examples for kind in kinds)
             self.media.update(*map(_prompt_media, examples))
+            sizes.update(len(example.responses) for example in examples)
             self._row.extend([row] * len(examples))
             self._part.extend(range(len(examples)))
         if not len(self):
             raise ValueError(f"none of {len(rows)} rows is left. {self._why_dropped()}".strip())
+        if len(sizes) > 1:
+            raise ValueError(
+                f"rows have from {min(sizes)} to {max(sizes)} answers, and the rankings of a batch have equally many: type "
+                f"++data.template.ranked={min(sizes)}, which takes the best, the worst and others between them"
+            )
         if self.corruption is not None and not spoiled:
             raise ValueError(
                 f"corruption={self.corruption.name} spoils the {' and '.join(kinds)} parts of prompts, and the prompts of "
@@ -217,7 +224,9 @@ def _decoded(example: Example, row: int, options: MediaOptions) -> Example:
 
     messages = [{**message, "content": parts(message["content"])} for message in example.messages]
     changed = {"messages": messages}
-    if isinstance(example, Preference):
+    if isinstance(example, Ranking):
+        changed |= {"ranked": list(map(parts, example.ranked))}
+    elif isinstance(example, Preference):
         changed |= {"chosen": parts(example.chosen), "rejected": parts(example.rejected)}
     elif example.responses:
         changed |= {"response": parts(example.responses[0])}

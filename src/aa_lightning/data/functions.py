@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from aa_lightning.data.pairing import csr_reward
+
 Columns = dict[str, Any]
 _SPEAKER = re.compile(r"\n\n(Human|Hum|Assistant): ?")
 
@@ -104,7 +106,28 @@ def mean_at_least(*ratings: float | str, least: float) -> Columns:
     return {"desirable": mean >= least, "mean": mean}
 
 
-_OURS = (hh_transcript, majority, choice_with_rationale, thoughts, summary_request, python_literal, mean_at_least)
+def self_rewards(
+    likelihoods: Sequence[Sequence[float]], similarities: Sequence[Sequence[float]], weight: float
+) -> Columns:
+    """The calibrated self-reward (CSR) of n answers, from a number per sentence of each.
+
+    Returns:
+        rewards.
+    """
+    both = zip(likelihoods, similarities, strict=True)
+    return {"rewards": [csr_reward(likely, similar, weight) for likely, similar in both]}
+
+
+_OURS = (
+    hh_transcript,
+    majority,
+    choice_with_rationale,
+    thoughts,
+    summary_request,
+    python_literal,
+    mean_at_least,
+    self_rewards,
+)
 FUNCTIONS: dict[str, Callable[..., Columns]] = {function.__name__: function for function in _OURS}
 
 

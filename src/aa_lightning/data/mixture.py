@@ -74,9 +74,9 @@ class MixtureOptions:
         return any(part.data.shows_media for part in self.parts.values())
 
     @property
-    def has_margins(self) -> bool:
-        """Whether the preferences of every part are known to come with by how much."""
-        return all(part.data.has_margins for part in self.parts.values())
+    def offers(self) -> frozenset[str]:
+        """What the rows of every part are known to bring besides responses."""
+        return frozenset.intersection(*(part.data.offers for part in self.parts.values()))
 
     def of(self, name: str) -> DataOptions:
         """The options of a part, with what is said here for all of them."""

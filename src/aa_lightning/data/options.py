@@ -15,7 +15,7 @@ from pydantic_core import ArgsKwargs
 from aa_lightning.data.corruption import Corruption
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.media.options import MediaOptions
-from aa_lightning.types import Kind
+from aa_lightning.types import Kind, RowKind
 
 STRICT = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -138,13 +138,14 @@ class Preferred:
     column: str | None = None
     first: str | int | bool | None = None  # the id that prefers the first response
     second: str | int | bool | None = None
+    both: str | int | bool | None = None  # the id of a tie, where ties are kept
     other: Literal["drop", "error"] = "error"  # any other id
 
     scores: list[Selector] | None = None  # the larger wins
     onehot: str | None = None  # a list column with 1 for the preferred response
     ranks: str | None = None  # a list column of ranks
     lower: Literal["better", "worse"] = "better"  # of ranks
-    tie: Literal["drop", "error"] = "error"  # equal scores, ranks or marks
+    tie: Literal["drop", "error", "keep"] = "error"  # equal scores, ranks or marks; keep: for algo=reward_model_ties
 
     @model_validator(mode="after")
     def _is_one_form(self) -> Preferred:
@@ -156,6 +157,11 @@ class Preferred:
                 "preferred by an id column needs the ids of both responses: {column: c, first: 1, second: 2}"
             )
         return self
+
+    @property
+    def keeps_ties(self) -> bool:
+        """Whether a tie becomes an example."""
+        return self.tie == "keep" or self.both is not None
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -175,6 +181,23 @@ class FunctionOptions:
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class KeepOptions:
+    """Which of n scored answers become demonstrations (rejection sampling)."""
+
+    name: Literal["best", "above", "lottery"]  # lottery: by chance, exp((score − highest) / beta)
+    threshold: float | None = None  # of above
+    beta: float | None = Field(default=None, gt=0)  # of lottery
+
+    @model_validator(mode="after")
+    def _has_its_number(self) -> KeepOptions:
+        needed = {"best": [], "above": ["threshold"], "lottery": ["beta"]}[self.name]
+        given = [key for key, value in (("threshold", self.threshold), ("beta", self.beta)) if value is not None]
+        if given != needed:
+            raise ValueError(f"keep_answers {self.name} takes {needed[0] if needed else 'no number'}")
+        return self
+
+
 DropRule = Literal["equal_responses", "tie", "other_label", "empty"]
 
 
@@ -182,7 +205,7 @@ DropRule = Literal["equal_responses", "tie", "other_label", "empty"]
 class TemplateOptions:
     """How a row becomes examples."""
 
-    kind: Kind
+    kind: RowKind
     prompt: list[PartOptions] = Field(default_factory=list)  # in the order of the user's turn
     system: str | Select | None = None  # a literal, or {column: c}
     responses: list[Answer] | None = Field(default=None, min_length=2, max_length=2)
@@ -190,6 +213,8 @@ class TemplateOptions:
     completion: Answer | None = None  # of demonstrations and ratings; null: the last turn of the prompt's messages
     turns: Literal["last", "all"] = "last"  # which assistant turns of a demonstration are trained
     label: Selector | None = None  # of ratings: true is desirable
+    steps: Selector | None = None  # of ratings: a list that says which parts of the completion are right
+    safe: list[Selector] | None = Field(default=None, min_length=2, max_length=2)  # whether each response is harmless
     ratings: dict[str, list[Selector] | Selector] | None = None  # dimension: a number per response
     feedback: FeedbackOptions | None = None
     margin: Selector | list[Selector] | None = None  # by how much; of two columns, the difference
@@ -198,27 +223,42 @@ class TemplateOptions:
     drop: list[DropRule] = Field(default_factory=list)  # which rows are left out instead of being errors
     answers: PartOptions | Selector | None = None  # a list column of n answers, which gives pairs
     pairs: Literal["all", "adjacent", "best_vs_worst", "best_vs_random"] = "all"
+    ranked: int | None = Field(default=None, ge=2)  # answers of a ranking, from best to worst; null: all of them
+    keep_answers: KeepOptions | None = None  # which answers are demonstrations; null: the better one of each pair
     split_common_prefix: list[str] | None = Field(default=None, min_length=2, max_length=2)
     function: FunctionOptions | None = None
 
     @model_validator(mode="after")
     def _says_what_its_kind_needs(self) -> TemplateOptions:
-        if self.kind in ("preference", "feedback"):
+        if self.kind in ("preference", "ranking", "feedback"):
             self._check_preference()
+        elif self.kind == "demonstration" and self.answers is not None and self.keep_answers is not None:
+            if self.preferred is None and self.ratings is None:
+                raise ValueError("`keep_answers` needs `preferred` or `ratings`: what the answers are worth")
         elif self.responses is not None or self.answers is not None:
             raise ValueError(f"a {self.kind} has no `responses` or `answers`: write `completion`, or another kind")
-        if self.kind == "rating" and (self.completion is None or self.label is None):
-            raise ValueError("a rating needs `completion` and `label`")
+        if self.kind == "rating" and (self.completion is None or (self.label is None and self.steps is None)):
+            raise ValueError("a rating needs `completion` and `label`, or `steps` in place of the label")
         if not self.prompt and self.split_common_prefix is None:
             raise ValueError("`prompt` is missing: say which columns the prompt is made of")
         self._check_prompt()
         return self
 
+    @property
+    def offers(self) -> frozenset[str]:
+        """What rows bring besides responses, by the names of `Algorithm.wants`."""
+        critiques = None if self.feedback is None else self.feedback.critique
+        ties = True if isinstance(self.preferred, Preferred) and self.preferred.keeps_ties else None
+        ratings = self.ratings if self.kind == "feedback" else None
+        told = {"margin": self.margin, "safe": self.safe, "steps": self.steps, "critique": critiques}
+        told |= {"ratings": ratings, "tie": ties}
+        return frozenset(name for name, value in told.items() if value is not None)
+
     def _check_prompt(self) -> None:
         turns = sum(part.messages is not None for part in self.prompt) + (self.split_common_prefix is not None)
         if turns > 1 or (turns and any(part.text is not None for part in self.prompt)):
             raise ValueError("a prompt is either texts and pictures of one turn, or one list of turns and pictures")
-        if self.kind == "demonstration" and self.completion is None and not turns:
+        if self.kind == "demonstration" and self.completion is None and self.answers is None and not turns:
             raise ValueError("a demonstration needs `completion`, or turns whose last one is the answer")
 
     def _check_preference(self) -> None:
@@ -227,8 +267,10 @@ class TemplateOptions:
             raise ValueError(f"a {self.kind} needs exactly one of `responses`, `answers`, `split_common_prefix`")
         if self.preferred is None and self.ratings is None:
             raise ValueError(f"a {self.kind} needs `preferred` (or `ratings`): which response is the chosen one")
-        if self.answers is not None and (self.feedback, self.margin) != (None, None):
-            raise ValueError("`feedback` and `margin` belong to two `responses`, not to a list of `answers`")
+        if self.answers is not None and (self.feedback, self.margin, self.safe) != (None, None, None):
+            raise ValueError("`feedback`, `margin` and `safe` belong to two `responses`, not to a list of `answers`")
+        if self.kind == "ranking" and self.answers is None:
+            raise ValueError("a ranking needs `answers`, a list column; of two `responses` it is a preference")
 
 
 # ---------------------------------------------------------------- sources and the whole
@@ -243,6 +285,7 @@ class Table:
     split: str = "train"  # of the hub
     files: list[str] | None = None  # of the hub repository, or of the folder
     data_dir: str | None = None  # of the hub repository
+    revision: str | None = None  # of the hub repository: a branch, a tag or a commit
     root: str | None = None  # folder of relative media paths; null: the folder of the file
 
 
@@ -292,6 +335,6 @@ class DataOptions:
         return self.template is not None and any(part.medium is not None for part in self.template.prompt)
 
     @property
-    def has_margins(self) -> bool:
-        """Whether preferences are known to come with by how much."""
-        return self.template is not None and self.template.margin is not None
+    def offers(self) -> frozenset[str]:
+        """What rows are known to bring besides responses, by the names of `Algorithm.wants`."""
+        return frozenset() if self.template is None else self.template.offers

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from aa_lightning.data.options import Preferred, Selector
+from aa_lightning.data.pairing import best_of_n
 from aa_lightning.data.reading import Reader, name
 
 
@@ -24,8 +25,8 @@ def as_label(value: Any) -> str:
     return str(value)
 
 
-def chosen_index(reader: Reader, preferred: str | Preferred) -> int:
-    """0 when the first of two responses is preferred, 1 when the second is.
+def chosen_index(reader: Reader, preferred: str | Preferred) -> int | None:
+    """0 when the first of two responses is preferred, 1 when the second is, None for a tie that is kept.
 
     Raises:
         LeftOut: a tie or another label that the template wants dropped.
@@ -38,11 +39,15 @@ def chosen_index(reader: Reader, preferred: str | Preferred) -> int:
     scores, column = label_scores(reader, preferred)
     if len(scores) != 2:
         raise reader.bad(column, f"Two values were expected, one per response, and {len(scores)} found.")
+    if preferred.tie == "keep" and scores[0] == scores[1]:
+        return None
     return by_scores(reader, scores, column, dropped=preferred.tie == "drop")
 
 
-def _by_id(reader: Reader, preferred: Preferred) -> int:
+def _by_id(reader: Reader, preferred: Preferred) -> int | None:
     value = reader.value(preferred.column)
+    if preferred.both is not None and as_label(value) == as_label(preferred.both):
+        return None
     labels = [as_label(preferred.first), as_label(preferred.second)]
     if as_label(value) in labels:
         return labels.index(as_label(value))
@@ -107,11 +112,20 @@ def pair_up(scores: list[float], policy: str, rng: Random) -> list[tuple[int, in
         rng: for best_vs_random.
     """
     ranking = sorted(range(len(scores)), key=lambda i: -scores[i])
+    if policy == "best_vs_worst":
+        best, worst = best_of_n(scores)
+        return [(best, worst)] if scores[best] > scores[worst] else []
     pairs = list(pairwise(ranking)) if policy == "adjacent" else list(combinations(ranking, 2))
     unequal = [(better, worse) for better, worse in pairs if scores[better] > scores[worse]]
-    from_best = [pair for pair in unequal if pair[0] == ranking[0]]
-    if policy == "best_vs_worst":
-        return from_best[-1:]
     if policy == "best_vs_random":
+        from_best = [pair for pair in unequal if pair[0] == ranking[0]]
         return [rng.choice(from_best)] if from_best else []
     return unequal
+
+
+def spread(scores: list[float], size: int | None) -> list[int]:
+    """Answers from best to worst; of more than `size`, the best, the worst, and ranks evenly between them."""
+    ranking = sorted(range(len(scores)), key=lambda i: -scores[i])
+    if size is None or size >= len(ranking):
+        return ranking
+    return [ranking[round(place * (len(ranking) - 1) / (size - 1))] for place in range(size)]

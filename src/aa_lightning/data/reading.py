@@ -82,7 +82,10 @@ class Reader:
 
     def truth(self, selector: Selector) -> bool:
         """A boolean, or the numbers 0 and 1; a text means nothing unless `true_values` says what."""
-        value = self.value(selector)
+        return self.truth_of(self.value(selector), selector)
+
+    def truth_of(self, value: Any, selector: Selector) -> bool:
+        """What was read with a selector, as a boolean."""
         if isinstance(value, bool) or (isinstance(value, Number) and value in (0, 1)):
             return bool(value)
         raise self.bad(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from random import Random
 from typing import Any
 
 from aa_lightning.data import functions
 from aa_lightning.data.bad_row import BadRow, LeftOut
-from aa_lightning.data.options import PartOptions, TemplateOptions
+from aa_lightning.data.options import PartOptions, Selector, TemplateOptions
+from aa_lightning.data.pairing import above, best_of_n, rejection_sampling
 from aa_lightning.data.ranking import (
     by_scores,
     chosen_index,
@@ -17,6 +19,7 @@ from aa_lightning.data.ranking import (
     means,
     pair_up,
     read_ratings,
+    spread,
 )
 from aa_lightning.data.reading import Reader, name
 from aa_lightning.data.turns import only_answer, place_in_parts, place_in_turns, read_turns, split_prefix
@@ -24,10 +27,12 @@ from aa_lightning.types import (
     Demonstration,
     Example,
     Feedback,
+    Kind,
     Message,
     Part,
     Preference,
     Prompt,
+    Ranking,
     Rating,
     Response,
     text,
@@ -50,6 +55,19 @@ class Template:
         answers = [*(options.responses or []), *([options.completion] if options.completion else [])]
         read = [*options.prompt, *(part for answer in answers for part in answer)]
         self._kinds = {part.medium for part in read if part.medium is not None}
+
+    def serving(self, wanted: Kind) -> Template:
+        """The mapping that gives lists of answers whole to who ranks them, and the answers to keep to who imitates them."""
+        options, kind = self.options, None
+        if options.answers is not None and wanted == "ranking":
+            kind = "ranking"
+        elif options.keep_answers is not None and wanted == "demonstration":
+            kind = "demonstration"
+        if kind is None:
+            return self
+        other = copy(self)
+        other.options = replace(options, kind=kind)
+        return other
 
     def __call__(self, row: Mapping[str, Any], row_id: str) -> list[Example]:
         """The examples of a row, of the kind that the mapping names.
@@ -74,18 +92,17 @@ class Template:
         options = self.options
         if options.split_common_prefix is not None:
             return self._from_prefix(reader)
-        if options.kind == "demonstration" and options.completion is None:
+        if options.kind == "demonstration" and options.completion is None and options.answers is None:
             return self._from_turns(reader)
         base = self._base(reader, self._prompt(reader))
         if options.kind == "prompt":
             return [Prompt(**base)]
+        if options.answers is not None:
+            return self._from_answers(reader, base)
         if options.kind == "demonstration":
             return [Demonstration(**base, response=self._answer(reader, options.completion))]
         if options.kind == "rating":
-            response = self._answer(reader, options.completion)
-            return [Rating(**base, response=response, desirable=reader.truth(options.label))]
-        if options.answers is not None:
-            return self._from_answers(reader, base)
+            return [self._rating(reader, base)]
         responses = [self._answer(reader, answer) for answer in options.responses]
         return [self._preference(reader, base, responses)]
 
@@ -151,6 +168,26 @@ class Template:
     def _placed(self, reader: Reader, parts: list[Part]) -> list[Part]:
         return place_in_parts(reader, parts, self._prompt_column, self._kinds)
 
+    def _rating(self, reader: Reader, base: dict[str, Any]) -> Rating:
+        """A response that is right if it is said to be, or if all of its steps are."""
+        options = self.options
+        if options.steps is None:
+            response = self._answer(reader, options.completion)
+            return Rating(**base, response=response, desirable=reader.truth(options.label))
+        response = self._stepwise(reader, options.completion[0].selector)
+        right = tuple(reader.truth_of(value, options.steps) for value in reader.elements(options.steps))
+        if len(right) != len(response):
+            raise reader.bad(name(options.steps), f"There are {len(right)} values for {len(response)} steps.")
+        desirable = all(right) if options.label is None else reader.truth(options.label)
+        return Rating(**base, response=response, desirable=desirable, steps=right)
+
+    def _stepwise(self, reader: Reader, selector: Selector) -> Response:
+        """One part for each step, a line each."""
+        steps = [reader.text_part(str(step or ""), name(selector)) for step in reader.elements(selector)]
+        if not steps:
+            raise reader.unwanted("empty", name(selector), "There is no step.")
+        return [*(text(f"{step['text'].rstrip()}\n") for step in steps[:-1]), steps[-1]]
+
     def _preference(self, reader: Reader, base: dict[str, Any], responses: list[Response]) -> Preference:
         options = self.options
         ratings = read_ratings(reader, options.ratings or {}, n=2)
@@ -158,17 +195,17 @@ class Template:
             chosen = chosen_index(reader, options.preferred)
         else:
             chosen = by_scores(reader, means(reader, ratings), ", ".join(ratings))
-        order = (chosen, 1 - chosen)
+        order = (0, 1) if chosen is None else (chosen, 1 - chosen)
         made = self._pair(reader, base, responses, order, ratings)
-        margin = self._margin(reader, order)
+        safe = None if options.safe is None else tuple(reader.truth(options.safe[i]) for i in order)
+        made = replace(made, margin=self._margin(reader, order), safe=safe, tie=chosen is None)
         if not isinstance(made, Feedback) or options.feedback is None:
-            return replace(made, margin=margin)
+            return made
         told = options.feedback
         critiques = [None if c is None else reader.text(c) for c in told.critique or (None, None)]
         refined = [None if r is None else self._answer(reader, r) for r in told.refinement or (None, None)]
         return replace(
             made,
-            margin=margin,
             critique=(critiques[order[0]], critiques[order[1]]),
             refinement=(refined[order[0]], refined[order[1]]),
         )
@@ -235,8 +272,8 @@ class Template:
         return name(answers.selector if isinstance(answers, PartOptions) else answers)
 
     def _from_answers(self, reader: Reader, base: dict[str, Any]) -> list[Example]:
-        options, column = self.options, self._answers_column
-        responses = self._listed(reader)
+        """One ranking, demonstrations, or pairs."""
+        options, responses = self.options, self._listed(reader)
         ratings = read_ratings(reader, options.ratings or {}, n=len(responses))
         if options.preferred is None:
             scores, scored_by = means(reader, ratings), ", ".join(ratings)
@@ -244,12 +281,46 @@ class Template:
             scores, scored_by = label_scores(reader, options.preferred)
         if len(scores) != len(responses):
             raise reader.bad(scored_by, f"There are {len(scores)} values for {len(responses)} answers.")
-        pairs = pair_up(scores, options.pairs, Random(f"{reader.id}/pairs"))
+        if options.kind == "demonstration":
+            kept = self._kept(scores, Random(f"{reader.id}/kept"))
+            return [Demonstration(**base, response=responses[i]) for i in kept]
+        if options.kind == "ranking":
+            return [self._ranking(reader, base, responses, scores)]
+        return self._pairs(reader, base, responses, scores, scored_by, ratings)
+
+    def _kept(self, scores: list[float], rng: Random) -> list[int]:
+        told = self.options.keep_answers
+        if told.name == "best":
+            return [best_of_n(scores)[0]]
+        return above(scores, told.threshold) if told.name == "above" else rejection_sampling(scores, told.beta, rng)
+
+    def _ranking(
+        self, reader: Reader, base: dict[str, Any], responses: list[Response], scores: list[float]
+    ) -> Ranking:
+        wanted = self.options.ranked
+        if len(responses) < (wanted or 2):
+            raise reader.unwanted(
+                "empty", self._answers_column, f"{wanted or 2} answers make a ranking, and there are {len(responses)}."
+            )
+        order = spread(scores, wanted)
+        return Ranking(**base, ranked=[responses[i] for i in order], scores=[scores[i] for i in order])
+
+    def _pairs(
+        self,
+        reader: Reader,
+        base: dict[str, Any],
+        responses: list[Response],
+        scores: list[float],
+        scored_by: str,
+        ratings: dict[str, list[float | None]],
+    ) -> list[Example]:
+        preferred = self.options.preferred
+        pairs = pair_up(scores, self.options.pairs, Random(f"{reader.id}/pairs"))
         unlike = [pair for pair in pairs if not _equal(responses[pair[0]], responses[pair[1]])]
         if pairs and not unlike:
-            raise reader.unwanted("equal_responses", column, "All answers are equal.")
+            raise reader.unwanted("equal_responses", self._answers_column, "All answers are equal.")
         if not pairs:
-            tie = options.preferred is not None and options.preferred.tie == "drop"
+            tie = preferred is not None and preferred.tie == "drop"
             raise reader.unwanted("tie", scored_by, f"All {len(responses)} answers are tied.", dropped=tie)
         return [self._pair(reader, base, responses, pair, ratings) for pair in unlike]
 

@@ -51,6 +51,17 @@ class TokenNetwork(nn.Module):
         found = None if of is None else statistic(states, head, of, self.cap)
         return LogLikelihood(_spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found)
 
+    def read(self, hidden: Tensor, layout: layouts.Layout, ids: Tensor, counted: Tensor) -> LogLikelihood:
+        """Log-probabilities of some tokens of the responses, from hidden states that are there already.
+
+        Args:
+            hidden, layout: of `hidden`.
+            ids, counted: (P, K, T) the tokens, and 1 for those that are read.
+        """
+        read = counted.bool()
+        states, head = hidden[layout.rows[read], layout.before[read]], self.model.get_output_embeddings()
+        return LogLikelihood(_spread(token_logprobs(states, head, ids[read], cap=self.cap), counted), counted)
+
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, H) the states that predict the counted tokens, and all hidden states."""
         hidden, layout = self.hidden(batch)

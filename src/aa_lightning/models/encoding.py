@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import attrgetter
 from typing import Any
 
@@ -152,6 +153,16 @@ class TokenEncoder:
                 f"loader.max_response_tokens={len(ids)}, loader.on_long=truncate or loader.on_long=skip"
             )
         return torch.tensor(ids[: self.limits.response])
+
+    def part_ends(self, response: Response) -> list[int]:
+        """The place of the last token of each part of a response; parts that were cut off have none."""
+        said = self.opening + "".join(part["text"] for part in response)
+        spans = self.tokenizer(said, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        lengths = [len(part["text"].rstrip()) for part in response]
+        starts = accumulate((len(part["text"]) for part in response), initial=len(self.opening))
+        lasts = [start + length - 1 for start, length in zip(starts, lengths, strict=False)]
+        ends = [max(i for i, (first, _) in enumerate(spans) if first <= last) for last in lasts]
+        return [end for end in ends if end < self.limits.response]
 
     # ------------------------------------------------------------ many examples
 

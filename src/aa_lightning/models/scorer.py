@@ -1,7 +1,8 @@
-"""Reward models: one number for a response, read from the hidden state of its last token."""
+"""Reward models: numbers for a response, read from the hidden state of its last token."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,32 +13,70 @@ from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.autoregressive import TokenNetwork, take_weights
 from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.weights import below
-from aa_lightning.types import Batch
+from aa_lightning.types import Batch, LogLikelihood
 
 HEAD_FILE = "score.safetensors"
 
 
-class ScoringNetwork(nn.Module):
-    """A backbone with a linear head, read at the last token of each response, never at padding."""
+@dataclass
+class Head:
+    """What a reward model reads scores with.
 
-    def __init__(self, network: TokenNetwork):
+    Attributes:
+        weight: (count, width) to start from; None: random.
+        count: numbers that a response is given; its reward is their mean.
+        speaks: whether the model's own head, which says tokens, trains beside it.
+    """
+
+    weight: Tensor | None = None
+    count: int = 1
+    speaks: bool = False
+
+
+class ScoringNetwork(nn.Module):
+    """A backbone with a linear head, read at the last token of each response, never at padding.
+
+    Raises:
+        ValueError: the weight to start from gives another number of scores.
+    """
+
+    def __init__(self, network: TokenNetwork, head: Head):
         super().__init__()
         self.network = network
         width = network.model.config.get_text_config().hidden_size
-        self.head = nn.Linear(width, 1, bias=False)
+        self.head = nn.Linear(width, head.count, bias=False)
         nn.init.normal_(self.head.weight, std=1 / (width + 1))
-        if not _tied(network.model):
+        if head.weight is not None:
+            self._start_from(head.weight)
+        if not head.speaks and not _tied(network.model):
             network.model.get_output_embeddings().requires_grad_(False)  # never used here
 
-    def forward(self, batch: Batch) -> Tensor:
-        """(P, K) rewards."""
+    @torch.no_grad()
+    def _start_from(self, weight: Tensor) -> None:
+        if len(weight) != len(self.head.weight):
+            raise ValueError(
+                f"the reward model to start from gives {len(weight)} scores per response, and algo needs "
+                f"{len(self.head.weight)}: type init=<a policy>, or init=null"
+            )
+        self.head.weight.copy_(weight)
+
+    def forward(
+        self, batch: Batch, places: Tensor | None = None, spoken: Tensor | None = None
+    ) -> tuple[Tensor, LogLikelihood | None]:
+        """(P, K, S, count) scores, and log-likelihoods from the same hidden states.
+
+        Args:
+            places: (P, K, S) tokens of responses at which scores are read; None: the last ones.
+            spoken: (P, K, T) 1 for tokens whose log-probabilities are read; None: none.
+        """
         hidden, layout = self.network.hidden(batch)
-        last = (batch.response["mask"].sum(-1).long() - 1).clamp(min=0)  # a companion row has no token
-        rows = layout.rows.gather(-1, last[..., None])[..., 0]
-        columns = layout.own.gather(-1, last[..., None])[..., 0]
-        states = hidden[rows, columns].to(self.head.weight.dtype)
-        scores = self.head(states)[..., 0].float()
-        return scores[: len(batch)] + self.network.idle(hidden, batch)
+        mask, real = batch.response["mask"], len(batch)
+        if places is None:
+            places = (mask.sum(-1).long() - 1).clamp(min=0)[..., None]  # a companion row has no token
+        rows, columns = (where[: len(places)].gather(-1, places) for where in (layout.rows, layout.own))
+        scores = self.head(hidden[rows, columns].to(self.head.weight.dtype)).float()[:real]
+        said = None if spoken is None else self.network.read(hidden, layout, batch.response["input_ids"], spoken)
+        return scores + self.network.idle(hidden, batch), said
 
 
 class Scorer(nn.Module):
@@ -46,22 +85,13 @@ class Scorer(nn.Module):
     Args:
         network: the backbone.
         encoder: of its batches.
-        head: (1, width) to start from; None: random.
+        head: what it reads scores with.
         adapters: those in the backbone, where there are any; the head trains beside them.
     """
 
-    def __init__(
-        self,
-        network: TokenNetwork,
-        encoder: TokenEncoder,
-        head: Tensor | None = None,
-        adapters: Adapters | None = None,
-    ):
+    def __init__(self, network: TokenNetwork, encoder: TokenEncoder, head: Head, adapters: Adapters | None = None):
         super().__init__()
-        self.network, self.encoder, self.adapters = ScoringNetwork(network), encoder, adapters
-        if head is not None:
-            with torch.no_grad():
-                self.network.head.weight.copy_(head)
+        self.network, self.encoder, self.adapters = ScoringNetwork(network, head), encoder, adapters
 
     def reference_modules(self) -> list[nn.Module]:
         """A reward model is compared with nothing."""
@@ -72,8 +102,21 @@ class Scorer(nn.Module):
         return batch
 
     def score(self, batch: Batch) -> Tensor:
-        """(P, K) rewards of complete responses."""
-        return self.network(batch)
+        """(P, K) rewards of complete responses, the mean of all heads."""
+        return self.score_criteria(batch).mean(-1)
+
+    def score_criteria(self, batch: Batch) -> Tensor:
+        """(P, K, heads)."""
+        return self.network(batch)[0][:, :, 0]
+
+    def score_steps(self, batch: Batch, ends: Tensor) -> Tensor:
+        """(P, K, S) rewards read at the tokens at which steps end."""
+        return self.network(batch, ends)[0].mean(-1)
+
+    def score_and_speak(self, batch: Batch, spoken: Tensor) -> tuple[Tensor, LogLikelihood]:
+        """(P, K) rewards, and the log-likelihood of those tokens of the same responses that are marked, (P, K, T)."""
+        scores, said = self.network(batch, spoken=spoken)
+        return scores[:, :, 0].mean(-1), said
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write the whole model (adapters merged), with the scalar head beside it, and the processor.
