@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aa_lightning import media
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
+from aa_lightning.media import MediaOptions
 from aa_lightning.reopen import overrides_of
 
 if TYPE_CHECKING:
@@ -20,17 +22,18 @@ if TYPE_CHECKING:
 @command("generate")
 def run(cfg: DictConfig) -> None:
     """
-    Ask a model, with pictures from files; without a prompt, a conversation.
+    Ask a model, with pictures, sounds and videos from files; without a prompt, a conversation.
 
       python -m aa_lightning.generate run=outputs/<date>/<run> prompt="What colour is the circle?" image=photo.png
       python -m aa_lightning.generate run=outputs/<date>/<run> image=photo.png                a conversation
+      python -m aa_lightning.generate run=outputs/<date>/<run> prompt="What is heard?" audio=call.wav video=clip.mp4
       python -m aa_lightning.generate modality=t2i run=outputs/<date>/<run> prompt="a red circle" n=4
     """
     chat = Chat.of(cfg)
     if cfg.prompt is not None:
-        _show(chat.ask(cfg.prompt, _files(cfg.image)), run_folder())
+        _show(chat.ask(cfg.prompt, **_files(cfg)), run_folder())
         return
-    _converse(chat, _files(cfg.image), run_folder())
+    _converse(chat, _files(cfg), run_folder())
 
 
 class Chat:
@@ -44,10 +47,19 @@ class Chat:
         system: a system message, or None.
         n: responses drawn for each prompt; the first one goes on in the conversation.
         options: of `policy.sample`.
+        media_options: which frames of a video are read, and the limits of media; None: the usual ones.
     """
 
-    def __init__(self, policy: Any, system: str | None = None, n: int = 1, options: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        policy: Any,
+        system: str | None = None,
+        n: int = 1,
+        options: dict[str, Any] | None = None,
+        media_options: MediaOptions | None = None,
+    ):
         self.policy, self.n, self.options = policy, n, options or {}
+        self.media_options = media_options or MediaOptions()
         self.messages: list[Message] = []
         if system is not None:
             self.messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
@@ -55,26 +67,37 @@ class Chat:
     @classmethod
     def of(cls, cfg: DictConfig) -> Chat:
         """The chat that a configuration composed from conf/generate.yaml describes."""
+        from omegaconf import OmegaConf
+        from pydantic import TypeAdapter
+
         from aa_lightning.build import build_chat_policy
 
         policy = build_chat_policy(cfg)
         options = {}
         if cfg.model.likelihood == "exact":
             options = {"max_new_tokens": cfg.max_new_tokens, "temperature": cfg.temperature}
-        return cls(policy, cfg.system, cfg.n, options)
+        limits = TypeAdapter(MediaOptions).validate_python(OmegaConf.to_container(cfg.data.media, resolve=True))
+        return cls(policy, cfg.system, cfg.n, options, limits)
 
-    def ask(self, prompt: str, images: Sequence[str | Path] = ()) -> list[Response]:
-        """The responses to a prompt, which becomes part of the conversation.
+    def ask(
+        self,
+        prompt: str,
+        images: Sequence[str | Path] = (),
+        sounds: Sequence[str | Path] = (),
+        videos: Sequence[str | Path] = (),
+    ) -> list[Response]:
+        """The responses to a prompt, which becomes part of the conversation; media stand in front of it.
 
         Raises:
-            MediaError: a picture that cannot be read.
+            MediaError: a file that cannot be read.
         """
         import torch
 
-        from aa_lightning.media.image import decode
         from aa_lightning.types import Prompt
 
-        parts = [{"type": "image", "image": decode(str(image))} for image in images]
+        given = {"image": images, "audio": sounds, "video": videos}
+        undecoded = [{"type": kind, kind: str(file)} for kind, files in given.items() for file in files]
+        parts = [media.decode(part, self.media_options) for part in undecoded]
         self.messages.append({"role": "user", "content": [*parts, {"type": "text", "text": prompt}]})
         asked = Prompt(id="prompt", messages=self.messages)
         batch = self.policy.encoder.collate([self.policy.encoder.encode(asked, [])])
@@ -85,17 +108,17 @@ class Chat:
         return responses
 
 
-def _files(image: Any) -> list[str]:
-    if image is None:
-        return []
-    return [image] if isinstance(image, str) else list(image)
+def _files(cfg: DictConfig) -> dict[str, list[str]]:
+    """The files typed as image=, audio= and video=, as arguments of `Chat.ask`."""
+    given = {"images": cfg.image, "sounds": cfg.audio, "videos": cfg.video}
+    return {name: [files] if isinstance(files, str) else list(files or []) for name, files in given.items()}
 
 
-def _converse(chat: Chat, images: list[str], folder: Path) -> None:
+def _converse(chat: Chat, files: dict[str, list[str]], folder: Path) -> None:
     print("(an empty line or Ctrl-D ends the conversation)")
     for line in iter(lambda: _line(), ""):
-        _show(chat.ask(line, images), folder)
-        images = []
+        _show(chat.ask(line, **files), folder)
+        files = {}
 
 
 def _line() -> str:
@@ -108,12 +131,7 @@ def _line() -> str:
 def _show(responses: list[Response], folder: Path) -> None:
     for number, response in enumerate(responses):
         for part in response:
-            if part["type"] == "text":
-                print(part["text"])
-            else:
-                file = folder / f"response_{number}.png"
-                part["image"].save(file)
-                print(file)
+            print(part["text"] if part["type"] == "text" else media.save(part, folder / f"response_{number}"))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aa_lightning.media import audio, video
+from aa_lightning import media
 from aa_lightning.types import Message, Part, Prompt, Response
 
 
@@ -56,13 +56,6 @@ def _saved(folder: Path, stem: str, part: Part) -> list[Part]:
     kind = part["type"]
     if kind == "text":
         return [part]
-    content = part[kind]
-    if kind == "image":
-        content.save(folder / f"{stem}.png")
-        return [{"type": kind, kind: f"{stem}.png"}]
-    if kind == "audio":
-        audio.save(content, folder / f"{stem}.wav")
-        return [{"type": kind, kind: f"{stem}.wav"}]
-    video.save(content, folder / f"{stem}.webp")
-    track = [] if content.sound is None else _saved(folder, f"{stem}_track", {"type": "audio", "audio": content.sound})
-    return [{"type": kind, kind: f"{stem}.webp"}, *track]
+    saved = {"type": kind, kind: media.save(part, folder / stem).name}
+    track = part[kind].sound if kind == "video" else None
+    return [saved] if track is None else [saved, *_saved(folder, f"{stem}_track", {"type": "audio", "audio": track})]

@@ -1,22 +1,24 @@
 """How a medium is checked and decoded; no model, no data set.
 
 `decode` turns an undecoded part into a decoded one (image: an RGB `PIL.Image.Image`; audio: a `Sound`; video: a `Clip`);
-`check` finds cheap faults without decoding. Each medium has a module with these two functions.
+`check` finds cheap faults without decoding; `save` writes it as a file. Each medium has a module with these functions.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from aa_lightning.media.errors import MediaError
 from aa_lightning.media.options import MediaOptions
 from aa_lightning.media.stored import Base64, Url
 
-__all__ = ["MEDIA", "Base64", "MediaError", "MediaOptions", "Url", "check", "decode"]
+__all__ = ["MEDIA", "Base64", "MediaError", "MediaOptions", "Url", "check", "decode", "save"]
 
 MEDIA = ("image", "audio", "video")
 _DEFAULTS = MediaOptions()
+_ENDINGS = {"image": ".png", "audio": ".wav", "video": ".webp"}
 
 
 def decode(part: dict[str, Any], options: MediaOptions = _DEFAULTS) -> dict[str, Any]:
@@ -44,6 +46,21 @@ def check(part: dict[str, Any]) -> None:
     """
     if part["type"] != "text":
         _module(part["type"]).check(part[part["type"]])
+
+
+def save(part: dict[str, Any], stem: Path) -> Path:
+    """Write a decoded medium as a file that people can open: PNG, WAV, or animated WebP (without the sound track).
+
+    Args:
+        stem: the path without its ending.
+
+    Returns:
+        The file.
+    """
+    kind = part["type"]
+    file = stem.with_name(f"{stem.name}{_ENDINGS[kind]}")
+    _module(kind).save(part[kind], file)
+    return file
 
 
 def _module(kind: str) -> Any:

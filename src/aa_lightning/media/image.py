@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ def decode(value: Any, options: ImageOptions = _DEFAULTS) -> Image.Image:
         Image.open(io.BytesIO(content), formats=[*_COMMON, *_RARE]) as opened,
     ):
         return _upright_rgb(opened, options.max_pixels)
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write a picture; the ending of the path says in which format."""
+    image.save(path)
 
 
 @contextmanager
