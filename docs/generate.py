@@ -90,6 +90,8 @@ def _rows(whole: DictConfig) -> str:
         return "made on this machine"
     if OmegaConf.is_missing(whole.train, "path"):
         return "your file"
+    if whole.train.path == "json":
+        return str(whole.train.files[0])
     name = whole.train.get("name")
     return whole.train.path + (f", {name}" if name else "")
 

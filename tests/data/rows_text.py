@@ -98,6 +98,11 @@ CASES: dict[str, Case] = {
         ["The red one."],
         files={"a.png": picture("blue"), "b.png": picture("red")},
     ),
+    "swift_kto": Case(
+        {"messages": [user("<image>What?"), assistant("Red.")], "images": [stored("red")], "label": False},
+        "[red]What?",
+        ["Red."],
+    ),
     "swift_preference": Case(
         {
             "messages": [user("<audio>What?"), assistant("good")],

@@ -124,11 +124,12 @@ def test_shards_of_the_hub_are_fetched_by_name_and_read_as_files(tmp_path, monke
     (tmp_path / "data").mkdir()
     write(tmp_path / "data" / "train-0.tar", *captioned(0))
     write(tmp_path / "data" / "train-1.tar", *captioned(1))
-    source = open_source(Table(path="someone/pictures", files=["train-*.tar"], data_dir="data"))
+    source = open_source(Table(path="someone/pictures", files=["train-*.tar"], data_dir="data", revision="v1"))
     assert [source[i]["txt"] for i in range(len(source))] == ["caption 0", "caption 1"]
     assert asked_for == {
         "repository": "someone/pictures",
         "repo_type": "dataset",
+        "revision": "v1",
         "allow_patterns": ["data/train-*.tar"],
     }
     with pytest.raises(ValueError, match=r"'someone/pictures' has no files val-\*.tar"):

@@ -43,6 +43,7 @@ def load_hub(options: Table) -> datasets.Dataset:
             split=options.split,
             data_files=options.files,
             data_dir=options.data_dir,
+            revision=options.revision,
         )
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise ValueError(

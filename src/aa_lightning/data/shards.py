@@ -97,7 +97,7 @@ def hub_shards(options: Table) -> list[Path]:
     prefix = f"{options.data_dir}/" if options.data_dir else ""
     patterns = [f"{prefix}{name}" for name in options.files or []]
     try:
-        folder = Path(snapshot_download(options.path, repo_type="dataset", allow_patterns=patterns))
+        folder = Path(snapshot_download(options.path, repo_type="dataset", revision=options.revision, allow_patterns=patterns))
     except (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise ValueError(f"the shards {', '.join(patterns)} of {options.path!r} cannot be fetched: {error}") from error
     found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
