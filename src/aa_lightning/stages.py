@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -129,6 +130,7 @@ def _folder(stage: DictConfig) -> Path:
 def _train(stage: DictConfig, folder: Path) -> None:
     """Train the stage in a process of its own, whatever launched this one, and keep the first that gets ready."""
     workshop = folder.with_name(f".{folder.name}-{os.getpid()}")
+    shutil.rmtree(workshop, ignore_errors=True)  # of an attempt in this process that failed
     workshop.mkdir(parents=True)
     OmegaConf.save(stage, workshop / "stage.yaml", resolve=True)
     launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_NTASKS", "MASTER_PORT", "AA_LIGHTNING_JOB")
