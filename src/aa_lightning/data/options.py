@@ -286,7 +286,6 @@ class Table:
     files: list[str] | None = None  # of the hub repository, or of the folder
     data_dir: str | None = None  # of the hub repository
     revision: str | None = None  # of the hub repository: a branch, a tag or a commit
-    revision: str | None = None  # of the hub repository: a branch, a tag or a commit
     root: str | None = None  # folder of relative media paths; null: the folder of the file
 
 
