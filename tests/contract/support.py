@@ -25,7 +25,13 @@ TRAINED = ("dpo", "reward_model", "sft")  # whole runs; every algorithm is stepp
 CORE = ("tiny_qwen2", "tiny_llava", "tiny_qwen2_5_vl", "tiny_sd", "tiny_qwen2_audio")  # of these, whole runs by default
 MODALITY = {"tiny_sd": "t2i"}  # of models that write media; what others read stands in the table of families
 READS = {"image": "ti2t", "audio": "ta2t", "video": "tv2t"}
-SHOWN = {"ti2t": ("image",), "ta2t": ("audio",), "tv2t": ("video",), "any2t": ("image", "audio", "video")}
+SHOWN = {
+    "ti2ti": ("image",),
+    "ti2t": ("image",),
+    "ta2t": ("audio",),
+    "tv2t": ("video",),
+    "any2t": ("image", "audio", "video"),
+}
 EASY = {  # a world that a model learns in seconds: one thing, two kinds of it, one question
     "ta2t": ["data.train.kinds=[turn]", "data.train.max_tones=2", "data.train.pitches=[low,high]"],
     "tv2t": ["data.train.kinds=[motion]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
@@ -33,6 +39,7 @@ EASY = {  # a world that a model learns in seconds: one thing, two kinds of it, 
     "ti2t": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "t2t": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "t2i": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
+    "ti2ti": ["data.train.kinds=[colour]", "data.train.colours=[red,blue]"],
 }
 
 
@@ -40,7 +47,10 @@ def modality(model: str) -> str:
     """The modality of the data that a model is tested on."""
     if model in MODALITY:
         return MODALITY[model]
-    media = FAMILIES[model.removeprefix("tiny_")].media
+    family = FAMILIES[model.removeprefix("tiny_")]
+    media = family.media
+    if "image" in family.writes:
+        return "ti2ti"
     if {"image", "audio"} <= set(media):
         return "any2t"
     return READS[media[0]] if media else "t2t"
@@ -87,6 +97,21 @@ def make(model: str, algo: str, *overrides: str):
     cfg = config(model, algo, *overrides)
     algorithm = instantiate(cfg.algo, _convert_="all")
     return algorithm, build.build_policy(cfg, algorithm, None), cfg
+
+
+def borrow(model: str, *overrides: str):
+    """What `make` gives for DPO, ready to be read and shared by tests that leave its weights as they are."""
+    algorithm, policy, cfg = _lent(model, *overrides)
+    policy.eval().zero_grad(set_to_none=True)
+    policy.encoder.companions = None
+    if policy.likelihood == "exact":
+        policy.network.layout = cfg.model.layout
+    return algorithm, policy, cfg
+
+
+@functools.cache
+def _lent(model: str, *overrides: str):
+    return make(model, "dpo", "algo.nll=0", *overrides)
 
 
 def batch_of(cfg: DictConfig, policy, kind: str, rows: slice = slice(0, 3), split: str = "val") -> Batch:

@@ -8,7 +8,7 @@ from PIL import Image
 from aa_lightning.media.video import Clip
 from aa_lightning.models.families import FAMILIES
 from aa_lightning.types import Prompt, text
-from tests.contract.support import MODELS, make, modality
+from tests.contract.support import MODELS, borrow, modality
 
 WATCHING = [
     model for model in MODELS if modality(model) == "ti2t" and "video" in FAMILIES[model.removeprefix("tiny_")].media
@@ -37,7 +37,7 @@ def totals(policy, *prompts: Prompt) -> torch.Tensor:
 
 @pytest.fixture(params=WATCHING)
 def policy(request):
-    return make(request.param, "dpo")[1].eval()
+    return borrow(request.param)[1]
 
 
 def test_a_clip_played_backwards_moves_the_log_likelihood(policy):
@@ -56,7 +56,7 @@ def test_clips_of_different_lengths_pictures_and_text_give_the_numbers_of_each_a
 
 
 def test_a_picture_beside_a_clip_is_refused_where_the_processor_would_lose_one():
-    _, policy, _ = make("tiny_smolvlm", "dpo")
+    _, policy, _ = borrow("tiny_smolvlm")
     with pytest.raises(ValueError, match="row asked holds image and video, and the processor of family smolvlm keeps"):
         policy.encoder.encode(prompt(picture(0), clip(1, 4)), [])
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.contract.support import MODELS, batch_of, make, modality, read_jointly
+from tests.contract.support import MODELS, batch_of, borrow, make, modality, read_jointly
 
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]
 
@@ -15,7 +15,7 @@ LOOKS.remove(("tiny_gemma2", "sdpa"))  # no such kernel caps its scores
 def run(policy, batch, layout: str):
     policy.network.layout = layout
     policy.zero_grad(set_to_none=True)
-    likelihood = policy.log_likelihood(batch)
+    likelihood = policy.log_likelihood(policy.prepare(batch))
     torch.nn.functional.softplus(-0.1 * (likelihood.total[:, 0] - likelihood.total[:, 1])).mean().backward()
     gradient = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
     return likelihood.terms.detach(), gradient
@@ -23,7 +23,7 @@ def run(policy, batch, layout: str):
 
 @pytest.mark.parametrize(("model", "attention"), LOOKS, ids=map("-".join, LOOKS))
 def test_shared_and_plain_rows_agree(model, attention):
-    _, policy, cfg = make(model, "dpo", f"model.attention={attention}")
+    _, policy, cfg = borrow(model, f"model.attention={attention}")
     batch = batch_of(cfg, policy, "preference")
     plain, shared = run(policy, batch, "plain"), run(policy, batch, "shared")
     assert (plain[0] - shared[0]).abs().max() <= 1e-5
@@ -43,7 +43,7 @@ def test_shared_rows_agree_under_gradient_checkpointing(model):
 
 @pytest.mark.parametrize("model", TOKENS)
 def test_every_trained_parameter_gets_a_gradient(model):
-    _, policy, cfg = make(model, "dpo")
+    _, policy, cfg = borrow(model)
     run(policy, batch_of(cfg, policy, "preference"), "shared")
     without = [name for name, p in policy.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
@@ -51,8 +51,8 @@ def test_every_trained_parameter_gets_a_gradient(model):
 
 @pytest.mark.parametrize("model", TOKENS)
 def test_terms_are_those_of_the_model_read_jointly(model):
-    _, policy, cfg = make(model, "dpo")
-    batch = batch_of(cfg, policy, "preference", slice(0, 1))
+    _, policy, cfg = borrow(model)
+    batch = policy.prepare(batch_of(cfg, policy, "preference", slice(0, 1)))
     ours = policy.log_likelihood(batch).terms[0]
     for k in range(2):
         expected = read_jointly(policy.network.model, policy.encoder.family, batch, k)

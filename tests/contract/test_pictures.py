@@ -8,7 +8,7 @@ from PIL import Image
 from aa_lightning.models.families import FAMILIES
 from aa_lightning.models.family import Family
 from aa_lightning.types import Batch, Prompt, text
-from tests.contract.support import MODELS, make, modality
+from tests.contract.support import MODELS, borrow, modality
 
 
 def family(model: str) -> Family:
@@ -37,7 +37,7 @@ def batch_of(policy, *prompts: Prompt, answers=ANSWERS) -> Batch:
 
 @pytest.fixture(params=LOOKING)
 def policy(request):
-    return make(request.param, "dpo")[1].eval()
+    return borrow(request.param)[1]
 
 
 def test_two_pictures_of_a_prompt_in_the_other_order_move_the_log_likelihood(policy):
@@ -66,7 +66,7 @@ def test_rollouts_of_prompts_with_different_numbers_of_pictures_are_reproduced(p
 
 @pytest.mark.parametrize("model", [model for model in LOOKING if "image" not in family(model).writes])
 def test_a_companion_changes_no_number_and_gives_every_trained_parameter_a_gradient(model):
-    policy = make(model, "dpo")[1].eval()
+    policy = borrow(model)[1]
     alone = policy.log_likelihood(batch_of(policy, prompt())).total
     policy.encoder.companions = frozenset(policy.encoder.family.media)
     batch = batch_of(policy, prompt())

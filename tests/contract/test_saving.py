@@ -1,10 +1,11 @@
 """What a policy saves is a folder that transformers loads by itself (every token family)."""
 
+import copy
+
 import pytest
 import torch
 import transformers as hf
 
-from aa_lightning.models.encoding import TokenEncoder
 from tests.contract.support import MODELS, batch_of, build, make, modality, read_jointly
 
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]
@@ -20,7 +21,7 @@ def loaded(model: str, family, folder):
 def test_a_saved_policy_gives_its_numbers_in_transformers_alone(model, tmp_path):
     _, policy, cfg = make(model, "dpo")
     family = policy.encoder.family
-    batch = batch_of(cfg, policy, "preference", slice(0, 1))
+    batch = policy.prepare(batch_of(cfg, policy, "preference", slice(0, 1)))
     before = policy.log_likelihood(batch).terms.detach()
     with torch.no_grad():
         for parameter in policy.parameters():
@@ -29,8 +30,9 @@ def test_a_saved_policy_gives_its_numbers_in_transformers_alone(model, tmp_path)
     ours = policy.eval().log_likelihood(batch).terms[0]
     theirs, processor = loaded(model, family, tmp_path)
     example = build.examples(build.data_options(cfg), "val", "preference")[0]
-    encoder = TokenEncoder(processor, family, policy.encoder.limits, policy.encoder.frames)
-    again = encoder.collate([encoder.encode(example, example.responses)])
+    encoder = copy.copy(policy.encoder)
+    encoder.processor, encoder.tokenizer = processor, processor.tokenizer if family.media else processor
+    again = policy.prepare(encoder.collate([encoder.encode(example, example.responses)]))
     assert all(torch.equal(value, again.prompt[key]) for key, value in batch.prompt.items())
     assert torch.equal(again.response["input_ids"], batch.response["input_ids"])
     for k in range(2):
