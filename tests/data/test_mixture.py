@@ -230,3 +230,28 @@ def test_a_run_on_pictures_and_text_together_learns_and_measures_each_set(tmp_pa
     assert overall >= 0.8
     assert after["heldout/blank/seen/margin"] != after["heldout/seen/margin"]
     assert after["heldout/blank/told/margin"] == pytest.approx(after["heldout/told/margin"])
+
+
+@pytest.mark.slow
+def test_sounds_clips_pictures_and_text_are_one_batch_with_the_numbers_of_its_rows():
+    """One model that reads all of them; a batch of four modalities is its rows one by one."""
+    from hydra.utils import instantiate
+
+    from aa_lightning.datamodule import EncodedExamples
+
+    parts = "data.parts=[shapes_ta2t,shapes_ti2t,shapes_tv2t,shapes_t2t]"
+    cfg = compose(["data=mixture", parts, "data.limit=4", "modality=any2t", "algo=dpo", "init=null"])
+    torch.manual_seed(0)
+    policy = build.build_policy(cfg, instantiate(cfg.algo, _convert_="all"), None).eval()
+    mixed = build.examples(build.data_options(cfg), "val", "preference")
+    encoded = EncodedExamples(mixed[:4], policy.encoder)
+    assert [encoded[i].example.id.split("/")[0] for i in range(4)] == [
+        "shapes_ta2t",
+        "shapes_ti2t",
+        "shapes_tv2t",
+        "shapes_t2t",
+    ]
+    with torch.no_grad():
+        together = policy.log_likelihood(policy.prepare(encoded.collate([encoded[i] for i in range(4)]))).total
+        alone = [policy.log_likelihood(policy.prepare(encoded.collate([encoded[i]]))).total for i in range(4)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-3)
