@@ -83,6 +83,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_weights(folde
     assert weights[0] != weights[1]
 
 
+def test_a_process_that_is_not_the_first_builds_a_whole_folder(folders, tmp_path, monkeypatch):
+    """transformers would write the processor alone there, and others would find a folder without a model."""
+    monkeypatch.setattr("transformers.distributed.mixin._is_torch_distributed_initialized", lambda: True)
+    monkeypatch.setattr("transformers.distributed.mixin._get_torch_distributed_rank", lambda: 1)
+    build("qwen2_audio", tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in folders["qwen2_audio"].iterdir())
+
+
 @pytest.mark.parametrize(("family", "expected"), [("qwen2_audio", 25), ("audioflamingo3", 25), ("qwen2_5_omni", 25)])
 def test_a_second_of_sound_is_25_tokens(folders, family, expected):
     """100 frames of features, halved by a convolution and halved by a pooling."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from aa_lightning.models.tiny import (
     emu3,
@@ -83,7 +84,7 @@ def build(family: str, folder: Path, seed: int = 0, **sizes: Any) -> None:
     """
     row = _row(family)
     chosen = _sizes(family, row.sizes, sizes)
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), _one_thread(), _every_process_writes():
         torch.manual_seed(seed)
         for part in row.make(chosen):
             part.save_pretrained(folder)
@@ -98,6 +99,17 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _every_process_writes() -> Iterator[None]:
+    """transformers writes a model on the first process alone, and here each process builds in a folder of its own."""
+    alone = PreTrainedModel.should_save_on_this_rank
+    PreTrainedModel.should_save_on_this_rank = lambda model, is_main_process: is_main_process
+    try:
+        yield
+    finally:
+        PreTrainedModel.should_save_on_this_rank = alone
 
 
 def _row(family: str) -> TinyFamily:
