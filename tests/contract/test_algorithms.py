@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 
 from aa_lightning import build
 from aa_lightning.compatible import check_compatible
-from aa_lightning.datamodule import EncodedExamples, Wanted
+from aa_lightning.datamodule import EncodedExamples
 from tests.contract.support import ALGORITHMS, CORE, MODELS, config, make
 
 LN2 = math.log(2)
@@ -17,8 +17,8 @@ EPS = 0.001
 AT_REFERENCE = {  # the loss where the policy is its reference, with likelihood terms off
     **dict.fromkeys(["dpo", "cdpo", "robust_dpo", "dpo_norm", "ld_dpo", "dense_dpo", "dpop", "rpo", "mm_dpo"], LN2),
     **dict.fromkeys(["f_dpo_forward_kl", "f_dpo_jensen_shannon", "f_dpo_alpha", "beta_dpo", "tdpo1", "tdpo2", "tr_dpo"], LN2),
-    **dict.fromkeys(["aot", "aot_paired", "image_dpo", "povid", "bco", "ha_dpo"], LN2),
-    **dict.fromkeys(["nca", "bco_pair", "adpo"], 2 * LN2),
+    **dict.fromkeys(["aot", "aot_paired", "image_dpo", "povid", "bco", "ha_dpo", "info_nca", "implicit_prm"], LN2),
+    **dict.fromkeys(["nca", "bco_pair", "adpo", "nca_ranked"], 2 * LN2),
     **dict.fromkeys(["kto", "kto_batch", "apo_zero_unpaired"], 0.5),
     **dict.fromkeys(["apo_zero", "apo_down", "hinge"], 1.0),
     "ipo": 25.0,  # 1 / (4 beta²)
@@ -34,6 +34,8 @@ OFF = {
     "ha_dpo": ["algo.weights.language=0"],
 }
 SCORES = "++data.template.margin=[score_chosen,score_rejected]"
+SAFE = "++data.template.safe=[score_chosen,score_rejected]"  # true answers stand for harmless ones
+STEPWISE = {"prm"}  # no answer of Shapes has steps: tests/models/test_scorer.py trains it
 
 
 @cache
@@ -50,7 +52,7 @@ def policy_of(model: str, trains: str):
 
 @cache
 def settings_of(model: str):
-    return config(model, "dpo", SCORES)
+    return config(model, "dpo", SCORES, SAFE)
 
 
 @cache
@@ -65,7 +67,7 @@ def refusal(model: str, algo: str) -> str | None:
 
 def batch_for(model: str, algorithm, policy):
     """A prepared batch of four rows with all that the algorithm wants."""
-    wanted = Wanted(algorithm.wants, algorithm.corruption if "corrupted" in algorithm.wants else None)
+    wanted = build.wanted_of(algorithm)
     examples = build.examples(build.data_options(settings_of(model)), "val", algorithm.supervision)[:4]
     rows = EncodedExamples(examples, policy.encoder, wanted=wanted)
     torch.manual_seed(0)
@@ -101,13 +103,15 @@ def test_a_step_from_the_reference_has_the_closed_value_and_moves_the_model(mode
 
 
 def test_every_algorithm_serves_a_family_and_has_a_closed_value_or_none():
-    assert all(refusal("tiny_llava", algo) is None for algo in ALGORITHMS)
-    no_reference = {"alphapo", "cpo", "cpo_simpo", "orpo", "simpo", "slic_hf", "sft", "dft", "reward_model"}
+    assert {algo for algo in ALGORITHMS if refusal("tiny_llava", algo) is not None} == STEPWISE
+    no_reference = {"alphapo", "cpo", "cpo_simpo", "orpo", "simpo", "slic_hf"}
+    no_reference |= {"sft", "dft", "neftune", "critique_sft", "reward_weighted_sft"}
+    no_reference |= {algo for algo in ALGORITHMS if algorithm_of(algo).trains == "reward_model"}
     depends_on_the_rows = {"odpo", "r_dpo", "v_dpo", "wpo"}
     assert set(ALGORITHMS) == set(AT_REFERENCE) | no_reference | depends_on_the_rows
 
 
 def test_algorithms_about_tokens_are_refused_on_a_diffusion_model():
     refused = {algo for algo in ALGORITHMS if refusal("tiny_sd", algo)}
-    assert {"orpo", "simpo", "dense_dpo", "tdpo2", "wpo", "kto", "reward_model"} <= refused
-    assert not {"dpo", "sft", "kto_batch", "nca", "apo_zero", "robust_dpo"} & refused
+    assert {"orpo", "simpo", "dense_dpo", "tdpo2", "wpo", "kto", "reward_model", "orm", "neftune"} <= refused
+    assert not {"dpo", "sft", "kto_batch", "nca", "apo_zero", "robust_dpo", "nca_ranked"} & refused

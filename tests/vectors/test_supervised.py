@@ -1,5 +1,7 @@
 """Supervised fine-tuning against worked numbers: logits, means of means, and the mean over an accumulated step."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,8 +10,9 @@ from torch import nn
 
 from aa_lightning.config import Optimizer
 from aa_lightning.models.logprobs import token_logprobs
+from aa_lightning.models.noise import noisy_embeddings, scaled
 from aa_lightning.module import AlignmentModule
-from aa_lightning.types import LogLikelihood
+from aa_lightning.types import REQUEST, Feedback, LogLikelihood, text, weaken
 from tests.vectors.support import ROOT, GivenTerms, algorithm, assert_close, empty_batch, leaves, padded, vector
 
 each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -92,3 +95,65 @@ def test_without_the_normaliser_the_same_step_would_give_the_known_wrong_number(
     micro = [leaves(rows, dtype) for rows in case["inputs"]["micro_batches_token_logps"]]
     losses = [algorithm("sft")(GivenTerms(padded(rows)), empty_batch(1))[0] for rows in micro]
     assert_close(sum(losses) / 2, case["expected"]["wrong_mean_of_means"], dtype)
+
+
+# ---------------------------------------------------------------- noise, critiques
+
+
+@each_precision
+def test_noise_on_embeddings_has_the_worked_scale(dtype):
+    case = vector("supervised", "neftune", "noise_scale")
+    uniform = torch.tensor(case["inputs"]["uniform_pm1"], dtype=dtype)
+    assert_close(scaled(uniform, case["params"]["neftune_noise_alpha"]), case["expected"]["noise"], dtype)
+
+
+def test_noise_is_there_while_the_context_lasts_and_bounded_by_its_scale():
+    """α = 5 on 3 tokens of width 4: at most 5 / √12 = 1.4434."""
+    model = nn.Module()
+    model.embedding = nn.Embedding(7, 4)
+    model.get_input_embeddings = lambda: model.embedding
+    ids, plain = torch.tensor([[1, 2, 3]]), model.embedding(torch.tensor([[1, 2, 3]]))
+    with noisy_embeddings(model, 5.0):
+        first, second = model.embedding(ids), model.embedding(ids)
+    for noisy in (first, second):
+        assert 0.1 < (noisy - plain).abs().max() <= 5 / 12**0.5 + 1e-6
+    assert not torch.equal(first, second)
+    assert torch.equal(model.embedding(ids), plain)
+
+
+class InTraining(GivenTerms):
+    """Remembers the noise that it was asked for."""
+
+    asked = None
+
+    @contextmanager
+    def noisy_embeddings(self, alpha: float):
+        self.asked = alpha
+        yield
+
+
+def test_the_published_noise_is_asked_for_and_plain_fine_tuning_asks_for_none():
+    for name, alpha in (("neftune", 5.0), ("sft", None)):
+        policy = InTraining(padded(leaves([[-0.7, -0.4]], torch.float64)))
+        loss, _ = algorithm(name)(policy, empty_batch(1))
+        assert loss.item() == pytest.approx(0.55)
+        assert policy.asked == alpha
+    assert algorithm("neftune").accepts == ("exact",)
+
+
+def test_the_critique_is_the_response_and_question_and_answer_are_the_prompt():
+    """Only response tokens are supervised, so the worked loss is that of the critique's: (0.7 + 0.4) / 2 = 0.55."""
+    case = vector("supervised", "critique_modeling", "critique_tokens_only")
+    train = algorithm("critique_sft")
+    question = [{"role": "user", "content": [text("How many?")]}]
+    row = Feedback(
+        id="7", messages=question, chosen=[text("Two.")], rejected=[text("Three.")], critique=(None, "There are two.")
+    )
+    (made,) = weaken(row, train.supervision)
+    assert [message["content"][0]["text"] for message in made.messages] == ["How many?", "Three.", REQUEST]
+    assert [message["role"] for message in made.messages] == ["user", "assistant", "user"]
+    assert made.responses == [[text("There are two.")]]
+    given = zip(case["inputs"]["token_logps"], case["inputs"]["segment"], strict=True)
+    supervised = [logp for logp, segment in given if segment == "critique"]
+    loss, _ = train(GivenTerms(padded(leaves([supervised], torch.float64))), empty_batch(1))
+    assert_close(loss, case["expected"]["loss"], torch.float64)

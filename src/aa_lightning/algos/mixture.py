@@ -82,6 +82,14 @@ class Once:
             return self._policy.log_likelihood(batch, collision, read)
         return _remembered(self._ours, self._policy, batch)
 
+    def noisy_embeddings(self, alpha: float):
+        """What a part reads under noise would be read by the others too.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("noise on embeddings stands alone: set the noise of this part of algo.parts to 0, or algo=neftune")
+
     def likeliest(self, batch: Batch):
         return self._policy.likeliest(batch)
 

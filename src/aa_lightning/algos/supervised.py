@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from contextlib import nullcontext
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos.options import hyperparameters
@@ -17,23 +20,32 @@ class SupervisedFineTuning:
         reduce: `token`: the mean over all supervised terms of a step, exact over ranks and accumulated batches;
             `response`: the mean over responses of their own means.
         weighting: `probability`: each token counts its own detached probability (DFT, 2508.05629).
+        noise: NEFTune's α (2310.05914): uniform noise on the embeddings of tokens, in training alone; 0: none.
+        rows: demonstrations, or the critiques of feedback: what is said about each answer, after question and answer
+            (learning from language feedback, 2412.15838).
         branch: of the batch that is trained on; None: its own rows.
     """
 
     reduce: Literal["token", "response"]
     weighting: Literal["none", "probability"]
+    noise: Annotated[float, Field(ge=0)]
+    rows: Literal["demonstration", "critique"]
     branch: Literal["auxiliary"] | None
 
-    supervision: ClassVar = "demonstration"
     trains: ClassVar = "policy"
     uses_reference: ClassVar = False
     moving: ClassVar = None
     remembers: ClassVar = ()
 
     @property
+    def supervision(self) -> str:
+        return self.rows
+
+    @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
-        """A denoising error has no probability to weigh it with."""
-        return ("exact", "bound") if self.weighting == "none" else ("exact",)
+        """A denoising error has no probability to weigh it with, and its prompt no embeddings that train."""
+        of_tokens = self.weighting == "probability" or self.noise or self.rows == "critique"
+        return ("exact",) if of_tokens else ("exact", "bound")
 
     @property
     def wants(self) -> tuple[str, ...]:
@@ -41,7 +53,8 @@ class SupervisedFineTuning:
 
     def __call__(self, policy: Policy, batch: Batch):
         batch = batch if self.branch is None else batch.branches[self.branch]
-        likelihood = policy.log_likelihood(batch)
+        with policy.noisy_embeddings(self.noise) if self.noise else nullcontext():
+            likelihood = policy.log_likelihood(batch)
         terms = likelihood.terms
         if self.weighting == "probability":
             terms = terms.detach().exp() * terms
@@ -56,4 +69,44 @@ class SupervisedFineTuning:
             "logp/chosen": plain.mean(),
             "logp/per_term": likelihood.mean.detach().mean(),
             "length/chosen": likelihood.size.mean(),
+        }
+
+
+@hyperparameters
+class RewardWeightedFineTuning:
+    """Imitates K scored responses as much as their scores say: the mean of Σ_k w_k NLL_k per token of each.
+
+    Attributes:
+        weighting: softmax: w = softmax(score / temperature) over the responses of a prompt (reward-weighted regression);
+            exponential: w = exp((score − mean score) / temperature) / K, at most cap / K (1910.00177 eq. 4).
+        temperature: small: the best response alone; large: all alike.
+        cap: of the exponential.
+    """
+
+    weighting: Literal["softmax", "exponential"]
+    temperature: Annotated[float, Field(gt=0)]
+    cap: Annotated[float, Field(gt=0)]
+
+    supervision: ClassVar = "ranking"
+    trains: ClassVar = "policy"
+    accepts: ClassVar = ("exact", "bound")
+    uses_reference: ClassVar = False
+    moving: ClassVar = None
+    wants: ClassVar = ()
+    remembers: ClassVar = ()
+
+    def __call__(self, policy: Policy, batch: Batch):
+        likelihood, scores = policy.log_likelihood(batch), batch.supervision["scores"]  # (P, K)
+        if self.weighting == "softmax":
+            weights = (scores / self.temperature).softmax(-1)
+        else:
+            weights = losses.supervised.exponential_weights(scores, self.temperature, self.cap)
+        loss = -(weights.to(likelihood.mean.dtype) * likelihood.mean).sum(1).mean()
+        logp, size = likelihood.total.detach(), likelihood.size
+        return loss, {
+            "weight/best": weights[:, 0].mean(),
+            "logp/chosen": logp[:, 0].mean(),
+            "logp/rejected": logp[:, -1].mean(),
+            "length/chosen": size[:, 0].mean(),
+            "length/rejected": size[:, -1].mean(),
         }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from aa_lightning.models import layouts, logprobs
+from aa_lightning.models import layouts, logprobs, noise
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.family import Family
@@ -148,6 +148,10 @@ class AutoregressivePolicy(nn.Module):
             theirs = reference.distributions(batch)
         found = self.network(batch, of=logprobs.divergence_from(theirs))
         return LogLikelihood(_spread(found.statistic, batch.response["mask"])[: len(batch)], found.mask)
+
+    def noisy_embeddings(self, alpha: float) -> AbstractContextManager:
+        """Noise on token embeddings while the context lasts, in training mode alone."""
+        return noise.noisy_embeddings(self.network.model, alpha) if self.training else nullcontext()
 
     def as_reference(self) -> AbstractContextManager:
         """The reference, while the context lasts."""
