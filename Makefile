@@ -35,8 +35,9 @@ test: setup  ## the tests (a few minutes)
 test-slow: setup  ## the tests that take long
 	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile -m slow tests
 
-docs: setup  ## the table of data sets in docs/data.md
+docs: setup  ## the tables in docs/
 	$(RUN) docs/generate.py
+	$(RUN) docs/generate_algorithms.py
 
 lint: setup  ## style
 	$(VENV)/bin/ruff check src tests benchmarks

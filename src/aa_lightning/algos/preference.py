@@ -119,7 +119,7 @@ class PreferenceOptimization:
         return loss, summary(pairs)
 
     def _guided(self, policy: Policy, batch: Batch, likelihood: LogLikelihood) -> LogLikelihood:
-        """V-DPO, 2411.02712 eq. 9."""
+        """V-DPO, 2411.02712."""
         if self.guidance == 1.0:
             return likelihood
         unseen = policy.log_likelihood(batch.branches["corrupted"]).terms.detach()

@@ -78,7 +78,7 @@ class Sppo(Part):
 
 @hyperparameters
 class Anchor(Part):
-    """−log σ(r_chosen − delta): the chosen response alone, kept above the reference (mDPO, 2406.11839 eq. 7)."""
+    """−log σ(r_chosen − delta): the chosen response alone, kept above the reference (mDPO, 2406.11839)."""
 
     name: Literal["anchor"]
     delta: float

@@ -12,7 +12,7 @@ from aa_lightning.algos.preference import Moving
 
 
 class MovingReference(L.Callback):
-    """π_ref ← share · π + (1 − share) · π_ref, every so many steps (TR-DPO, 2404.09656 eq. 2 and 3).
+    """π_ref ← share · π + (1 − share) · π_ref, every so many steps (TR-DPO, 2404.09656).
 
     A reference that moves can no longer be made from the start of the run, so it goes into checkpoints: the one exception
     to the rule that references stay out of them.

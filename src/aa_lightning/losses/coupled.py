@@ -33,7 +33,7 @@ def gathered(own: Tensor) -> Tensor:
 def running_mean(values: Tensor, memory: dict[str, Tensor]) -> Tensor:
     """() the mean of all values seen so far, these included; `memory` keeps reward_sum and reward_count.
 
-    BCO's shift, 2404.04656 section 4.2.
+    BCO's shift, 2404.04656.
     """
     own = gathered(values.detach())
     memory["reward_sum"] = memory["reward_sum"] + own.double().sum()
@@ -51,7 +51,7 @@ def followed_beta(
     momentum: float,
     memory: dict[str, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """β₀ (1 + a (ḡ − M₀)) with ḡ the mean margin of the pairs kept and M₀ its running mean. β-DPO, 2407.08639 eq. 8–11.
+    """β₀ (1 + a (ḡ − M₀)) with ḡ the mean margin of the pairs kept and M₀ its running mean. β-DPO, 2407.08639.
 
     Args:
         margin: (P,) u_chosen − u_rejected of this process's rows.

@@ -30,7 +30,7 @@ def logistic(logit: Tensor, label_smoothing: float = 0.0) -> Tensor:
 
 
 def robust(logit: Tensor, label_smoothing: float) -> Tensor:
-    """(P,) unbiased under labels flipped at rate ε: [−(1−ε) log σ(z) + ε log σ(−z)] / (1−2ε). 2403.00409 eq. 9.
+    """(P,) unbiased under labels flipped at rate ε: [−(1−ε) log σ(z) + ε log σ(−z)] / (1−2ε). 2403.00409.
 
     It has no minimum: the wrong pairs' term falls without bound.
     """
@@ -39,7 +39,7 @@ def robust(logit: Tensor, label_smoothing: float) -> Tensor:
 
 
 def hinge(logit: Tensor, target: float = 1.0) -> Tensor:
-    """(P,) max(0, δ − z). With log-ratios RSO (2309.06657 eq. 10), with bare log-likelihoods SLiC-HF (2305.10425 eq. 1)."""
+    """(P,) max(0, δ − z). With log-ratios RSO (2309.06657), with bare log-likelihoods SLiC-HF (2305.10425)."""
     return (target - logit).clamp(min=0)
 
 
@@ -75,12 +75,12 @@ def apo_down(chosen: Tensor, rejected: Tensor) -> Tensor:
 
 
 def nca(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """(P,) −log σ(r_chosen) − ½ log σ(−r_chosen) − ½ log σ(−r_rejected), which keeps likelihood up. 2402.05369 eq. 12."""
+    """(P,) −log σ(r_chosen) − ½ log σ(−r_chosen) − ½ log σ(−r_rejected), which keeps likelihood up. 2402.05369."""
     return -F.logsigmoid(chosen) - 0.5 * F.logsigmoid(-chosen) - 0.5 * F.logsigmoid(-rejected)
 
 
 def bco(chosen: Tensor, rejected: Tensor, shift: Tensor | float = 0.0) -> Tensor:
-    """(P,) a binary classifier of the two rewards against their detached mean δ. 2404.04656 eq. 8."""
+    """(P,) a binary classifier of the two rewards against their detached mean δ. 2404.04656."""
     return -F.logsigmoid(chosen - shift) - F.logsigmoid(shift - rejected)
 
 
@@ -110,7 +110,7 @@ def kto(reward: Tensor, desirable: Tensor, baseline: Tensor, weights: tuple[floa
 
 
 def bco_single(reward: Tensor, desirable: Tensor, shift: Tensor | float) -> Tensor:
-    """(P, K) −log σ(±(r − δ)): a binary classifier of single responses. 2404.04656 eq. 8."""
+    """(P, K) −log σ(±(r − δ)): a binary classifier of single responses. 2404.04656."""
     return torch.where(desirable, -F.logsigmoid(reward - shift), -F.logsigmoid(shift - reward))
 
 
@@ -123,10 +123,10 @@ def apo_zero_single(reward: Tensor, desirable: Tensor) -> Tensor:
 
 
 def info_nca(rewards: Tensor, target: Tensor) -> Tensor:
-    """(P,) cross entropy of softmax(r) with a target distribution over K responses. 2402.05369 eq. 9."""
+    """(P,) cross entropy of softmax(r) with a target distribution over K responses. 2402.05369."""
     return -(target * rewards.log_softmax(-1)).sum(-1)
 
 
 def nca_ranked(rewards: Tensor, target: Tensor) -> Tensor:
-    """(P,) −Σ_K [p log σ(r) + (1/K) log σ(−r)]. 2402.05369 eq. 11."""
+    """(P,) −Σ_K [p log σ(r) + (1/K) log σ(−r)]. 2402.05369."""
     return -(target * F.logsigmoid(rewards) + F.logsigmoid(-rewards) / rewards.shape[-1]).sum(-1)

@@ -1,0 +1,68 @@
+"""Writes the table of algorithms into docs/algorithms.md, out of conf/algo and the benchmark's results: make docs."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+
+from aa_lightning.compose import compose
+
+ROOT = Path(__file__).parents[1]
+CONF, PAGE = ROOT / "conf" / "algo", ROOT / "docs" / "algorithms.md"
+RESULTS = ROOT / "benchmarks" / "results" / "algorithms.json"
+BEGIN, END = "<!-- begin: written by docs/generate_algorithms.py -->", "<!-- end -->"
+HEADER = ["`algo=`", "what it is, and its paper", "what it sets", "learns from", "likelihood", "held-out accuracy"]
+MEASURES = ("preference_accuracy", "likelihood_accuracy", "reward_accuracy")
+
+
+def table() -> str:
+    """All algorithms by name."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    rows = [line(path, results) for path in sorted(CONF.glob("*.yaml"))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [HEADER, ["---"] * len(HEADER), *rows])
+
+
+def line(path: Path, results: dict[str, Any]) -> list[str]:
+    """The cells of one algorithm."""
+    text = path.read_text(encoding="utf-8")
+    about = " ".join(row[1:].strip() for row in text.split("\n") if row.startswith("#"))
+    algorithm = instantiate(compose([f"algo={path.stem}"]).algo, _convert_="all")
+    brings = [name for name in algorithm.wants if name not in ("auxiliary", "mismatched", "corrupted", "changed")]
+    return [
+        f"`{path.stem}`",
+        about.replace("|", "&#124;"),
+        _settings(text),
+        " + ".join([algorithm.supervision, *brings]),
+        " or ".join(algorithm.accepts),
+        _measured([run for key, run in results.items() if key.split("/")[0] == path.stem]),
+    ]
+
+
+def _settings(text: str) -> str:
+    """What the file says beyond the options it builds on."""
+    rows = [re.sub(r"\s+#.*", "", row) for row in text.split("\n") if row and not row.startswith("#")]
+    kept = [row for row in rows if not row.lstrip().startswith(("defaults", "- ", "_target_"))]
+    return "<br>".join(f"`{row}`" for row in kept if not row.endswith(":"))
+
+
+def _measured(runs: list[dict[str, Any]]) -> str:
+    """Mean and smallest over seeds."""
+    measure = next((name for name in MEASURES if runs and f"after/{name}" in runs[0]), None)
+    if measure is None:
+        return "–"
+    found = [run[f"after/{measure}"] for run in runs]
+    return f"{statistics.mean(found):.3f} ({min(found):.3f})"
+
+
+def page(text: str) -> str:
+    """The page with the table as it is now."""
+    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{table()}\n{END}", text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
