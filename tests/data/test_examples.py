@@ -3,12 +3,14 @@
 import json
 import pickle
 
+import numpy as np
 import pytest
 
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.examples import Examples, load_examples
 from aa_lightning.data.template import Template
+from aa_lightning.media.options import MediaOptions, VideoOptions
 from aa_lightning.types import kind_of
 
 from .rows import picture
@@ -187,3 +189,17 @@ def test_rows_of_the_source_can_be_picked():
     examples = Examples(source, template(**PAIRS), "preference", rows=[7, 2])
     assert [e.id for e in examples] == ["7", "2"]
     assert isinstance(examples.template, Template)
+
+
+def test_the_limits_of_media_in_the_configuration_are_those_of_the_library():
+    assert data_options("shapes_ti2t").media == MediaOptions()
+
+
+def test_media_options_decide_what_is_read():
+    rows = Memory([{"video": {"frames": [np.full((8, 8, 3), 9, np.uint8)] * 12, "fps": 4}, "q": "Q"}])
+    mapping = template(kind="prompt", prompt=[{"video": "video"}, {"text": "q"}])
+    for options, frames in ((VideoOptions(), 6), (VideoOptions(fps=None), 12), (VideoOptions(fps=4, max_frames=3), 3)):
+        (example,) = Examples(rows, mapping, "prompt", media_options=MediaOptions(video=options))
+        assert len(example.messages[0]["content"][0]["video"].frames) == frames
+    with pytest.raises(BadRow, match=r"lasts 2\.8 s; the limit is 1\.0 s"):
+        Examples(rows, mapping, "prompt", media_options=MediaOptions(video=VideoOptions(max_seconds=1.0)))[0]
