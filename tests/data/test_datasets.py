@@ -165,8 +165,17 @@ def test_critiques_and_ratings_follow_the_preferred_answer(tmp_path):
 
 
 def test_harmless_rates_are_kept_in_the_order_of_the_columns():
-    keep = example_of("saferlhf_v_cost").keep
-    assert keep == {"harmless_rate": [2, -1], "safe": ["yes", "no"]}
+    assert example_of("saferlhf_v_cost").keep == {"harmless_rate": [2, -1]}
+
+
+@pytest.mark.parametrize("name", ["saferlhf_v_cost", "pku_safe_rlhf_safety"])
+def test_which_answer_is_harmless_follows_the_safer_one(name):
+    assert example_of(name).safe == (True, False)
+
+
+def test_an_answer_with_a_wrong_step_is_not_desirable():
+    example = example_of("trl_stepwise")
+    assert (example.steps, example.desirable) == ((True, False), False)
 
 
 def test_how_a_row_is_asked_for_does_not_change_from_epoch_to_epoch(tmp_path):

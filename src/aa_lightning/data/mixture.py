@@ -15,11 +15,12 @@ from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import Corruption, CorruptionOptions
 from aa_lightning.data.examples import Dropped, load_examples
 from aa_lightning.data.options import DataOptions, SourceOptions
-from aa_lightning.types import Example, Kind, Preference
+from aa_lightning.types import Example, Kind
 
 Fit = Callable[[Sequence[Example]], Sequence[Example]]
 STRICT = ConfigDict(extra="forbid")
 LARGEST = 20_000_000  # rows in an epoch
+_EXTRA = ("margin", "safe", "steps")  # what rows may bring besides responses
 Order = tuple["array[int]", "array[int]"]  # at each place: which part, and which of its rows
 
 
@@ -104,8 +105,9 @@ class Mixture(Sequence[Example]):
             for row in examples.dropped
         ]
         self.media = frozenset().union(*(examples.media for examples in self.parts))
-        # a margin that only some rows have would count in some batches and not in others
-        self._margins = all(isinstance(one := part[0], Preference) and one.margin is not None for part in self.parts)
+        first = [vars(part[0]) for part in self.parts]
+        # what only some parts have would count in some batches and not in others
+        self._gone = {key: None for key in _EXTRA if key in first[0] and any(row[key] is None for row in first)}
 
     def __len__(self) -> int:
         return len(self._row)
@@ -127,8 +129,7 @@ class Mixture(Sequence[Example]):
             example = self.parts[self._part[index]][self._row[index]]
         except BadRow as bad:
             raise BadRow(f"{name}/{bad.row}", bad.column, bad.reason) from bad
-        example = replace(example, id=f"{name}/{example.id}")
-        return example if self._margins or not isinstance(example, Preference) else replace(example, margin=None)
+        return replace(example, id=f"{name}/{example.id}", **self._gone)
 
 
 def load_mixture(
