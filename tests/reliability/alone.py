@@ -60,8 +60,9 @@ def inputs_of(processor, question: dict) -> tuple[dict, torch.Tensor]:
     response = torch.tensor([question["response"]])
     inputs["input_ids"] = torch.cat([inputs["input_ids"], response], 1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    if "mm_token_type_ids" in inputs:
-        inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, response.shape[1]))
+    for key in inputs.keys() & {"mm_token_type_ids", "token_type_ids", "cross_attention_mask"}:
+        last = inputs[key][:, -1:]  # a text token, as those of the response
+        inputs[key] = torch.cat([inputs[key], *[last] * response.shape[1]], 1)
     return inputs, response
 
 

@@ -14,7 +14,8 @@ FORMS = {
     "reward": ["algo=reward_model", RATE],
     "reward_lora": ["algo=reward_model", "model.lora.rank=4", RATE],
 }
-WRITTEN = [(model, form) for model in MODELS for form in FORMS if model != "tiny_sd" or not form.startswith("reward")]
+ASKED = [model for model in MODELS if modality(model) in ("t2t", "ti2t", "t2i")]  # what alone.py can ask about
+WRITTEN = [(model, form) for model in ASKED for form in FORMS if model != "tiny_sd" or not form.startswith("reward")]
 FAST = {("tiny_llava", "lora"), ("tiny_qwen2_5_vl", "plain"), ("tiny_qwen3", "reward"), ("tiny_sd", "lora")}
 
 
