@@ -51,7 +51,10 @@ def test_too_few_answers_make_no_ranking_of_that_size():
 def test_the_same_answers_serve_pairs_or_rankings_as_the_algorithm_wants():
     rows = Rows([FOUR, {**FOUR, "s": [1, 2, 3, 4]}])
     mapping = template(**{**ANSWERS, "kind": "feedback"})
-    assert [said(example) for example in Examples(rows, mapping, "ranking")] == [["x", "z", "w", "y"], ["z", "y", "x", "w"]]
+    assert [said(example) for example in Examples(rows, mapping, "ranking")] == [
+        ["x", "z", "w", "y"],
+        ["z", "y", "x", "w"],
+    ]
     assert len(Examples(rows, mapping, "preference")) == 2 * 6  # all pairs of four
 
 
@@ -59,7 +62,10 @@ def test_rankings_of_unequal_size_are_refused_with_what_to_type():
     rows = Rows([FOUR, {"q": "q", "a": ["u", "v"], "s": [1, 2]}])
     with pytest.raises(ValueError, match=r"from 2 to 4 answers.*\+\+data.template.ranked=2"):
         Examples(rows, template(**ANSWERS), "ranking")
-    assert [said(example) for example in Examples(rows, template(**ANSWERS, ranked=2), "ranking")] == [["x", "y"], ["v", "u"]]
+    assert [said(example) for example in Examples(rows, template(**ANSWERS, ranked=2), "ranking")] == [
+        ["x", "y"],
+        ["v", "u"],
+    ]
 
 
 def test_a_ranking_weakens_to_its_best_over_its_worst():
@@ -73,10 +79,15 @@ def test_a_ranking_weakens_to_its_best_over_its_worst():
 
 
 def test_a_ranking_of_equals_prefers_nothing():
-    assert weaken(Ranking(id="0", messages=QUESTION, ranked=[[text("a")], [text("b")]], scores=[1.0, 1.0]), "preference") == []
+    assert (
+        weaken(Ranking(id="0", messages=QUESTION, ranked=[[text("a")], [text("b")]], scores=[1.0, 1.0]), "preference")
+        == []
+    )
 
 
-@pytest.mark.parametrize(("margin", "tie", "scores"), [(None, False, [1.0, 0.0]), (2.5, False, [2.5, 0.0]), (None, True, [0, 0])])
+@pytest.mark.parametrize(
+    ("margin", "tie", "scores"), [(None, False, [1.0, 0.0]), (2.5, False, [2.5, 0.0]), (None, True, [0, 0])]
+)
 def test_a_pair_is_a_ranking_of_two(margin, tie, scores):
     pair = Preference(id="0", messages=QUESTION, chosen=[text("a")], rejected=[text("b")], margin=margin, tie=tie)
     ranking = only(weaken(pair, "ranking"))
@@ -102,7 +113,9 @@ def test_rejection_sampling_keeps_these_demonstrations(rule, expected):
 
 
 def test_the_same_lottery_is_drawn_every_time():
-    mapping = template(**{**ANSWERS, "kind": "feedback"}, keep_answers={"name": "lottery", "beta": 2.0}).serving("demonstration")
+    mapping = template(**{**ANSWERS, "kind": "feedback"}, keep_answers={"name": "lottery", "beta": 2.0}).serving(
+        "demonstration"
+    )
     first, second = (["".join(said(e)) for e in mapping(FOUR, "3")] for _ in range(2))
     assert first == second and "x" in first
 
@@ -138,7 +151,9 @@ def test_a_tie_that_is_kept_is_marked(preferred, label, chosen, tie):
 
 def test_a_tie_that_is_not_kept_is_still_left_out():
     with pytest.raises(LeftOut, match="tie"):
-        template(**PAIR, preferred={"scores": ["s", "t"], "tie": "drop"})({"q": "q", "a": "1", "b": "2", "s": 1, "t": 1}, "0")
+        template(**PAIR, preferred={"scores": ["s", "t"], "tie": "drop"})(
+            {"q": "q", "a": "1", "b": "2", "s": 1, "t": 1}, "0"
+        )
 
 
 def test_harmlessness_follows_the_responses_when_the_second_one_is_chosen():
@@ -182,8 +197,9 @@ def test_steps_without_a_label_each_are_bad(row, reason):
 
 
 def test_each_critique_of_a_row_is_an_example_and_rows_without_are_left_out():
-    both = Feedback(
-        id="5", messages=QUESTION, chosen=[text("a")], rejected=[text("b")], critique=("Right.", "Wrong.")
-    )
-    assert [(made.id, said(made)) for made in weaken(both, "critique")] == [("5", ["Right."]), ("5/rejected", ["Wrong."])]
+    both = Feedback(id="5", messages=QUESTION, chosen=[text("a")], rejected=[text("b")], critique=("Right.", "Wrong."))
+    assert [(made.id, said(made)) for made in weaken(both, "critique")] == [
+        ("5", ["Right."]),
+        ("5/rejected", ["Wrong."]),
+    ]
     assert weaken(Feedback(id="6", messages=QUESTION, chosen=[text("a")], rejected=[text("b")]), "critique") == []

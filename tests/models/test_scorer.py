@@ -41,7 +41,9 @@ def test_the_ends_of_steps_are_the_last_tokens_of_their_words(options):
     tokens, ends = batch.response["input_ids"][0, 0], batch.supervision["step_ends"][0, 0].tolist()
     read = [encoder.tokenizer.decode(tokens[: end + 1]) for end in ends]
     whole = "".join(part["text"] for part in STEPS)
-    assert [said.rstrip("\n") for said in read] == [whole[: whole.index(word) + len(word)] for word in ("circle.", "square.", "shapes.")]
+    assert [said.rstrip("\n") for said in read] == [
+        whole[: whole.index(word) + len(word)] for word in ("circle.", "square.", "shapes.")
+    ]
     assert tokens[ends[-1] + 1] == encoder.end
 
 
@@ -104,7 +106,9 @@ def test_the_reward_of_several_heads_is_their_mean_and_they_are_saved(options, t
 
 def criticised(*critiques: tuple[str | None, str | None]) -> list[Feedback]:
     return [
-        Feedback(id=str(i), messages=QUESTION, chosen=[text("Two.")], rejected=[text("There are three shapes.")], critique=c)
+        Feedback(
+            id=str(i), messages=QUESTION, chosen=[text("Two.")], rejected=[text("There are three shapes.")], critique=c
+        )
         for i, c in enumerate(critiques)
     ]
 
@@ -113,7 +117,10 @@ def test_the_words_of_a_critique_stand_behind_the_answer_and_are_marked(options)
     encoder = load_encoder(options, Limits())
     batch = collated(criticised(("Correct: two.", "There are two shapes."), (None, "No.")), encoder, "critique")
     ids, mask, told = batch.response["input_ids"], batch.response["mask"], batch.supervision["critique"]
-    read = [[encoder.tokenizer.decode(i[t.bool()], skip_special_tokens=True) for i, t in zip(*row, strict=True)] for row in zip(ids, told, strict=True)]
+    read = [
+        [encoder.tokenizer.decode(i[t.bool()], skip_special_tokens=True) for i, t in zip(*row, strict=True)]
+        for row in zip(ids, told, strict=True)
+    ]
     assert read == [["Correct: two.", "There are two shapes."], ["", "No."]]
     before = (mask - told).bool()
     assert encoder.tokenizer.decode(ids[0, 1][before[0, 1]], skip_special_tokens=True) == "There are three shapes."
@@ -122,20 +129,42 @@ def test_the_words_of_a_critique_stand_behind_the_answer_and_are_marked(options)
 
 def test_critiques_are_read_with_the_probabilities_that_the_policy_gives_them(options):
     policy = load_policy(options, Limits(), reference=False).eval()
-    scorer = load_scorer(options, Limits(), speaks=True).eval()
+    scorer = load_scorer(options, Limits(), speaks=16).eval()
     batch = collated(criticised(("Correct: two.", "There are two shapes."), (None, "No.")), policy.encoder, "critique")
     told = batch.supervision["critique"]
     with torch.no_grad():
         rewards, said = scorer.score_and_speak(batch, told)
         whole = policy.log_likelihood(batch)
-        assert torch.allclose(rewards, scorer.score(batch), atol=1e-6)
+        assert torch.allclose(rewards, scorer.score_criteria(batch)[..., 0], atol=1e-6)
     assert torch.allclose(said.terms, whole.terms * told, atol=1e-5)
     assert said.total[1, 0].item() == 0.0  # nothing is said about it
 
 
 def test_only_a_model_that_speaks_trains_the_head_of_tokens(options):
-    for speaks in (True, False):
+    for speaks in (16, 0):
         scorer = load_scorer(options, Limits(), speaks=speaks)
         model = scorer.network.network.model
         tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
-        assert model.get_output_embeddings().weight.requires_grad == (speaks or tied)
+        assert model.get_output_embeddings().weight.requires_grad == (bool(speaks) or tied)
+
+
+def test_the_trained_model_writes_a_critique_and_scores_what_stands_after_it(options):
+    """After 60 steps on one question the critiques are written as they were taught, and the answers ranked."""
+    scorer = load_scorer(options, Limits(), speaks=16).train()
+    train = instantiate(compose(["modality=t2t", "model=tiny_qwen2", "algo=reward_critique"]).algo, _convert_="all")
+    rows = criticised(("Correct: two.", "There are two shapes."))
+    batch, bare = collated(rows, scorer.encoder, "critique"), collated(rows, scorer.encoder)
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=3e-3)
+    for _ in range(60):
+        loss, _ = train(scorer, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    scorer.eval()
+    with torch.no_grad():
+        written, taught = scorer.criticised(bare).response, batch.response
+        assert torch.equal(written["input_ids"], taught["input_ids"])
+        assert torch.equal(written["mask"], taught["mask"])
+        rewards = scorer.score(bare)
+        assert torch.allclose(rewards, scorer.score_criteria(batch)[..., 0], atol=1e-6)
+    assert rewards[0, 0] > rewards[0, 1] + 1

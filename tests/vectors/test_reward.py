@@ -103,9 +103,7 @@ def test_costs_have_the_worked_value_and_gradients_with_rewards_as_their_negativ
     rewards = -torch.stack([given["cost_less_harmful"], given["cost_more_harmful"]], 1)
     rewards.requires_grad_()
     safe = torch.stack([given["sign_less_harmful"], given["sign_more_harmful"]], 1) < 0
-    loss, metrics = algorithm("cost_model", l2=0.0)(
-        GivenRewards(rewards), empty_batch(3, supervision={"safe": safe})
-    )
+    loss, metrics = algorithm("cost_model", l2=0.0)(GivenRewards(rewards), empty_batch(3, supervision={"safe": safe}))
     loss.backward()
     assert_close(loss, case["expected"]["loss"], dtype)
     for k, which in enumerate(("less", "more")):

@@ -15,19 +15,24 @@ from aa_lightning.types import Batch, RewardModel
 @hyperparameters
 class CritiqueReward(RewardObjective):
     """Bradley–Terry on rewards read after a critique of each response, and the cross entropy of the critiques (MM-RLHF,
-    2502.10391). In training the critiques are those of the data.
+    2502.10391). In training the critiques are those of the data, afterwards the model writes them itself.
 
     Attributes:
         critique: weight of the cross entropy, a mean over tokens of each critique, summed over the two.
         center: weight of (r_chosen + r_rejected)².
+        max_new_tokens: of a critique that the model writes.
     """
 
     critique: Annotated[float, Field(ge=0)]
     center: Annotated[float, Field(ge=0)]
+    max_new_tokens: Annotated[int, Field(ge=1)]
 
     supervision: ClassVar = "feedback"
     wants: ClassVar = ("critique",)
-    speaks: ClassVar = True
+
+    @property
+    def speaks(self) -> int:
+        return self.max_new_tokens
 
     def __call__(self, policy: RewardModel, batch: Batch):
         rewards, said = policy.score_and_speak(batch, batch.supervision["critique"])  # (P, 2), terms (P, 2, T)

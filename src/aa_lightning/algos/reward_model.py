@@ -17,7 +17,7 @@ class RewardObjective:
 
     Attributes:
         heads: numbers that the model gives a response; its reward is their mean.
-        speaks: whether the model's own head, which says tokens, trains too.
+        speaks: tokens that the model may say about a response before it scores it.
     """
 
     supervision: ClassVar = "preference"
@@ -28,7 +28,7 @@ class RewardObjective:
     wants: ClassVar = ()
     remembers: ClassVar = ()
     heads: ClassVar = 1
-    speaks: ClassVar = False
+    speaks: ClassVar = 0
 
 
 @hyperparameters

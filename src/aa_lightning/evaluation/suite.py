@@ -76,7 +76,8 @@ class Suite:
     def _measure(self, model: Any, sets: HeldOutSets, device: torch.device, whole) -> Measured:
         measured = Measured()
         if self.scores:
-            measured.measures.update(heldout.rewards(model, sets.pairs, device, self.groups))
+            with whole() if model.speaks else nullcontext():
+                measured.measures.update(heldout.rewards(model, sets.pairs, device, self.groups))
             return measured
         if sets.pairs is not None:
             measured.measures.update(heldout.preferences(model, sets.pairs, device, self.reference, self.groups))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from aa_lightning.models import layouts, logprobs, noise
+from aa_lightning.models import generation, layouts, logprobs, noise
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.family import Family
@@ -170,12 +170,10 @@ class AutoregressivePolicy(nn.Module):
         """
         was_training = self.training
         self.eval()
-        settings = self._generation(max_new_tokens, temperature)
-        with _own_defaults_off(self.network.model):
-            drawn_rows = self._draw(layouts.repeat(batch, n), settings)
+        drawn_rows = generation.draw(self.network, self.encoder, layouts.repeat(batch, n), max_new_tokens, temperature)
         self.train(was_training)
         tokens, logprobs = (rows.view(len(batch), n, -1) for rows in drawn_rows)
-        mask = _until(tokens, self.encoder.end)
+        mask = generation.until(tokens, self.encoder.end)
         drawn = Batch(
             ids=batch.ids,
             prompt=batch.prompt,
@@ -189,31 +187,6 @@ class AutoregressivePolicy(nn.Module):
             for row in zip(tokens.cpu(), mask.cpu(), strict=True)
         ]
         return Rollout(drawn, said, logprobs * mask, mask)
-
-    def _draw(self, prompt: dict[str, Tensor], settings: GenerationConfig) -> tuple[Tensor, Tensor]:
-        """(R, A) tokens that continue each row, and their log-probabilities.
-
-        The rows are repeated by us and not by `generate`, which tears apart the pictures of a prompt that has several.
-        """
-        alike = self.network.family.alike
-        everything = torch.arange(len(prompt["input_ids"]))
-        drawn = [
-            (rows, *self._drawn_together(own, settings))
-            for rows, own in (alike(prompt) if alike is not None else [(everything, prompt)])
-        ]
-        length = max(tokens.shape[1] for _, tokens, _ in drawn)
-        ids = torch.full((len(everything), length), self.encoder.pad, device=prompt["input_ids"].device)
-        logprobs = torch.zeros(ids.shape, device=ids.device)
-        for rows, own_ids, own_logprobs in drawn:
-            ids[rows, : own_ids.shape[1]] = own_ids
-            logprobs[rows, : own_ids.shape[1]] = own_logprobs
-        return ids, logprobs
-
-    def _drawn_together(self, prompt: dict[str, Tensor], settings: GenerationConfig) -> tuple[Tensor, Tensor]:
-        output = self.network.model.generate(**prompt, generation_config=settings)
-        tokens = output.sequences[:, prompt["input_ids"].shape[1] :]
-        logits = torch.stack(output.logits, 1).float() / settings.temperature
-        return tokens, logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
 
     def action_logprobs(self, rollout: Rollout) -> Tensor:
         """(P, K, A): log-probabilities of the drawn tokens under the current weights, at the temperature of the draw."""
@@ -240,20 +213,6 @@ class AutoregressivePolicy(nn.Module):
         else:
             take_weights(self.network.model, folder)
 
-    def _generation(self, max_new_tokens: int, temperature: float) -> GenerationConfig:
-        return GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            do_sample=temperature > 0,
-            temperature=temperature or 1.0,
-            top_k=0,
-            top_p=1.0,
-            eos_token_id=self.encoder.end,
-            pad_token_id=self.encoder.pad,
-            suppress_tokens=self.encoder.placeholders or None,  # a drawn placeholder would stand for no medium
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-
 
 def with_collision(network: TokenNetwork, batch: Batch, read: Tensor | None = None) -> LogLikelihood:
     """Log-probabilities, each with the detached log Σ_v p_v² over the vocabulary."""
@@ -271,22 +230,6 @@ def take_weights(model: nn.Module, folder: Path) -> None:
     """Load a saved transformers model of the same class into one that is there."""
     saved = type(model).from_pretrained(folder, dtype=model.dtype)
     model.load_state_dict(saved.state_dict())
-
-
-@contextmanager
-def _own_defaults_off(model: nn.Module) -> Iterator[None]:
-    """`generate` fills what we leave open from the checkpoint's own settings (repetition penalty, min-p, …)."""
-    own, model.generation_config = model.generation_config, GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
-
-
-def _until(tokens: Tensor, end: int) -> Tensor:
-    """1 up to and including the first end token."""
-    ended = (tokens == end).cumsum(-1) - (tokens == end).long()
-    return (ended == 0).float()
 
 
 def _additive(allowed: Tensor | dict[str, Tensor], dtype: torch.dtype) -> Tensor | dict[str, Tensor]:

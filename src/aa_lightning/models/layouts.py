@@ -118,6 +118,19 @@ def prefers_shared(prompt: float, response: float, k: int, hidden: int, media: b
     return cost_shared < cost_plain
 
 
+def complete(batch: Batch, family: Family) -> dict[str, Tensor]:
+    """Rows [prompt | response], one for each response, with all padding at their left, for what is said after them."""
+    ids, mask = batch.response["input_ids"], batch.response["mask"]
+    k, t = ids.shape[1:]
+    inputs = repeat(batch, k)
+    _append(inputs, family, ids.reshape(-1, t), mask.reshape(-1, t))
+    order = inputs["attention_mask"].bool().byte().argsort(dim=-1, stable=True)
+    for key in ("input_ids", "attention_mask", *family.per_token):
+        if key in inputs:
+            inputs[key] = inputs[key][torch.arange(len(order), device=order.device)[:, None], order]
+    return inputs
+
+
 def repeat(batch: Batch, k: int) -> dict[str, Tensor]:
     """The prompts' tensors with each prompt (and its rows of media) k times in a row."""
     if k == 1:

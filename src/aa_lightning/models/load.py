@@ -55,14 +55,14 @@ def load_policy(
 
 
 def load_scorer(
-    options: ModelOptions, limits: Limits, checkpoint: Path | None = None, heads: int = 1, speaks: bool = False
+    options: ModelOptions, limits: Limits, checkpoint: Path | None = None, heads: int = 1, speaks: int = 0
 ) -> Scorer:
     """A reward model: the backbone of a token model with a head of scores.
 
     Args:
         checkpoint: of a run, whose weights it starts from: a reward model's, head included, or a policy's.
         heads: scores of a response.
-        speaks: whether the head that says tokens trains too.
+        speaks: tokens that it may say about a response before it scores it.
     """
     model, processor = load(options)
     family = family_of(model.config)

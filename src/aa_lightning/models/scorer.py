@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from aa_lightning.models import generation, layouts
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.autoregressive import TokenNetwork, take_weights
 from aa_lightning.models.encoding import TokenEncoder
@@ -25,12 +26,12 @@ class Head:
     Attributes:
         weight: (count, width) to start from; None: random.
         count: numbers that a response is given; its reward is their mean.
-        speaks: whether the model's own head, which says tokens, trains beside it.
+        speaks: tokens that the model may say about a response before it scores it; its own head then trains too.
     """
 
     weight: Tensor | None = None
     count: int = 1
-    speaks: bool = False
+    speaks: int = 0
 
 
 class ScoringNetwork(nn.Module):
@@ -48,7 +49,7 @@ class ScoringNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=1 / (width + 1))
         if head.weight is not None:
             self._start_from(head.weight)
-        if not head.speaks and not _tied(network.model):
+        if head.speaks == 0 and not _tied(network.model):
             network.model.get_output_embeddings().requires_grad_(False)  # never used here
 
     @torch.no_grad()
@@ -92,6 +93,7 @@ class Scorer(nn.Module):
     def __init__(self, network: TokenNetwork, encoder: TokenEncoder, head: Head, adapters: Adapters | None = None):
         super().__init__()
         self.network, self.encoder, self.adapters = ScoringNetwork(network, head), encoder, adapters
+        self.speaks = head.speaks
 
     def reference_modules(self) -> list[nn.Module]:
         """A reward model is compared with nothing."""
@@ -102,8 +104,21 @@ class Scorer(nn.Module):
         return batch
 
     def score(self, batch: Batch) -> Tensor:
-        """(P, K) rewards of complete responses, the mean of all heads."""
-        return self.score_criteria(batch).mean(-1)
+        """(P, K) rewards of complete responses, the mean of all heads. A model that speaks criticises each one first."""
+        return self.score_criteria(self.criticised(batch) if self.speaks else batch).mean(-1)
+
+    def criticised(self, batch: Batch) -> Batch:
+        """The same responses, each with the likeliest words about it behind it."""
+        ids, mask = batch.response["input_ids"], batch.response["mask"].bool()
+        rows = layouts.complete(batch, self.network.network.family)
+        words, _ = generation.draw(self.network.network, self.encoder, rows, self.speaks, temperature=0.0)
+        words, (p, k, _) = words.unflatten(0, ids.shape[:2]), ids.shape
+        said = generation.until(words, self.encoder.end).bool()
+        whole = [
+            [torch.cat([ids[i, j][mask[i, j]], words[i, j][said[i, j]]]).cpu() for j in range(k)] for i in range(p)
+        ]
+        response = {name: tensor.to(ids.device) for name, tensor in self.encoder.pad_responses(whole).items()}
+        return replace(batch, response=response)
 
     def score_criteria(self, batch: Batch) -> Tensor:
         """(P, K, heads)."""
