@@ -100,7 +100,7 @@ def test_resampling_keeps_what_the_rate_can_hold_and_lets_nothing_alias():
     [
         (None, r"There is no sound \(null\)"),
         (b"", "The sound has no bytes"),
-        (b"not a sound", "not a sound that can be decoded"),
+        (b"not a sound", r"not a sound that can be decoded \(Invalid data found when processing input\)"),
         (picture(), "not a sound that can be decoded|no sound track"),
         (sound_file(tone())[:20], "not a sound that can be decoded"),
         ("gone.wav", "There is no sound file 'gone.wav'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,5 +68,6 @@ def sound_blocks(file: av.container.InputContainer) -> Iterator[np.ndarray]:
 
 
 def _reason(error: BaseException) -> str:
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    """The words of ffmpeg, without its numbers and the name of a file that is none."""
+    words = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).split(": '")[0]
     return words[:120] or type(error).__name__
