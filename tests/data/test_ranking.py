@@ -15,7 +15,7 @@ FOUR = {"q": "q", "a": ["w", "x", "y", "z"], "s": [2, 5, 1, 4]}
 
 
 class Rows(list):
-    columns = ["q", "a", "s"]
+    columns = ("q", "a", "s")
 
 
 def template(**options) -> Template:

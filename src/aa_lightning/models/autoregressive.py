@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
 
 from aa_lightning.models import generation, layouts, logprobs, noise
 from aa_lightning.models.adapters import Adapters

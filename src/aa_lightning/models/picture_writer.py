@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from aa_lightning.config import Model as ModelOptions
 from aa_lightning.models.adapters import Adapters
