@@ -1,8 +1,10 @@
 """Shapes, the procedural world: coloured shapes with exact ground truth, in any amount, from a seed.
 
-`scenes.py` what there is, `render.py` how it looks, `language.py` how it is said, `questions.py` what is asked,
-`pictures.py` which pictures are wanted, `drawings.py` what is to be drawn and said, `answers.py` and `reading.py` whether
-an answer or a picture is right, `source.py` the rows.
+`scenes.py`, `sounds.py`, `clips.py` what there is to see and to hear, `render.py` how it looks, `language.py` how it is said;
+`questions.py`, `sound_questions.py`, `clip_questions.py` what is asked about one medium, `albums.py` about several pictures
+and in a second turn, `together.py` about a picture, a sound and a video; `pictures.py` which pictures are wanted,
+`drawings.py` what is to be drawn and said; `kinds.py` what each modality has, `answers.py` and `reading.py` whether an
+answer or a picture is right, `source.py` the rows.
 """
 
 from aa_lightning.data.shapes.answers import check_answer
