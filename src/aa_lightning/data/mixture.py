@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -17,11 +16,14 @@ from aa_lightning.data.examples import Dropped, load_examples
 from aa_lightning.data.options import DataOptions, SourceOptions
 from aa_lightning.types import Example, Kind
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Fit = Callable[[Sequence[Example]], Sequence[Example]]
 STRICT = ConfigDict(extra="forbid")
 LARGEST = 20_000_000  # rows in an epoch
 _EXTRA = ("margin", "safe", "steps")  # what rows may bring besides responses
-Order = tuple["array[int]", "array[int]"]  # at each place: which part, and which of its rows
+Order = tuple["np.ndarray", "np.ndarray"]  # at each place: which part, and which of its rows
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -175,7 +177,7 @@ def by_shares(sizes: Sequence[int], shares: Sequence[float], names: Sequence[str
         names: for errors.
 
     Returns:
-        The order. Rows of a part stand together, since the loader shuffles places.
+        The order, in which parts alternate by their shares: what is shown or measured of the first rows holds for all.
     """
     longest = max(range(len(sizes)), key=lambda i: sizes[i] / shares[i])
     passes = sizes[longest] / shares[longest]
@@ -185,17 +187,23 @@ def by_shares(sizes: Sequence[int], shares: Sequence[float], names: Sequence[str
             f"with these shares one epoch takes {sum(counts):,} rows until every row of {names[longest]} has come: raise "
             f"its weight, or take fewer of its rows: 'data.parts={{{names[longest]}:{{weight:<number>,limit:100000}},…}}'"
         )
-    parts, rows = array("q"), array("q")
-    for part, (size, count) in enumerate(zip(sizes, counts, strict=True)):
-        parts.extend(array("q", [part]) * count)
-        rows.extend((array("q", range(size)) * -(-count // size))[:count])
-    return parts, rows
+    import numpy as np
+
+    parts = np.repeat(np.arange(len(sizes)), counts)
+    rows = np.concatenate([np.arange(count) % size for size, count in zip(sizes, counts, strict=True)])
+    places = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+    order = np.argsort(places, kind="stable")
+    return parts[order], rows[order]
 
 
 def in_turns(sizes: Sequence[int]) -> Order:
     """Every row once, one of each part in turn, so that the first ones hold as many of each as there are."""
-    order = [(part, row) for row in range(max(sizes)) for part, size in enumerate(sizes) if row < size]
-    return array("q", [part for part, _ in order]), array("q", [row for _, row in order])
+    import numpy as np
+
+    parts = np.repeat(np.arange(len(sizes)), sizes)
+    rows = np.concatenate([np.arange(size) for size in sizes])
+    order = np.lexsort((parts, rows))
+    return parts[order], rows[order]
 
 
 def _load(options: MixtureOptions, name: str, split: Literal["train", "val"], wanted: Kind, fit: Fit) -> Any:

@@ -53,10 +53,7 @@ class Shard:
             raise BadRow(str(index), self.path.name, str(self._index["reasons"][faults][0]))
         starts = self._index["starts"]
         members = range(starts[index], starts[index + 1])
-        return {
-            KEY: key,
-            **{ending: self._value(index, member) for member in members for ending in [self._ending(member)]},
-        }
+        return {KEY: key, **{self._ending(member): self._value(index, member) for member in members}}
 
     @property
     def columns(self) -> list[str]:
@@ -97,7 +94,9 @@ def hub_shards(options: Table) -> list[Path]:
     prefix = f"{options.data_dir}/" if options.data_dir else ""
     patterns = [f"{prefix}{name}" for name in options.files or []]
     try:
-        folder = Path(snapshot_download(options.path, repo_type="dataset", revision=options.revision, allow_patterns=patterns))
+        folder = Path(
+            snapshot_download(options.path, repo_type="dataset", revision=options.revision, allow_patterns=patterns)
+        )
     except (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise ValueError(f"the shards {', '.join(patterns)} of {options.path!r} cannot be fetched: {error}") from error
     found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
