@@ -37,7 +37,13 @@ def test_a_few_dozen_steps_improve_a_held_out_measure(model, algo, tmp_path):
     overrides = [*overrides, *LONGER.get(modality(model), [])]
     summary = train(config(model, algo, *FAST, "loader.batch_size=16", *overrides), tmp_path)
     assert summary["after"][measure] >= expected
-    assert summary["after"][measure] > summary["before"][measure]
+    rising = RISES.get(measure, measure)
+    assert summary["after"][rising] > summary["before"][rising]
+
+
+RISES = {
+    "heldout/likelihood_accuracy": "heldout/likelihood_margin"
+}  # random weights may rank all pairs rightly by chance
 
 
 # what moves, and one medium among three, take longer to see
