@@ -75,11 +75,25 @@ class Lora:
 
 
 @dataclass(config=STRICT, kw_only=True)
+class Parts:
+    language: str
+    vision: str | None
+    audio: str | None
+    projector: Literal["mlp", "linear"]
+    vision_layer: int | None
+    audio_layer: int | None
+    sound_stack: PositiveInt
+    clips: bool
+    seed: int
+
+
+@dataclass(config=STRICT, kw_only=True)
 class Model:
     likelihood: Literal["exact"]
     family: str
     path: str
     tiny: dict[str, Any]
+    parts: Parts | None
     revision: str | None
     dtype: Literal["float32", "bfloat16", "float16"]
     attention: Literal["sdpa", "eager", "flash_attention_2"]

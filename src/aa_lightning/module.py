@@ -134,7 +134,7 @@ class AlignmentModule(L.LightningModule):
 
 
 # what weights, moments and their order hang on
-_KEPT = {"model": ("family", "path", "tiny", "dtype", "freeze", "lora"), "algo": ("_target_",)}
+_KEPT = {"model": ("family", "path", "tiny", "parts", "dtype", "freeze", "lora"), "algo": ("_target_",)}
 
 
 def check_same_run(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

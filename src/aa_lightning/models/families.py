@@ -7,7 +7,9 @@ live, and whether several responses may share one prompt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aa_lightning.models import llama_vision
@@ -55,6 +57,9 @@ _OMNI = {
 }
 
 
+COMPOSED = {**_HEARING, "vision": _JOINED["vision"]}
+
+
 # ---------------------------------------------------------------- parameters without a gradient
 
 
@@ -77,6 +82,20 @@ def _those_and_the_newline(config: Any) -> str:
 def _those_and_the_tower_of_pictures(config: Any) -> str:
     """Pictures have a tower of their own, which clips never reach."""
     return rf"{_layers_after_the_feature_layer(config)}|^model\.image_tower\."
+
+
+def _idle(config: Any) -> str | None:
+    """Parameters of the towers behind the states that are read, as a composed model's configuration names them."""
+    return rf"^({'|'.join(re.escape(name) for name in config.idle)})$" if config.idle else None
+
+
+def _of_its_parts(row: Family, config: Any) -> Family:
+    """Which media a composed model reads hangs on its towers, whether rows are shared on its language model."""
+    media = config.reads
+    towers = tuple(tower for tower in row.towers if set(tower) & set(media))
+    placeholders = tuple(f"{medium}_token" for medium in media)
+    shares = family_of(config.text_config).shares_prefix
+    return replace(row, media=media, towers=towers, placeholders=placeholders, shares_prefix=shares)
 
 
 # ---------------------------------------------------------------- positions
@@ -128,6 +147,7 @@ FAMILIES = {
             required={"image": ("pixel_values",)},
             placeholders=("image_token",),
             unused=_layers_after_the_feature_layer,
+            also=("compose",),
         ),
         Family(
             "llava_next",
@@ -297,6 +317,18 @@ FAMILIES = {
             required={"image": ("pixel_values", "image_sizes")},
             placeholders=("image_token",),
         ),
+        Family(
+            "compose",
+            COMPOSED,
+            media=("image", "video", "audio"),
+            required={"image": ("pixel_values",), "video": ("pixel_values_videos",), "audio": ("input_features",)},
+            placeholders=("image_token", "video_token", "audio_token"),
+            unused=_idle,
+            longest_sound="window",
+            towers=(("image", "video"), ("audio",)),
+            part="aa_composed",
+            of=_of_its_parts,
+        ),
     )
 }
 _BY_TYPE = {family.part or family.name: family for family in FAMILIES.values()}
@@ -311,7 +343,8 @@ def family_of(config: Any) -> Family:
         ValueError: a model with media, or with scaled logits, whose quirks are not in the table.
     """
     if config.model_type in _BY_TYPE:
-        return _BY_TYPE[config.model_type]
+        row = _BY_TYPE[config.model_type]
+        return row if row.of is None else row.of(row, config)
     if config.get_text_config() is not config:
         raise ValueError(
             f"models of type {config.model_type!r} read media in a way that is not in models/families.py. "

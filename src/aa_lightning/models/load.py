@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import transformers
 from torch import nn
 
 from aa_lightning.config import Model as ModelOptions
+from aa_lightning.models import parts
 from aa_lightning.models.adapters import Adapters, add_adapters, merge_saved
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.encoding import Limits, TokenEncoder
-from aa_lightning.models.families import family_of, trained_part
+from aa_lightning.models.families import FAMILIES, family_of, trained_part
 from aa_lightning.models.family import Family
 from aa_lightning.models.picture_encoding import PictureEncoder
 from aa_lightning.models.picture_families import PICTURE_FAMILIES
@@ -40,7 +42,7 @@ def load_policy(
         checkpoint: of a run, whose weights policy and reference start from.
     """
     model, processor = load(options)
-    family = family_of(model.config)
+    family = _family(model.config, options)
     writer = PictureWriter(model, processor, family, options) if "image" in family.writes else None
     if checkpoint is not None:
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
@@ -65,7 +67,7 @@ def load_scorer(
         speaks: tokens that it may say about a response before it scores it.
     """
     model, processor = load(options)
-    family = family_of(model.config)
+    family = _family(model.config, options)
     writer = PictureWriter(model, processor, family, options) if "image" in family.writes else None
     weight = saved_head(folder_of(options.path, options.tiny))
     if checkpoint is not None:
@@ -86,8 +88,16 @@ def _take_backbone(model: nn.Module, weights: Weights, checkpoint: Path) -> None
     take(model, below(prefix, weights), checkpoint)
 
 
+def _family(config: Any, options: ModelOptions) -> Family:
+    """The model's row; one put together from parts answers to the freeze groups of all such models, whatever its shape."""
+    row = family_of(config)
+    return replace(row, groups=FAMILIES[options.family].groups) if options.family in row.also else row
+
+
 def _stands_alone(options: ModelOptions, checkpoint: Path | None) -> bool:
     """Whether the weights that training starts from are those that `model.path` holds."""
+    if options.path == parts.FROM_PARTS:
+        return False
     return checkpoint is None and not _adapter_file(folder_of(options.path, options.tiny)).is_file()
 
 
@@ -102,7 +112,7 @@ def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
     folder = folder_of(options.path, options.tiny)
     config = _config(options, folder)
-    processor, family = load_processor(options, folder), family_of(config)
+    processor, family = load_processor(options, folder), _family(config, options)
     if "image" in family.writes:
         return PictureEncoder(processor, family, PICTURE_FAMILIES[family.name].spelling(processor, config), limits)
     return TokenEncoder(processor, family, limits, options.frames)
@@ -110,6 +120,8 @@ def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
 
 def load_processor(options: ModelOptions, folder: str) -> Any:
     """The processor (tokenizer, for text models) of a folder or hub id."""
+    if options.path == parts.FROM_PARTS:
+        return parts.plan(options).processor
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
     processor = transformers.AutoProcessor.from_pretrained(folder, **common)
     if options.chat_template is not None:
@@ -123,6 +135,8 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     Raises:
         ValueError: nothing at the path, or a checkpoint of another family than the configuration names.
     """
+    if options.path == parts.FROM_PARTS:
+        return _from_parts(options)
     folder = folder_of(options.path, options.tiny)
     adapter = _adapter_file(folder)
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
@@ -142,8 +156,16 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     return model.eval(), load_processor(options, folder)
 
 
+def _from_parts(options: ModelOptions) -> tuple[nn.Module, Any]:
+    planned = parts.plan(options)
+    _set_dropout(planned.config, options.dropout)
+    return parts.assemble(options, planned, _quantization(options.quantization)).eval(), planned.processor
+
+
 def _config(options: ModelOptions, folder: str) -> Any:
     """The configuration of the model that trains."""
+    if options.path == parts.FROM_PARTS:
+        return parts.plan(options).config
     with reading(folder):
         config = transformers.AutoConfig.from_pretrained(
             folder, revision=options.revision, trust_remote_code=options.trust_remote_code
@@ -186,7 +208,8 @@ def _model_class(config: Any) -> Any:
 
 
 def _check_family(config: Any, options: ModelOptions) -> None:
-    if family_of(config).name != options.family:
+    row = family_of(config)
+    if options.family not in (row.name, *row.also):
         raise ValueError(
             f"model.path={options.path} holds a model of type {config.model_type!r}, and model.family says "
             f"{options.family!r}: type model.family={config.model_type}, or another model.path"
@@ -195,8 +218,9 @@ def _check_family(config: Any, options: ModelOptions) -> None:
 
 def _set_dropout(config: Any, rate: float) -> None:
     """One dropout rate for attention and residual layers, in the model and each of its parts."""
-    for part in (config, *config.sub_configs):
-        section = config if part is config else vars(config)[part]
+    for section in (config, *(vars(config)[part] for part in config.sub_configs)):
+        if section is None:  # a composed model without this tower
+            continue
         for key in [k for k in section.to_dict() if k.endswith("dropout")]:
             setattr(section, key, rate)
 

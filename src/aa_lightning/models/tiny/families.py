@@ -24,6 +24,7 @@ from aa_lightning.models.tiny import (
     qwen_vl,
     stable_diffusion,
     text,
+    towers,
 )
 from aa_lightning.models.tiny.backbone import TextSizes, VisionSizes
 
@@ -64,6 +65,9 @@ FAMILIES: dict[str, TinyFamily] = {
     "audioflamingo3": TinyFamily(hearing.AudioSizes, hearing.audioflamingo3),
     "qwen2_5_omni": TinyFamily(omni.OmniSizes, omni.qwen2_5_omni),
     "qwen3_omni": TinyFamily(omni.ExpertSizes, omni.qwen3_omni),
+    "clip": TinyFamily(VisionSizes, towers.clip),
+    "siglip": TinyFamily(VisionSizes, towers.siglip),
+    "whisper": TinyFamily(hearing.AudioSizes, towers.whisper),
     "stable_diffusion": TinyFamily(stable_diffusion.StableDiffusionSizes, stable_diffusion.stable_diffusion),
 }
 
