@@ -114,7 +114,9 @@ def test_the_number_of_frames_can_be_chosen(model, expected):
     """Of ten frames, six; a patch of Qwen covers two of them."""
     policy = policy_of(model, "model.frames=6")
     prompt = encoded(policy, clip(10)).prompt
-    frames = 2 * prompt["video_grid_thw"][0, 0] if "video_grid_thw" in prompt else prompt["pixel_values_videos"].shape[1]
+    frames = (
+        2 * prompt["video_grid_thw"][0, 0] if "video_grid_thw" in prompt else prompt["pixel_values_videos"].shape[1]
+    )
     assert frames == expected
 
 
@@ -135,7 +137,9 @@ def test_a_sound_is_heard_at_the_rate_of_the_feature_extractor(model):
 
 @pytest.mark.parametrize("model", ["tiny_qwen2_audio", "tiny_qwen2_5_omni"])
 def test_a_sound_beyond_the_window_is_refused_and_not_cut(model):
-    with pytest.raises(TooLong, match=r"row 7: a sound lasts 2\.5 s, and models of family \w+ read 2 s: .*on_long=skip"):
+    with pytest.raises(
+        TooLong, match=r"row 7: a sound lasts 2\.5 s, and models of family \w+ read 2 s: .*on_long=skip"
+    ):
         encoded(policy_of(model), tone(2.5))
 
 
@@ -166,7 +170,9 @@ def test_sounds_of_other_lengths_in_the_batch_change_nothing():
 def test_rollouts_of_prompts_with_unequal_media_are_reproduced(model):
     policy = policy_of(model)
     prompts = [asked(picture(), tone(), clip()), asked(tone(0.8), tone(0.3, 900.0)), asked(clip(6), picture(1))]
-    rollout = policy.sample(policy.encoder.collate([policy.encoder.encode(p, []) for p in prompts]), 3, max_new_tokens=5)
+    rollout = policy.sample(
+        policy.encoder.collate([policy.encoder.encode(p, []) for p in prompts]), 3, max_new_tokens=5
+    )
     assert rollout.logprobs.shape[:2] == (3, 3)
     assert torch.allclose(policy.action_logprobs(rollout) * rollout.mask, rollout.logprobs, atol=1e-4)
 
