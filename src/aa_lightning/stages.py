@@ -107,9 +107,9 @@ def _stage_config(cfg: DictConfig) -> DictConfig:
     file = conf_dir() / "stage" / f"{name}.yaml"
     if not file.is_file():
         raise ValueError(f"init={cfg.init}: there is no stage {name}; there is {', '.join(stage_names())}")
-    stage = compose([f"modality={cfg.modality_name}", *OmegaConf.load(file).overrides])
-    plain_lora = {"lora": {"rank": 0}, "freeze": [], "reference": "auto"} if cfg.model.likelihood == "exact" else {}
-    stage.model = OmegaConf.merge(cfg.model, plain_lora)
+    written = OmegaConf.load(file)
+    stage = compose([f"modality={cfg.modality_name}", *written.overrides])
+    stage.model = OmegaConf.merge(cfg.model, written.model)
     stage.data, stage.seed = cfg.data, cfg.seed
     return stage
 
