@@ -262,11 +262,15 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
 
     wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
     paired = all(can_serve(kind, "preference") for kind in data.kinds.values())
-    held_out = examples(data, "val", "preference" if paired else "demonstration")[: wanted.size]
+    kind = "preference" if paired else "rating" if algorithm.trains == "reward_model" else "demonstration"
+    held_out = examples(data, "val", kind)[: wanted.size]
     held_out = fitting(cfg, held_out, policy.encoder)
     sets = HeldOutSets(held_out)
     if paired:
         sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
+    elif kind == "rating":
+        told = EncodedExamples(held_out, policy.encoder, loader.keep, wanted_of(algorithm))
+        sets.ratings = eval_loader(told, loader)
     else:
         sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
     if algorithm.trains == "policy" and wanted.generate:

@@ -16,7 +16,14 @@ from aa_lightning.callbacks.throughput import Throughput, peak_memory_gib
 from aa_lightning.console import say, show_table
 
 _LIBRARIES = ("torch", "lightning", "transformers", "diffusers")
-_OBJECTIVES = ("preference_accuracy", "reward_accuracy", "answer_accuracy", "likelihood_accuracy", "logp_per_term")
+_OBJECTIVES = (
+    "preference_accuracy",
+    "reward_accuracy",
+    "verdict_accuracy",
+    "answer_accuracy",
+    "likelihood_accuracy",
+    "logp_per_term",
+)
 
 
 def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:

@@ -84,6 +84,22 @@ def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device, grou
 
 
 @torch.no_grad()
+def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measures:
+    """How often the sign of a reward tells right from wrong: verdict_accuracy of answers, or the mean over their steps."""
+    averages = Averages(device, ["verdict_accuracy"], groups)
+    for batch in _shown(batches):
+        batch = scorer.prepare(batch.to(device))
+        if "steps" in batch.supervision:
+            labels = batch.supervision["steps"][:, 0]  # (P, S), NaN: no step
+            logits = scorer.score_steps(batch, batch.supervision["step_ends"])[:, 0]
+        else:
+            labels, logits = batch.supervision["desirable"].float(), scorer.score(batch)
+        right = ((logits > 0) == (labels > 0.5)) & ~labels.isnan()
+        averages.update({"verdict_accuracy": right.sum(-1) / (~labels.isnan()).sum(-1)}, batch.ids)
+    return averages.compute()
+
+
+@torch.no_grad()
 def demonstrations(
     policy: Policy, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()
 ) -> Measures:

@@ -23,6 +23,7 @@ class HeldOutSets:
 
     examples: Sequence[Example]
     pairs: Loader | None = None
+    ratings: Loader | None = None
     demonstrations: Loader | None = None
     prompts: Loader | None = None
 
@@ -76,8 +77,9 @@ class Suite:
     def _measure(self, model: Any, sets: HeldOutSets, device: torch.device, whole) -> Measured:
         measured = Measured()
         if self.scores:
+            measure, batches = (heldout.verdicts, sets.ratings) if sets.pairs is None else (heldout.rewards, sets.pairs)
             with whole() if model.speaks else nullcontext():
-                measured.measures.update(heldout.rewards(model, sets.pairs, device, self.groups))
+                measured.measures.update(measure(model, batches, device, self.groups))
             return measured
         if sets.pairs is not None:
             measured.measures.update(heldout.preferences(model, sets.pairs, device, self.reference, self.groups))
