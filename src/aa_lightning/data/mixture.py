@@ -110,6 +110,7 @@ class Mixture(Sequence[Example]):
         first = [vars(part[0]) for part in self.parts]
         # what only some parts have would count in some batches and not in others
         self._gone = {key: None for key in _EXTRA if key in first[0] and any(row[key] is None for row in first)}
+        _check_sizes({name: len(part[0].responses) for name, part in parts.items()})
 
     def __len__(self) -> int:
         return len(self._row)
@@ -132,6 +133,20 @@ class Mixture(Sequence[Example]):
         except BadRow as bad:
             raise BadRow(f"{name}/{bad.row}", bad.column, bad.reason) from bad
         return replace(example, id=f"{name}/{example.id}", **self._gone)
+
+
+def _check_sizes(answers: Mapping[str, int]) -> None:
+    """Rankings of the parts go into batches together.
+
+    Raises:
+        ValueError: they have unequally many answers.
+    """
+    if len(set(answers.values())) > 1:
+        counts = ", ".join(f"{count} ({name})" for name, count in answers.items())
+        raise ValueError(
+            f"the rankings of a batch have equally many answers, and those of the parts have {counts}: type for each part "
+            f"'data.parts={{<part>:{{template:{{ranked:{min(answers.values())}}}}},…}}'"
+        )
 
 
 def load_mixture(
