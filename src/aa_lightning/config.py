@@ -106,6 +106,7 @@ class Model:
     chat_template: str | None
     frames: PositiveInt | None
     image_size: PositiveInt | None
+    image_decoder: str | None
     lora: Lora
     reference: Literal["auto", "frozen", "adapter", "none"]
 

@@ -136,5 +136,7 @@ def read_jointly(model, family, batch: Batch, k: int) -> torch.Tensor:
     for key in family.per_token.keys() & batch.prompt.keys():
         last = batch.prompt[key][:, -1:]  # a text token, as those of the response
         inputs[key] = torch.cat([batch.prompt[key], *[last] * size], 1)
+    if family.name == "chameleon":
+        model.model.vocabulary_mapping.image_tokens = []  # whose logits its own forward hides
     logits = model(**inputs).logits[0, -size - 1 : -1]
     return logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]

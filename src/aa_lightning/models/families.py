@@ -133,6 +133,15 @@ _OMNI_KEYS = {
     "audio": ("input_features", "feature_attention_mask", "attention_mask"),
     "video": ("pixel_values_videos", "video_grid_thw", "video_second_per_grid", "attention_mask"),
 }
+# turns of the published Chameleon, each closed by its separator
+_SEPARATED = """\
+{%- for message in messages -%}
+{%- for part in message['content'] -%}
+{{- part['text'] if part['type'] == 'text' else '<image>' -}}
+{%- endfor -%}
+{{- '<reserved08706>' -}}
+{%- endfor -%}
+"""
 _MLLAMA_KEYS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
 
 FAMILIES = {
@@ -315,6 +324,16 @@ FAMILIES = {
             media=("image",),
             writes=("text", "image"),
             required={"image": ("pixel_values", "image_sizes")},
+            placeholders=("image_token",),
+        ),
+        Family(
+            "chameleon",
+            _TEXT,
+            media=("image",),
+            writes=("text", "image"),
+            required={"image": ("pixel_values",)},
+            always={"return_for_text_completion": True},  # or every text ends in a separator
+            template=_SEPARATED,
             placeholders=("image_token",),
         ),
         Family(

@@ -34,6 +34,8 @@ class Family:
         frames: how many frames a clip gets, where clips of a batch must be equally long; None: those that it has.
         grid_seconds: the key that says how many seconds each temporal patch of a clip lasts.
         arguments: what the processor is called with besides, for each kind of medium.
+        always: what the processor is called with for every prompt.
+        template: the chat template of checkpoints that bring none, as Jinja source.
         overrides_clip_size: whether the processor class has a clip size of its own, above that of tiny models.
         longest_sound: where the processor says how many seconds of a sound it reads; it cuts off the rest in silence.
         sound_step: seconds; sounds are filled with silence up to a multiple of it, since the convolutions of the tower
@@ -64,6 +66,8 @@ class Family:
     frames: int | None = None
     grid_seconds: str | None = None
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    always: dict[str, Any] = field(default_factory=dict)
+    template: str | None = None
     overrides_clip_size: bool = False
     longest_sound: str | None = None
     sound_step: float | None = None

@@ -108,7 +108,7 @@ class PicturePolicy(AutoregressivePolicy):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PicturePolicy:
         """The VQ model goes along to a device."""
         super()._apply(fn, recurse)
-        self.pictures.vq._apply(fn)
+        self.pictures.apply(fn)
         return self
 
     def prepare(self, batch: Batch) -> Batch:
@@ -218,7 +218,7 @@ class PictureScorer(Scorer):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PictureScorer:
         """The VQ model goes along to a device."""
         super()._apply(fn, recurse)
-        self.pictures.vq._apply(fn)
+        self.pictures.apply(fn)
         return self
 
     def prepare(self, batch: Batch) -> Batch:

@@ -28,7 +28,7 @@ def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
 
     Frames go with their true times: without them, processors assume 24 a second.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = dict(family.always)
     if "image" in media:
         given["images"] = [media["image"]]
         given["images_kwargs"] = family.arguments.get("images_kwargs", {})

@@ -126,7 +126,17 @@ def load_processor(options: ModelOptions, folder: str) -> Any:
     processor = transformers.AutoProcessor.from_pretrained(folder, **common)
     if options.chat_template is not None:
         processor.chat_template = Path(options.chat_template).read_text()
+    elif not processor.chat_template:
+        processor.chat_template = _template(processor, options)
     return processor
+
+
+def _template(processor: Any, options: ModelOptions) -> str | None:
+    """What a folder keeps for the tokenizer alone, as classes do whose processor takes no template; or the family's."""
+    row = FAMILIES[options.family] if options.family in FAMILIES else None
+    if row is None or not row.media:
+        return None
+    return processor.tokenizer.chat_template or row.template
 
 
 def load(options: ModelOptions) -> tuple[nn.Module, Any]:

@@ -62,7 +62,7 @@ class PictureEncoder(TokenEncoder):
         """The RGB picture of (3, h, w) in the range that `pixels` gives."""
         images = self.processor.image_processor
         mean, std = (torch.tensor(given).view(3, 1, 1) for given in (images.image_mean, images.image_std))
-        levels = ((pixels * std + mean) * 255).round().clamp(0, 255).byte()
+        levels = ((pixels * std + mean) / images.rescale_factor).round().clamp(0, 255).byte()
         return Image.fromarray(levels.permute(1, 2, 0).numpy())
 
     def _missing(self, encoded: Sequence[Encoded]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.models.chameleon.modeling_chameleon import ChameleonImageVocabularyMapping
 
 from aa_lightning.models.picture_tokens import Spelling
 
@@ -71,6 +72,37 @@ def _emu3_encode(vq: nn.Module, pixels: Tensor) -> Tensor:
     return vq.encode(pixels, torch.tensor([pixels.shape[2:]])).image_tokens[0]
 
 
+# ---------------------------------------------------------------- Chameleon (2405.09818)
+
+
+def _chameleon_spelling(processor: Any, config: Any) -> Spelling:
+    """`<racm3:break>`, as many codes as fit a picture, `<eoss>`."""
+    begin, end = processor.image_start_token, processor.image_end_token
+
+    def write(height: int, width: int) -> str:
+        return f"{begin}{processor.image_token * (height * width)}{end}"
+
+    return Spelling(
+        begin=processor.image_start_token_id,
+        placeholder=processor.image_token_id,
+        codes=ChameleonImageVocabularyMapping(config.vocabulary_map).img2bpe_mapping_tensor.long(),
+        row_end=None,
+        others=(processor.image_end_token_id,),
+        factor=2 ** (len(config.vq_config.channel_multiplier) - 1),
+        write=write,
+    )
+
+
+def _chameleon_size(processor: Any, config: Any) -> tuple[int, int]:
+    crop, factor = processor.image_processor.crop_size, 2 ** (len(config.vq_config.channel_multiplier) - 1)
+    return crop["height"] // factor, crop["width"] // factor
+
+
+def _chameleon_encode(vq: nn.Module, pixels: Tensor) -> Tensor:
+    factor = 2 ** (len(vq.config.channel_multiplier) - 1)
+    return vq.encode(pixels).image_tokens.view(*(side // factor for side in pixels.shape[2:]))
+
+
 PICTURE_FAMILIES: dict[str, PictureFamily] = {
     "emu3": PictureFamily(
         spelling=_emu3_spelling,
@@ -79,5 +111,13 @@ PICTURE_FAMILIES: dict[str, PictureFamily] = {
         attach=_attach,
         encode=_emu3_encode,
         decode=lambda vq, codes: vq.decode(codes),
+    ),
+    "chameleon": PictureFamily(
+        spelling=_chameleon_spelling,
+        size=_chameleon_size,
+        vq=lambda model: model.model.vqmodel,
+        attach=_attach,
+        encode=_chameleon_encode,
+        decode=None,
     ),
 }

@@ -72,7 +72,7 @@ class PictureTokenizer:
         vq: the VQ model.
         spelling: of its codes.
         encode: pixels (1, 3, H, W) → codes (h, w).
-        decode: codes (1, h, w) → pixels (1, 3, H, W); None: there is no decoder.
+        decode: codes (1, h, w) → pixels (1, 3, H, W); None: there is no decoder. A module goes along to a device.
         attach: puts a VQ model, or None, into its place in a model.
     """
 
@@ -92,6 +92,12 @@ class PictureTokenizer:
     def draws(self) -> bool:
         """Whether codes can be made a picture again."""
         return self._decode is not None
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Move the VQ model, and a decoder that stands outside of it, as `nn.Module._apply` moves a model."""
+        self.vq._apply(fn)
+        if isinstance(self._decode, nn.Module):
+            self._decode._apply(fn)
 
     def fill(self, batch: Batch) -> Batch:
         """The batch with the tokens of its pictures in place of pixels. A filled batch is returned as it is."""

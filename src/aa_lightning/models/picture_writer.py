@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from aa_lightning.config import Model as ModelOptions
 from aa_lightning.models.adapters import Adapters
@@ -18,6 +20,12 @@ from aa_lightning.models.picture_families import PICTURE_FAMILIES
 from aa_lightning.models.picture_tokens import PictureTokenizer
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.scorer import Head
+
+Decode = Callable[[nn.Module, Tensor], Tensor]
+_BRING = (
+    "It is a torch module that is made from the model's VQ model and gives pixels (1, 3, H, W), in the range of the image "
+    "processor, for codes (1, h, w)"
+)
 
 
 class PictureWriter:
@@ -36,12 +44,23 @@ class PictureWriter:
         self.spelling = quirks.spelling(processor, model.config)
         vq = quirks.vq(model)
         quirks.attach(model, None)
-        decode = None if quirks.decode is None else partial(quirks.decode, vq)
+        decode = self._decoder(vq, quirks.decode, options.image_decoder)
         encode = partial(quirks.encode, vq)
         self.pictures = PictureTokenizer(vq, self.spelling, encode, decode, quirks.attach)
         size = drawn_size(options.image_size, self.spelling.factor) or quirks.size(processor, model.config)
         vocabulary = model.get_output_embeddings().out_features
         self.grammar = Grammar(self.spelling, processor.tokenizer, size, vocabulary, draws=self.pictures.draws)
+
+    def _decoder(self, vq: nn.Module, own: Decode | None, named: str | None) -> Callable[[Tensor], Tensor] | None:
+        """What makes codes pictures: the family's own decoder, or the one that a user brings."""
+        if named is None:
+            return None if own is None else partial(own, vq)
+        if own is not None:
+            raise ValueError(
+                f"model.image_decoder={named}: models of family {self.family.name} bring a decoder of their own. "
+                "Type model.image_decoder=null"
+            )
+        return image_decoder(named, vq)
 
     def network(self, model: nn.Module) -> PictureNetwork:
         """The model in the (P, K) layout."""
@@ -60,6 +79,25 @@ class PictureWriter:
         """A reward model around the model."""
         encoder = PictureEncoder(processor, self.family, self.spelling, limits)
         return PictureScorer(self.network(model), self.pictures, encoder, head, adapters)
+
+
+def image_decoder(named: str, vq: nn.Module) -> nn.Module:
+    """The decoder that `model.image_decoder` names, made from the VQ model whose codes it decodes.
+
+    Raises:
+        ValueError: nothing of this name can be imported, or it is no class of modules.
+    """
+    module, _, name = named.rpartition(".")
+    try:
+        made = vars(importlib.import_module(module))[name]
+    except (ImportError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"model.image_decoder={named} cannot be imported ({error}). {_BRING}: type its name as "
+            "model.image_decoder=<package>.<module>.<Class>"
+        ) from error
+    if not (isinstance(made, type) and issubclass(made, nn.Module)):
+        raise ValueError(f"model.image_decoder={named} is a {type(made).__name__}, and no class of modules. {_BRING}")
+    return made(vq).requires_grad_(False).eval()
 
 
 def drawn_size(image_size: int | None, factor: int) -> tuple[int, int] | None:

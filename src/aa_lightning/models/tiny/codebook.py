@@ -1,9 +1,9 @@
-"""Codebooks from data: k-means, the same from the same random state."""
+"""Codebooks from data: k-means, the same from the same random state, and embeddings that begin as codes."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _ROUNDS = 15
 
@@ -26,3 +26,20 @@ def clusters(points: Tensor, count: int) -> Tensor:
         sizes = torch.bincount(nearest, minlength=count)[:, None]
         centres = torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
     return centres
+
+
+@torch.no_grad()
+def start_from_codes(model: nn.Module, codes: Tensor, tokens: list[int], spread: float = 0.4) -> None:
+    """Let the embeddings of picture tokens begin as projections of their codes, so that codes which look alike are alike.
+
+    From random embeddings, a model of this size learns pictures by heart before it sees that two codes share a colour.
+
+    Args:
+        codes: (C, D) of the VQ model.
+        tokens: C, the token of each code.
+        spread: standard deviation of what is added.
+    """
+    alike = (codes - codes.mean(0)) / codes.std()
+    for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+        projected = alike @ torch.randn(codes.shape[1], table.shape[1])
+        table[tokens] += spread * projected / projected.std()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import transformers as hf
-from torch import Tensor, nn
 
 from aa_lightning.models.tiny.backbone import PIXELS, TextSizes, finish, text_config
+from aa_lightning.models.tiny.codebook import start_from_codes
 from aa_lightning.models.tiny.emu3_vq import fitted
 from aa_lightning.models.tiny.template import chat_template
 from aa_lightning.models.tiny.tokenizers import plain_tokenizer
@@ -54,20 +53,3 @@ def emu3(sizes: Emu3Sizes) -> tuple[Any, Any]:
     model.model.vqmodel = vq
     start_from_codes(model, vq.quantize.embedding.weight, [vocabulary[token] for token in visual])
     return model, processor
-
-
-@torch.no_grad()
-def start_from_codes(model: nn.Module, codes: Tensor, tokens: list[int], spread: float = 0.4) -> None:
-    """Let the embeddings of picture tokens begin as projections of their codes, so that codes which look alike are alike.
-
-    From random embeddings, a model of this size learns pictures by heart before it sees that two codes share a colour.
-
-    Args:
-        codes: (C, D) of the VQ model.
-        tokens: C, the token of each code.
-        spread: standard deviation of what is added.
-    """
-    alike = (codes - codes.mean(0)) / codes.std()
-    for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
-        projected = alike @ torch.randn(codes.shape[1], table.shape[1])
-        table[tokens] += spread * projected / projected.std()

@@ -1,8 +1,7 @@
 """The VQ model of the tiny Emu3: an encoder and a codebook in closed form, and a decoder fitted for some seconds.
 
-Fitted from random weights, this architecture needs hours: its group norms hold one channel each and wipe out how much of
-a colour there is. So every residual branch starts at zero, and the path around the branches is set by hand: Haar
-wavelets of a patch in the encoder, the mean colour of a patch in the decoder. Training then adds the detail.
+Every residual branch starts at zero, and the path around the branches is set by hand: wavelets of a patch in the encoder
+(`wavelets.py`), the mean colour of a patch in the decoder. Training then adds the detail.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ from transformers.models.emu3.modeling_emu3 import (
     Emu3VQVAETemporalResnetBlock,
 )
 
+from aa_lightning.models.tiny import wavelets
 from aa_lightning.models.tiny.backbone import PIXELS
 from aa_lightning.models.tiny.codebook import clusters
 from aa_lightning.models.tiny.stable_diffusion import pictures
+from aa_lightning.models.tiny.wavelets import clear
 
 _BASE = 32  # channels; the norms have 32 groups
-_WAVELETS = torch.tensor([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[1, -1], [-1, 1]]]) / 4
-_FEATURES = 30  # of a patch: 3 means, then details from fine to coarse
-_CARRIER = 100.0  # far above any feature
 
 
 def fitted(codes: int, width: int, image_size: int, steps: int) -> Emu3VQVAE:
@@ -76,81 +74,26 @@ def _latents(vq: Emu3VQVAE, pixels: Tensor) -> Tensor:
 def _silence_branches(vq: Emu3VQVAE) -> None:
     for module in vq.modules():
         if isinstance(module, Emu3VQVAEResnetBlock):
-            _clear(module.conv2)
+            clear(module.conv2)
         elif isinstance(module, Emu3VQVAETemporalResnetBlock):
-            _clear(module.conv2.conv)
+            clear(module.conv2.conv)
         elif isinstance(module, Emu3VQVAEAttentionBlock):
-            _clear(module.out_proj)
-
-
-def _clear(*layers: nn.Module) -> None:
-    for layer in layers:
-        for parameter in layer.parameters():
-            nn.init.zeros_(parameter)
+            clear(module.out_proj)
 
 
 def _set_encoder(vq: Emu3VQVAE, seen: Tensor) -> None:
-    """Haar wavelets of each 8 × 8 patch, projected on their principal components."""
-    encoder = vq.encoder
-    _clear(encoder.conv_in, encoder.conv_out, vq.quant_conv)
-    encoder.conv_in.weight[range(3), range(3), 1, 1] = 1
-    count = 3
-    for level in list(encoder.down_block.down)[:-1]:
-        count = _set_wavelets(level.downsample.conv, count)
-    assert count == _FEATURES
-    _carry(encoder)
-    projection = _projection(_features(vq, seen), width=len(encoder.conv_out.weight))
-    # swish(x) − swish(−x) = x
-    encoder.conv_out.weight[:, 0 : 4 * _FEATURES : 4, 1, 1] = projection
-    encoder.conv_out.weight[:, 1 : 4 * _FEATURES : 4, 1, 1] = -projection
+    levels = list(vq.encoder.down_block.down)
+    halvings = [level.downsample.conv for level in levels[:-1]]
+    wavelets.set_encoder(
+        vq.encoder, halvings, levels[-1].block[0].nin_shortcut, lambda pixels: vq.encoder(pixels[:, None]), seen
+    )
+    clear(vq.quant_conv)
     _pass_through(vq.quant_conv.conv)
-
-
-def _set_wavelets(conv: nn.Conv2d, count: int) -> int:
-    """Halve the resolution: the three means become means and details, the other channels are averaged."""
-    _clear(conv)
-    for colour in range(3):
-        conv.weight[colour, colour, :2, :2] = _WAVELETS[0]
-        for detail in range(1, 4):
-            conv.weight[3 * (colour + 1) + detail - 1, colour, :2, :2] = _WAVELETS[detail]
-    for old in range(3, count):
-        conv.weight[9 + old, old, :2, :2] = _WAVELETS[0]
-    return count + 9
-
-
-def _carry(encoder: nn.Module) -> None:
-    """Make the last norm linear: a group is (x, −x, c, −c), whose mean is 0 and whose variance hardly knows x."""
-    spread = encoder.down_block.down[-1].block[0].nin_shortcut
-    _clear(spread)
-    spread.weight[range(0, 4 * _FEATURES, 4), range(_FEATURES), 0, 0] = 1
-    spread.weight[range(1, 4 * _FEATURES, 4), range(_FEATURES), 0, 0] = -1
-    spread.bias[2::4], spread.bias[3::4] = _CARRIER, -_CARRIER
-    encoder.norm_out.weight.fill_(_CARRIER / 2**0.5)
-
-
-def _features(vq: Emu3VQVAE, seen: Tensor) -> Tensor:
-    """(N, F) of every patch."""
-    found: list[Tensor] = []
-    hook = vq.encoder.norm_out.register_forward_hook(lambda module, given, made: found.append(made.clone()))
-    for part in seen.split(32):
-        vq.encoder(part[:, None])
-    hook.remove()
-    return torch.cat(found).permute(0, 2, 3, 1).flatten(0, 2)[:, 0 : 4 * _FEATURES : 4]
-
-
-def _projection(features: Tensor, width: int) -> Tensor:
-    """(D, F): the mean colour, which matters most, then the principal components of the details."""
-    details = features[:, 3:] - features[:, 3:].mean(0)
-    _, _, components = torch.linalg.svd(details.T @ details)
-    projection = torch.zeros(width, _FEATURES)
-    projection[:3, :3] = 2 * torch.eye(3)
-    projection[3:, 3:] = components[: width - 3]
-    return projection
 
 
 def _pass_through(conv: nn.Conv3d) -> None:
     """The last temporal tap sees the only frame of a picture."""
-    _clear(conv)
+    clear(conv)
     channels = range(len(conv.weight))
     conv.weight[channels, channels, -1, 0, 0] = 1
 
@@ -159,7 +102,7 @@ def _set_decoder(vq: Emu3VQVAE) -> None:
     """Each patch in its mean colour, through the shift of the last norm; what the norm itself says counts little."""
     decoder, norm = vq.decoder, vq.decoder.norm_out
     _pass_through(vq.post_quant_conv.conv)
-    _clear(norm.conv_y, norm.conv_b, decoder.conv_out)
+    clear(norm.conv_y, norm.conv_b, decoder.conv_out)
     colours = range(3)
     norm.conv_b.weight[colours, colours, 0, 0] = 0.5
     norm.conv_b.weight[range(3, 6), colours, 0, 0] = -0.5

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from aa_lightning.models.tiny import (
+    chameleon,
     emu3,
     gemma,
     hearing,
@@ -61,6 +62,7 @@ FAMILIES: dict[str, TinyFamily] = {
     "llava_next_video": TinyFamily(VisionSizes, llava_video.llava_next_video),
     "video_llava": TinyFamily(VisionSizes, llava_video.video_llava),
     "emu3": TinyFamily(emu3.Emu3Sizes, emu3.emu3),
+    "chameleon": TinyFamily(chameleon.ChameleonSizes, chameleon.chameleon),
     "qwen2_audio": TinyFamily(hearing.AudioSizes, hearing.qwen2_audio),
     "audioflamingo3": TinyFamily(hearing.AudioSizes, hearing.audioflamingo3),
     "qwen2_5_omni": TinyFamily(omni.OmniSizes, omni.qwen2_5_omni),
