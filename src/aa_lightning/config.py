@@ -76,7 +76,7 @@ class Lora:
 
 @dataclass(config=STRICT, kw_only=True)
 class Parts:
-    language: str
+    language: str | None
     vision: str | None
     audio: str | None
     projector: Literal["mlp", "linear"]

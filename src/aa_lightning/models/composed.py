@@ -7,9 +7,8 @@ instead. What is saved here is loaded by transformers' Auto classes once this mo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, ClapAudioConfig, ClapAudioModel
@@ -46,7 +45,7 @@ class ComposedConfig(PreTrainedConfig):
     """
 
     model_type = "aa_composed"
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
         "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_vision_model", optional=True),
         "audio_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper", optional=True),
@@ -79,7 +78,14 @@ class ComposedConfig(PreTrainedConfig):
 
 def tower(config: PreTrainedConfig) -> nn.Module:
     """The encoder of a configuration; of a model with a decoder (Whisper), its encoder alone."""
-    return encoder_of(AutoModel.from_config(config))
+    return encoder_of(AutoModel.from_config(config, attn_implementation=attention(config, config._attn_implementation)))
+
+
+def attention(config: PreTrainedConfig, wanted: str | None) -> str | None:
+    """The kernel that a tower's class has: the wanted one, or eager (CLAP and convolutions know no other)."""
+    kind = AutoModel._model_mapping[type(config)]
+    known = {"sdpa": kind._supports_sdpa, "flash_attention_2": kind._supports_flash_attn}
+    return wanted if known.get(wanted, True) else "eager"
 
 
 def encoder_of(model: PreTrainedModel) -> nn.Module:
@@ -113,7 +119,7 @@ class _Composed(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("text", "image", "video", "audio")
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_attention_backend = True
@@ -141,6 +147,14 @@ class ComposedModel(_Composed):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_input_embeddings(value)
+
+    def train(self, mode: bool = True) -> ComposedModel:
+        """Batch norms of towers keep their statistics: what a sound gives must not hang on its neighbours in a batch."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def seen(self, pixels: Tensor) -> Tensor:
         """(n · patches, hidden) embeddings of pictures or frames (n, channels, height, width)."""

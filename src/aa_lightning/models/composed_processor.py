@@ -115,7 +115,9 @@ class ComposedProcessor:
         if audio is not None:
             tensors["input_features"] = spectra(self.feature_extractor, audio)
             said = _spread(said, self.audio_token, [self.sizes.sound] * len(audio))
-        tokens = self.tokenizer(said, add_special_tokens=add_special_tokens, return_tensors=return_tensors, padding=True)
+        tokens = self.tokenizer(
+            said, add_special_tokens=add_special_tokens, return_tensors=return_tensors, padding=True
+        )
         return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"], **tensors}
 
     def save_pretrained(self, save_directory: str | Path) -> None:

@@ -7,12 +7,10 @@ live, and whether several responses may share one prompt.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.models import llama_vision
+from aa_lightning.models import composed_family, llama_vision
 from aa_lightning.models.family import LAST, Family
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ _OMNI = {
 }
 
 
-COMPOSED = {**_HEARING, "vision": _JOINED["vision"]}
+_COMPOSED = {**_HEARING, "vision": _JOINED["vision"]}
 
 
 # ---------------------------------------------------------------- parameters without a gradient
@@ -82,20 +80,6 @@ def _those_and_the_newline(config: Any) -> str:
 def _those_and_the_tower_of_pictures(config: Any) -> str:
     """Pictures have a tower of their own, which clips never reach."""
     return rf"{_layers_after_the_feature_layer(config)}|^model\.image_tower\."
-
-
-def _idle(config: Any) -> str | None:
-    """Parameters of the towers behind the states that are read, as a composed model's configuration names them."""
-    return rf"^({'|'.join(re.escape(name) for name in config.idle)})$" if config.idle else None
-
-
-def _of_its_parts(row: Family, config: Any) -> Family:
-    """Which media a composed model reads hangs on its towers, whether rows are shared on its language model."""
-    media = config.reads
-    towers = tuple(tower for tower in row.towers if set(tower) & set(media))
-    placeholders = tuple(f"{medium}_token" for medium in media)
-    shares = family_of(config.text_config).shares_prefix
-    return replace(row, media=media, towers=towers, placeholders=placeholders, shares_prefix=shares)
 
 
 # ---------------------------------------------------------------- positions
@@ -338,15 +322,15 @@ FAMILIES = {
         ),
         Family(
             "compose",
-            COMPOSED,
+            _COMPOSED,
             media=("image", "video", "audio"),
             required={"image": ("pixel_values",), "video": ("pixel_values_videos",), "audio": ("input_features",)},
             placeholders=("image_token", "video_token", "audio_token"),
-            unused=_idle,
+            unused=composed_family.idle,
             longest_sound="window",
             towers=(("image", "video"), ("audio",)),
             part="aa_composed",
-            of=_of_its_parts,
+            of=composed_family.of_its_parts,
         ),
     )
 }
@@ -363,7 +347,7 @@ def family_of(config: Any) -> Family:
     """
     if config.model_type in _BY_TYPE:
         row = _BY_TYPE[config.model_type]
-        return row if row.of is None else row.of(row, config)
+        return row if row.of is None else row.of(row, config, family_of(config.get_text_config()))
     if config.get_text_config() is not config:
         raise ValueError(
             f"models of type {config.model_type!r} read media in a way that is not in models/families.py. "

@@ -46,7 +46,8 @@ class Family:
         whole: (model type, section) of larger checkpoints that hold this model, such as one that also speaks.
         part: the model type that such a checkpoint's section has, or a model type that differs from the name.
         also: names of families whose models may have this shape.
-        of: (row, configuration) → the row of one model, where what it reads hangs on its parts.
+        of: (row, configuration, row of its language model) → the row of one model, where what it reads hangs on its
+            parts.
         sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
         shares_prefix: whether several responses may share one prompt in a row with a block mask.
         run: (backbone, inputs) → last hidden states, where the library's own forward is wrong for some batches.
@@ -77,7 +78,7 @@ class Family:
     whole: tuple[str, str] | None = None
     part: str | None = None
     also: tuple[str, ...] = ()
-    of: Callable[[Family, Any], Family] | None = None
+    of: Callable[[Family, Any, Family], Family] | None = None
     sees_ahead: str | None = None
     shares_prefix: bool = True
     run: Callable[[nn.Module, Mapping[str, Any]], Tensor] | None = None

@@ -231,7 +231,7 @@ def _set_dropout(config: Any, rate: float) -> None:
     for section in (config, *(vars(config)[part] for part in config.sub_configs)):
         if section is None:  # a composed model without this tower
             continue
-        for key in [k for k in section.to_dict() if k.endswith("dropout")]:
+        for key in [k for k in section.to_dict() if k.endswith(("dropout", "dropout_prob", "pdrop"))]:
             setattr(section, key, rate)
 
 

@@ -21,6 +21,7 @@ from aa_lightning.config import Parts
 from aa_lightning.models.composed import (
     ComposedConfig,
     ComposedForConditionalGeneration,
+    attention,
     encoder_of,
     features,
     tower,
@@ -31,6 +32,7 @@ from aa_lightning.models.weights import folder_of, reading
 
 FROM_PARTS = "compose:parts"  # as model.path: what model.parts names
 _TOWERS, _LANGUAGES = ("clip_vision_model", "siglip_vision_model"), ("llama", "mistral", "qwen2")  # of a LLaVA
+_HALF = {r"^audio_model\.": ""}  # CLAP's weights for sounds carry this name in a checkpoint of the pair
 _WINDOWS = {  # how each extractor says how many seconds it reads
     "WhisperFeatureExtractor": lambda extractor: extractor.chunk_length,
     "ClapFeatureExtractor": lambda extractor: extractor.max_length_s,
@@ -80,13 +82,17 @@ def plan(options: ModelOptions) -> Plan:
         ValueError: parts that do not go together.
     """
     parts = options.parts
-    if parts is None or (parts.vision is None and parts.audio is None):
+    if parts is None or parts.language is None or (parts.vision is None and parts.audio is None):
         raise ValueError(
-            "model=compose puts a language model and a tower together, and no tower is named: type "
-            "model.parts.vision=<folder or hub id>, model.parts.audio=<folder or hub id>, or another model="
+            "model=compose puts a language model and a tower together, and one of them is not named: type "
+            "model.parts.language=<folder or hub id> and model.parts.vision=<folder or hub id> (or audio=), or "
+            "model.path=<folder of a model put together before>"
         )
     if parts.clips and parts.vision is None:
-        raise ValueError("model.parts.clips=true reads clips with the vision tower: type model.parts.vision=<folder or hub id>")
+        raise ValueError(
+            "model.parts.clips=true reads clips with the vision tower, and none is named: type "
+            "model.parts.vision=<folder or hub id>, or model.parts.clips=false"
+        )
     language = folder_of(parts.language, options.tiny["language"])
     towers = {}
     if parts.vision is not None:
@@ -111,12 +117,16 @@ def assemble(options: ModelOptions, made: Plan, quantization: Any = None) -> nn.
     text = copy.deepcopy(made.config.text_config)
     text.vocab_size = made.rows
     language = _load(hf.AutoModelForCausalLM, made.language, text, {**how, "quantization_config": quantization})
-    _widen(language, made.config.text_config.vocab_size)
+    with torch.random.fork_rng(devices=[]):  # the same on every process and in every resumed run
+        torch.manual_seed(options.parts.seed)
+        _draw(model.model.multi_modal_projector)
+        _widen(language, made.config.text_config.vocab_size)
     model.model.language_model, model.lm_head = language.base_model, language.get_output_embeddings()
     for name, known in made.towers.items():
-        whole = _load(hf.AutoModel, known.folder, vars(made.config)[f"{name}_config"], how)
+        config = vars(made.config)[f"{name}_config"]
+        own = {**how, "attn_implementation": attention(config, options.attention), "key_mapping": _HALF}
+        whole = _load(hf.AutoModel, known.folder, config, own)
         model.model.add_module(f"{name}_tower", encoder_of(whole))
-    _draw(model.model.multi_modal_projector, options.parts.seed)
     model.model.multi_modal_projector.to(how["dtype"])
     model.generation_config = language.generation_config
     return model
@@ -296,11 +306,9 @@ def _widen(language: Any, rows: int) -> None:
         table.weight[before:] = table.weight[:before].mean(0)
 
 
-def _draw(projector: nn.Module, seed: int) -> None:
-    """Fresh weights, the same on every process and in every resumed run."""
+def _draw(projector: nn.Module) -> None:
+    """Fresh weights."""
     projector.to_empty(device="cpu")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for layer in projector.modules():
-            if isinstance(layer, nn.Linear):
-                layer.reset_parameters()
+    for layer in projector.modules():
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()
