@@ -60,6 +60,8 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
 
 
 def _check_moving(cfg: DictConfig) -> None:
+    if data.writes_media and likelihood == "exact" and algorithm.trains == "policy":
+        _check_draws(cfg)
     """A reference can follow only where it is a copy of its own and whole on every process.
 
     Raises:
@@ -90,6 +92,24 @@ _NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
     "data.template.feedback"),
     "steps": ("which steps of a response are right", "such labels, such as data=trl_stepwise, or algo=orm, which "
     "learns from whole responses"),
+def _check_draws(cfg: DictConfig) -> None:
+    """Held-out pictures can be drawn only where codes can be made pictures.
+
+    Raises:
+        ValueError: there is no decoder, and pictures shall be drawn.
+    """
+    from aa_lightning.models.families import FAMILIES
+
+    row = FAMILIES.get(cfg.model.family)
+    if row is not None and row.needs_decoder and cfg.model.image_decoder is None and cfg.evaluation.generate > 0:
+        raise ValueError(
+            f"models of family {row.name} write pictures as codes, their library has no decoder for them, and "
+            f"evaluation.generate={cfg.evaluation.generate} pictures shall be drawn: bring a torch module that is made from "
+            "the model's VQ model and gives pixels for codes (docs/models.md), and type "
+            "model.image_decoder=<package>.<module>.<Class>; or type evaluation.generate=0"
+        )
+
+
 }  # fmt: skip
 
 

@@ -129,3 +129,8 @@ def test_the_likelihood_of_drawn_tokens_is_below_that_under_the_grammar():
     hook.remove()
     assert torch.all(whole.terms * rollout.mask <= rollout.logprobs + 1e-5)
     assert torch.all(whole.total < rollout.logprobs.sum(-1))
+
+
+def test_a_decoder_beside_the_familys_own_is_refused():
+    with pytest.raises(ValueError, match="family emu3 bring a decoder of their own"):
+        make("tiny_emu3", "sft", "model.image_decoder=aa_lightning.models.tiny.chameleon_vq.Painter")

@@ -77,6 +77,11 @@ class MixtureOptions:
         return any(part.data.shows_media for part in self.parts.values())
 
     @property
+    def writes_media(self) -> bool:
+        """Whether responses are known to hold media."""
+        return any(part.data.writes_media for part in self.parts.values())
+
+    @property
     def offers(self) -> frozenset[str]:
         """What the rows of every part are known to bring besides responses."""
         return frozenset.intersection(*(part.data.offers for part in self.parts.values()))

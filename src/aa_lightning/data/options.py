@@ -335,6 +335,14 @@ class DataOptions:
         return self.template is not None and any(part.medium is not None for part in self.template.prompt)
 
     @property
+    def writes_media(self) -> bool:
+        """Whether responses are known to hold media."""
+        if self.template is None:
+            return False
+        written = [*(self.template.responses or ()), self.template.completion or ()]
+        return any(part.medium is not None for response in written for part in response)
+
+    @property
     def offers(self) -> frozenset[str]:
         """What rows are known to bring besides responses, by the names of `Algorithm.wants`."""
         return frozenset() if self.template is None else self.template.offers

@@ -35,6 +35,11 @@ _CROSSED = {
     "projector": r"^model\.multi_modal_projector\.",
     "language": _LANGUAGE,
 }
+_SPLIT = {
+    "vision": r"^model\.vision_model\.",
+    "projector": r"^model\.aligner\.",
+    "language": _LANGUAGE,
+}
 _QWEN_VISION = {
     "vision": r"^model\.visual\.(?!merger|deepstack_merger)",
     "projector": r"^model\.visual\.(merger|deepstack_merger_list)\.",
@@ -338,6 +343,14 @@ _BY_TYPE = {family.part or family.name: family for family in FAMILIES.values()}
 
 _SCALES = ("logit_scale", "logits_scaling", "logits_scale", "lm_head_multiplier")
 
+            needs_decoder=True,
+            placeholders=("image_token",),
+        ),
+        Family(
+            "janus",
+            _SPLIT,
+            media=("image",),
+            required={"image": ("pixel_values",)},
 
 def family_of(config: Any) -> Family:
     """The row for a model's configuration; an unlisted text model gets the generic one without prefix sharing.

@@ -35,6 +35,7 @@ class Family:
         grid_seconds: the key that says how many seconds each temporal patch of a clip lasts.
         arguments: what the processor is called with besides, for each kind of medium.
         always: what the processor is called with for every prompt.
+        needs_decoder: whether its library class cannot make the codes that it writes pictures again.
         template: the chat template of checkpoints that bring none, as Jinja source.
         overrides_clip_size: whether the processor class has a clip size of its own, above that of tiny models.
         longest_sound: where the processor says how many seconds of a sound it reads; it cuts off the rest in silence.
@@ -68,6 +69,7 @@ class Family:
     grid_seconds: str | None = None
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     always: dict[str, Any] = field(default_factory=dict)
+    needs_decoder: bool = False
     template: str | None = None
     overrides_clip_size: bool = False
     longest_sound: str | None = None

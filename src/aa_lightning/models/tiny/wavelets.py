@@ -15,6 +15,7 @@ from torch import Tensor, nn
 _WAVELETS = torch.tensor([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[1, -1], [-1, 1]]]) / 4
 FEATURES = 30  # of a patch of 8 × 8 pixels: 3 means, then details from fine to coarse
 _CARRIER = 100.0  # far above any feature
+CARRIED = _CARRIER / 2**0.5
 
 
 def clear(*layers: nn.Module) -> None:
@@ -25,28 +26,35 @@ def clear(*layers: nn.Module) -> None:
 
 
 def set_encoder(
-    encoder: nn.Module, halvings: Sequence[nn.Conv2d], spread: nn.Conv2d, run: Callable[[Tensor], object], seen: Tensor
+    encoder: nn.Module,
+    halvings: Sequence[nn.Conv2d],
+    spread: nn.Conv2d | None,
+    run: Callable[[Tensor], object],
+    seen: Tensor,
 ) -> None:
     """Make an encoder with silent branches the projection of each patch's wavelets.
 
     Args:
         encoder: with `conv_in`, `norm_out` and `conv_out`.
         halvings: its three convolutions of stride 2.
-        spread: of the last level, to four channels for each feature.
+        spread: of the last level, to four channels for each feature; None: the last of `halvings` does it.
         run: passes pixels (B, 3, H, W) through the encoder.
         seen: pixels (N, 3, H, W), whose details choose the projection.
     """
-    clear(encoder.conv_in, encoder.conv_out)
+    clear(encoder.conv_in)
     encoder.conv_in.weight[range(3), range(3), 1, 1] = 1
     count = 3
     for conv in halvings:
         count = _set_wavelets(conv, count)
     assert count == FEATURES
-    _carry(encoder.norm_out, spread)
+    if spread is None:
+        spread, made = halvings[-1], halvings[-1].weight[:FEATURES].clone()
+    else:
+        made = torch.eye(FEATURES, spread.in_channels)[..., None, None]
+    carry(spread, made)
+    encoder.norm_out.weight.fill_(CARRIED)
     projection = _projection(_features(encoder.norm_out, run, seen), width=len(encoder.conv_out.weight))
-    # swish(x) − swish(−x) = x
-    encoder.conv_out.weight[: len(projection), 0 : 4 * FEATURES : 4, 1, 1] = projection
-    encoder.conv_out.weight[: len(projection), 1 : 4 * FEATURES : 4, 1, 1] = -projection
+    set_reading(encoder.conv_out, projection)
 
 
 def _set_wavelets(conv: nn.Conv2d, count: int) -> int:
@@ -61,13 +69,30 @@ def _set_wavelets(conv: nn.Conv2d, count: int) -> int:
     return count + 9
 
 
-def _carry(norm: nn.GroupNorm, spread: nn.Conv2d) -> None:
-    """Make the last norm linear: a group is (x, −x, c, −c), whose mean is 0 and whose variance hardly knows x."""
-    clear(spread)
-    spread.weight[range(0, 4 * FEATURES, 4), range(FEATURES), 0, 0] = 1
-    spread.weight[range(1, 4 * FEATURES, 4), range(FEATURES), 0, 0] = -1
-    spread.bias[2::4], spread.bias[3::4] = _CARRIER, -_CARRIER
-    norm.weight.fill_(_CARRIER / 2**0.5)
+def carry(conv: nn.Conv2d, weight: Tensor) -> None:
+    """Let a norm behind it be linear: its groups hold (x, −x, c, −c), whose mean is 0 and whose variance hardly knows x.
+
+    The norm's own weight is then CARRIED.
+
+    Args:
+        weight: (N, …) of the features x, which get four channels each.
+    """
+    clear(conv)
+    count = 4 * len(weight)
+    conv.weight[0:count:4], conv.weight[1:count:4] = weight, -weight
+    conv.bias[2:count:4], conv.bias[3:count:4] = _CARRIER, -_CARRIER
+
+
+def set_reading(conv: nn.Conv2d, weight: Tensor) -> None:
+    """A map of carried features, behind the norm and swish: swish(x) − swish(−x) = x.
+
+    Args:
+        weight: (D, N) of N features.
+    """
+    clear(conv)
+    count = 4 * weight.shape[1]
+    conv.weight[: len(weight), 0:count:4, 1, 1] = weight
+    conv.weight[: len(weight), 1:count:4, 1, 1] = -weight
 
 
 def _features(norm: nn.GroupNorm, run: Callable[[Tensor], object], seen: Tensor) -> Tensor:

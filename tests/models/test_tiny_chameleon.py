@@ -1,0 +1,129 @@
+"""Chameleon as a policy of texts with pictures: its decoder is brought, its logits of pictures are not hidden."""
+
+import functools
+
+import pytest
+import torch
+
+from aa_lightning.compatible import check_compatible
+from aa_lightning.data.shapes import Shapes, check_picture
+from aa_lightning.models.load import load_encoder, load_policy
+from aa_lightning.models.picture_writer import image_decoder
+from aa_lightning.types import Prompt, text
+from tests.contract.support import build, config, instantiate, make
+
+HELD_OUT = Shapes(modality="t2i", split="val", size=40, image_size=24, max_shapes=1, kinds=["colour"])
+
+
+@functools.cache
+def built():
+    return make("tiny_chameleon", "dpo")[1].eval()
+
+
+def asked(*parts) -> Prompt:
+    return Prompt(id="asked", messages=[{"role": "user", "content": list(parts)}])
+
+
+def picture(index: int) -> dict:
+    return {"type": "image", "image": HELD_OUT[index]["chosen"]()}
+
+
+def test_colours_survive_being_made_tokens_and_pixels_again():
+    policy = built()
+    right = 0
+    for index in range(40):
+        tokens = policy.pictures.tokens(policy.encoder.pixels(picture(index)["image"]))
+        again = policy.encoder.picture(policy.pictures.pixels(tokens, 3, 3))
+        right += check_picture(HELD_OUT[index]["answer"].split()[1], again)
+    assert right >= 38
+
+
+def test_pictures_have_the_likelihood_that_the_library_hides():
+    """The library's own forward gives every code of a picture the smallest number there is."""
+    policy = built()
+    encoded = policy.encoder.encode(asked(text("Draw.")), [[picture(0)]])
+    batch = policy.prepare(policy.encoder.collate([encoded]))
+    ours = policy.log_likelihood(batch).terms[0, 0]
+    ids = torch.cat([batch.prompt["input_ids"][0], batch.response["input_ids"][0, 0]])[None]
+    model = policy.network.model
+    vars(model.model.vocabulary_mapping).pop("image_tokens", None)
+    hidden = model(input_ids=ids).logits[0, -len(ours) - 1 : -1]
+    assert (hidden.log_softmax(-1).gather(-1, ids[0, -len(ours) :, None])[1:10] < -1e30).all()
+    assert (ours > -50).all()
+
+
+def test_a_prompt_ends_where_its_template_ends():
+    """The processor would add a separator behind it, and the answer would be read as a turn after the next."""
+    policy = built()
+    ids = policy.encoder.encode(asked(text("Draw.")), []).prompt["input_ids"][0]
+    assert policy.encoder.tokenizer.sep_token_id not in ids
+    assert policy.encoder.tokenizer.decode(ids).endswith("<|im_start|>assistant\n")
+
+
+def test_a_template_that_was_given_is_kept_over_saving(tmp_path):
+    given = tmp_path / "given.jinja"
+    given.write_text(
+        "{% for m in messages %}[{{ m['role'] }}]{% for p in m['content'] %}{{ p['text'] }}{% endfor %}<|im_end|>"
+        "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    _, policy, cfg = make("tiny_chameleon", "sft", f"model.chat_template={given}")
+    policy.save(tmp_path / "saved")
+    cfg.model.path, cfg.model.chat_template, cfg.model.reference = str(tmp_path / "saved"), None, "none"
+    options, limits = build.options(cfg, "model"), policy.encoder.limits
+    again = load_policy(options, limits, reference=False).eval()
+    assert again.encoder.render(asked(text("Draw.")).messages) == "[user]Draw.<|im_end|>[assistant]"
+    pair = [policy.encoder.encode(asked(text("Draw.")), [[picture(1)], [picture(2)]])]
+    before, after = (one.log_likelihood(one.prepare(one.encoder.collate(pair))) for one in (policy.eval(), again))
+    assert torch.equal(before.terms, after.terms)
+
+
+def test_turns_of_a_checkpoint_without_a_template_end_in_the_separator():
+    policy, cfg = built(), config("tiny_chameleon", "dpo")
+    processor = policy.encoder.processor
+    kept = processor.chat_template
+    processor.chat_template = policy.encoder.family.template
+    encoder = type(policy.encoder)(processor, policy.encoder.family, policy.encoder.spelling)
+    said = encoder.render(asked({"type": "image", "image": None}, text("What is it?")).messages)
+    processor.chat_template = kept
+    assert said == "<image>What is it?<reserved08706>"
+    assert (encoder.opening, encoder.end) == ("", encoder.tokenizer.sep_token_id)
+    assert load_encoder(build.options(cfg, "model"), policy.encoder.limits).opening == policy.encoder.opening
+
+
+def test_drawing_without_a_decoder_is_refused_with_what_to_bring():
+    cfg = config("tiny_chameleon", "sft", "model.image_decoder=null")
+    algorithm, data = instantiate(cfg.algo, _convert_="all"), build.data_options(cfg)
+    with pytest.raises(ValueError, match=r"type\s+model\.image_decoder=<package>\.<module>\.<Class>; or type evaluation"):
+        check_compatible(cfg, algorithm, data)
+    cfg.evaluation.generate = 0
+    check_compatible(cfg, algorithm, data)
+    policy = load_policy(build.options(cfg, "model"), built().encoder.limits, reference=False).eval()
+    prompts = policy.encoder.collate([policy.encoder.encode(asked(text("Draw.")), [])])
+    tokens = policy.sample(prompts, 8, max_new_tokens=8).batch.response["input_ids"]
+    assert not policy.pictures.draws and policy.pictures.spelling.begin not in tokens
+
+
+def test_a_decoder_that_cannot_be_one_is_refused_by_name():
+    vq = built().pictures.vq
+    with pytest.raises(ValueError, match="made_up.Decoder cannot be imported"):
+        image_decoder("made_up.Decoder", vq)
+    with pytest.raises(ValueError, match="is a function, and no class of modules"):
+        image_decoder("aa_lightning.models.tiny.chameleon_vq.fitted", vq)
+
+
+def test_drawn_pictures_are_whole_and_their_probabilities_are_those_of_the_grammar():
+    """Ten choices: the opening and nine codes. The closing of the picture is none."""
+    policy = built()
+    head = policy.network.model.get_output_embeddings()
+    wish = torch.zeros(head.out_features)
+    wish[policy.pictures.spelling.begin] = 40.0
+    hook = head.register_forward_hook(lambda module, given, logits: logits + wish)
+    torch.manual_seed(0)
+    prompts = policy.encoder.collate([policy.encoder.encode(asked(picture(3), text("Draw.")), [])])
+    rollout = policy.sample(prompts, 2, max_new_tokens=11)
+    again = policy.action_logprobs(rollout)
+    hook.remove()
+    (responses,) = rollout.responses
+    assert [[part["image"].size for part in response] for response in responses] == [[(24, 24)], [(24, 24)]]
+    assert (rollout.mask.sum(-1) == 10).all()
+    assert torch.allclose(again * rollout.mask, rollout.logprobs, atol=1e-5)
