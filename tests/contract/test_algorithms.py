@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from aa_lightning import build
 from aa_lightning.compatible import check_compatible
 from aa_lightning.datamodule import EncodedExamples
-from tests.contract.support import ALGORITHMS, CORE, MODELS, config, make
+from tests.contract.support import ALGORITHMS, MODELS, config, make
 
 LN2 = math.log(2)
 EPS = 0.001
@@ -77,8 +77,9 @@ def batch_for(model: str, algorithm, policy):
     return batch
 
 
+QUICK = ("tiny_qwen2", "tiny_llava", "tiny_sd")
 CASES = [
-    pytest.param(model, algo, marks=() if model in CORE else pytest.mark.slow, id=f"{model}-{algo}")
+    pytest.param(model, algo, marks=() if model in QUICK else pytest.mark.slow, id=f"{model}-{algo}")
     for model in MODELS
     for algo in ALGORITHMS
 ]

@@ -175,3 +175,14 @@ def forgetful(processor, key):
             return {k: v for k, v in processor(*args, **kwargs).items() if k != key}
 
     return Forgetful()
+
+
+MEDIA_TOKENS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index", "audio_token_id")
+
+
+@pytest.mark.parametrize("model", TOKENS)
+def test_tokens_that_stand_for_media_are_never_drawn(model):
+    _, policy, _ = borrow(model)
+    settings = policy.network.model.config.to_dict()
+    standing = {settings[key] for key in (*MEDIA_TOKENS, "audio_token_index") if isinstance(settings.get(key), int)}
+    assert standing <= set(policy.encoder.placeholders)

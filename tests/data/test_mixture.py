@@ -207,6 +207,7 @@ def test_data_sets_of_ones_own_folder_are_parts_too(tmp_path):
 # ---------------------------------------------------------------- it trains
 
 
+@pytest.mark.slow
 def test_a_run_on_pictures_and_text_together_learns_and_measures_each_set(tmp_path):
     """One model, batches in which some prompts show a picture and others do not."""
     torch.manual_seed(0)

@@ -385,7 +385,7 @@ FAST = ["evaluation.generate=0", "evaluation.size=256", "evaluation.samples=0", 
 def test_the_projector_alone_learns_first_and_then_the_rest_learns_more(modality, tower, questions, tmp_path):
     """The language model knows the answers' words; a frozen tower and a frozen language model learn to be joined."""
     common = [*FAST, *questions, "data.train.size=1000", "data.val.size=256", "trainer.enable_progress_bar=false"]
-    words = [f"modality={modality}", "model=tiny_compose", *tower, "data.corruption={name: blank}"]
+    words = [f"modality={modality}", "model=tiny_compose", *tower, "data.corruption=blank"]
     train(
         compose([*words, "algo=sft", *common, "trainer.max_steps=150", "evaluation.before=false"]), tmp_path / "words"
     )

@@ -58,6 +58,10 @@ _OMNI = {
     "projector": r"^model\.(visual\.(merger|merger_list)|audio_tower\.proj\d?)\.",
     "language": _LANGUAGE,
 }
+_SPEECH = {
+    **{group: pattern.replace("^", r"^thinker\.") for group, pattern in _OMNI.items()},
+    "talker": r"^talker\.",
+}
 
 
 _COMPOSED = {**_HEARING, "vision": _JOINED["vision"]}
@@ -211,7 +215,7 @@ FAMILIES = {
             media=("image",),
             per_token={"token_type_ids": 0},
             required={"image": ("pixel_values", "token_type_ids")},
-            placeholders=("image_token", "boi_token"),
+            placeholders=("tokenizer.image_token", "boi_token"),
             sees_ahead="token_type_ids",
         ),
         Family(
@@ -293,6 +297,22 @@ FAMILIES = {
             part="qwen2_5_omni_thinker",
         ),
         Family(
+            "qwen2_5_omni_speech",
+            _SPEECH,
+            media=("image", "audio", "video"),
+            writes=("text", "audio"),
+            required=_OMNI_KEYS,
+            placeholders=_OMNI_TOKENS,
+            unused=lambda config: r"^thinker\.model\.audio_tower\.audio_bos_eos_token\.|^token2wav\.",  # only heard
+            rope=_omni_rope,
+            grid_seconds="video_second_per_grid",
+            overrides_clip_size=True,
+            arguments=_BOUNDED,
+            longest_sound=_WINDOW,
+            towers=(("image", "video"), ("audio",)),
+            part="qwen2_5_omni",
+        ),
+        Family(
             "qwen3_omni",
             _OMNI,
             media=("image", "audio", "video"),
@@ -323,7 +343,16 @@ FAMILIES = {
             required={"image": ("pixel_values",)},
             always={"return_for_text_completion": True},  # or every text ends in a separator
             template=_SEPARATED,
+            needs_decoder=True,
             placeholders=("image_token",),
+        ),
+        Family(
+            "janus",
+            _SPLIT,
+            media=("image",),
+            required={"image": ("pixel_values",)},
+            placeholders=("image_token",),
+            unused=lambda config: r"^model\.(vqmodel|generation_\w+)\.",  # of pictures that it writes
         ),
         Family(
             "compose",
@@ -343,14 +372,6 @@ _BY_TYPE = {family.part or family.name: family for family in FAMILIES.values()}
 
 _SCALES = ("logit_scale", "logits_scaling", "logits_scale", "lm_head_multiplier")
 
-            needs_decoder=True,
-            placeholders=("image_token",),
-        ),
-        Family(
-            "janus",
-            _SPLIT,
-            media=("image",),
-            required={"image": ("pixel_values",)},
 
 def family_of(config: Any) -> Family:
     """The row for a model's configuration; an unlisted text model gets the generic one without prefix sharing.
@@ -375,8 +396,11 @@ def family_of(config: Any) -> Family:
     return Family(config.model_type, _TEXT, shares_prefix=False)
 
 
-def trained_part(config: Any) -> Any:
-    """The configuration of the part that trains, where a checkpoint holds more: the thinker of one that also speaks."""
+def trained_part(config: Any, wanted: str) -> Any:
+    """The configuration of the part that trains, where a checkpoint holds more than the family `wanted`: the thinker of
+    one that also speaks."""
+    if wanted in FAMILIES and config.model_type == FAMILIES[wanted].part:
+        return config
     for family in FAMILIES.values():
         if family.whole is not None and config.model_type == family.whole[0]:
             return vars(config)[family.whole[1]]
