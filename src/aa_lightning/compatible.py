@@ -35,6 +35,11 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
             f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
             "type a token model, for example model=tiny_llava"
         )
+    if algorithm.trains == "reward_model" and _speaks(cfg.model.family):
+        raise ValueError(
+            f"{name} scores what a token model has read, and model.family={cfg.model.family} reads its answers as text "
+            "and speaks them: type a model that hears or reads them, for example model=tiny_qwen2_5_omni"
+        )
     if likelihood not in algorithm.accepts:
         raise ValueError(
             f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
@@ -55,13 +60,19 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
         )
     if algorithm.moving is not None:
         _check_moving(cfg)
+    if data.writes_media and likelihood == "exact" and algorithm.trains == "policy":
+        _check_draws(cfg)
     for origin in data.origins:
         check_files(origin)
 
 
+def _speaks(family: str) -> bool:
+    from aa_lightning.models.families import FAMILIES
+
+    return family in FAMILIES and "audio" in FAMILIES[family].writes
+
+
 def _check_moving(cfg: DictConfig) -> None:
-    if data.writes_media and likelihood == "exact" and algorithm.trains == "policy":
-        _check_draws(cfg)
     """A reference can follow only where it is a copy of its own and whole on every process.
 
     Raises:
@@ -81,17 +92,6 @@ def _check_moving(cfg: DictConfig) -> None:
         )
 
 
-_NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
-    "margin": ("by how much each chosen response is better", "scores, such as data=ultrafeedback, or name their columns in "
-    "data.template.margin"),
-    "safe": ("whether each response is harmless", "such labels, such as data=pku_safe_rlhf_safety, or name their columns "
-    "in data.template.safe"),
-    "ratings": ("the scores of each criterion", "ratings, such as data=shapes_ti2t, or name their columns in "
-    "data.template.ratings, with data.template.kind=feedback"),
-    "critique": ("what is said about each response", "critiques, such as data=shapes_ti2t, or name their columns in "
-    "data.template.feedback"),
-    "steps": ("which steps of a response are right", "such labels, such as data=trl_stepwise, or algo=orm, which "
-    "learns from whole responses"),
 def _check_draws(cfg: DictConfig) -> None:
     """Held-out pictures can be drawn only where codes can be made pictures.
 
@@ -110,6 +110,17 @@ def _check_draws(cfg: DictConfig) -> None:
         )
 
 
+_NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
+    "margin": ("by how much each chosen response is better", "scores, such as data=ultrafeedback, or name their columns in "
+    "data.template.margin"),
+    "safe": ("whether each response is harmless", "such labels, such as data=pku_safe_rlhf_safety, or name their columns "
+    "in data.template.safe"),
+    "ratings": ("the scores of each criterion", "ratings, such as data=shapes_ti2t, or name their columns in "
+    "data.template.ratings, with data.template.kind=feedback"),
+    "critique": ("what is said about each response", "critiques, such as data=shapes_ti2t, or name their columns in "
+    "data.template.feedback"),
+    "steps": ("which steps of a response are right", "such labels, such as data=trl_stepwise, or algo=orm, which "
+    "learns from whole responses"),
 }  # fmt: skip
 
 

@@ -75,6 +75,14 @@ class Lora:
 
 
 @dataclass(config=STRICT, kw_only=True)
+class Speech:
+    encoder: str | None
+    decoder: str | None
+    speaker: str | None
+    longest: PositiveInt
+
+
+@dataclass(config=STRICT, kw_only=True)
 class Parts:
     language: str | None
     vision: str | None
@@ -101,12 +109,13 @@ class Model:
     trust_remote_code: bool
     gradient_checkpointing: bool
     quantization: Literal["nf4", "int8"] | None
-    freeze: list[Literal["vision", "audio", "projector", "language"]]
+    freeze: list[Literal["vision", "audio", "projector", "language", "talker"]]
     dropout: Share
     chat_template: str | None
     frames: PositiveInt | None
     image_size: PositiveInt | None
     image_decoder: str | None
+    speech: Speech
     lora: Lora
     reference: Literal["auto", "frozen", "adapter", "none"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from tqdm.auto import tqdm
 
-from aa_lightning.data.shapes import can_check, check_answer, check_picture
+from aa_lightning.data.shapes import can_check, can_check_sound, check_answer, check_picture, check_sound
 from aa_lightning.models.scorer import Scorer
 from aa_lightning.types import Batch, Policy, Response, Rollout
 from aa_lightning.workers import rank
@@ -116,18 +116,18 @@ def answers(
     batches: Iterable[Batch],
     device: torch.device,
     groups: Sequence[str] = (),
-    drawn: bool = False,
+    written: str = "text",
 ) -> tuple[Measures, list[Rollout]]:
     """Answer prompts and check what has a reference answer.
 
     Args:
-        drawn: whether the data's own responses hold pictures, so that an answer stands in its first picture.
+        written: the kind of part in which an answer stands: text, or the first image or audio of a response.
 
     Returns:
-        answer_accuracy of what was said, or picture_accuracy of what was drawn (a response without a picture is wrong);
-        and the rollouts themselves.
+        answer_accuracy of what was said, picture_accuracy of what was drawn or sound_accuracy of what was played (a
+        response without one is wrong); and the rollouts themselves.
     """
-    name, check = ("picture_accuracy", _drew) if drawn else ("answer_accuracy", _said)
+    name, check = _CHECKS[written]
     averages, rollouts = Averages(device, [name], groups), []
     for batch in _shown(batches):
         rollout = draw(batch.to(device))
@@ -154,6 +154,21 @@ def _drew(expected: str, response: Response) -> bool | None:
         return None
     pictures = [part["image"] for part in response if part["type"] == "image"]
     return bool(pictures) and check_picture(expected, pictures[0])
+
+
+def _played(expected: str, response: Response) -> bool | None:
+    """Whether the first sound is right; None: the expected answer is none that can be heard in a sound."""
+    if not can_check_sound(expected):
+        return None
+    sounds = [part["audio"] for part in response if part["type"] == "audio"]
+    return bool(sounds) and check_sound(expected, sounds[0])
+
+
+_CHECKS = {
+    "text": ("answer_accuracy", _said),
+    "image": ("picture_accuracy", _drew),
+    "audio": ("sound_accuracy", _played),
+}
 
 
 def _shown(batches: Iterable[Batch]) -> Iterable[Batch]:

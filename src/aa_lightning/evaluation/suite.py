@@ -88,7 +88,7 @@ class Suite:
         if sets.prompts is not None:
             with whole():
                 answered, rollouts = heldout.answers(
-                    self._greedy(model), sets.prompts, device, self.groups, drawn=_drawn(sets.examples)
+                    self._greedy(model), sets.prompts, device, self.groups, written=_written(sets.examples)
                 )
             measured.measures.update(answered)
             measured.responses = [said[0] for rollout in rollouts for said in rollout.responses]
@@ -100,9 +100,10 @@ class Suite:
         return lambda batch: model.sample(batch, 1, max_new_tokens=self.max_new_tokens, temperature=0.0)
 
 
-def _drawn(examples: Sequence[Example]) -> bool:
-    """Whether the data's own responses hold pictures."""
-    return bool(len(examples)) and any(part["type"] == "image" for said in examples[0].responses for part in said)
+def _written(examples: Sequence[Example]) -> str:
+    """The kind of the parts in which the data's own responses differ from plain text, or text."""
+    first = examples[0].responses if len(examples) else []
+    return next((part["type"] for said in first for part in said if part["type"] != "text"), "text")
 
 
 @contextmanager

@@ -28,6 +28,16 @@ class TokenNetwork(nn.Module):
         self.windows = layouts.windows_of(model.config)
         self.cap = logit_cap(model.config)
 
+    @property
+    def writer(self) -> nn.Module:
+        """The part of the model that writes text."""
+        return self.model
+
+    @property
+    def head(self) -> nn.Module:
+        """From the states that predict tokens to logits."""
+        return self.writer.get_output_embeddings()
+
     def forward(
         self,
         batch: Batch,
@@ -44,7 +54,7 @@ class TokenNetwork(nn.Module):
         """
         states, hidden = self._predicting(batch)
         ids, mask = batch.response["input_ids"] if read is None else read, batch.response["mask"]
-        head, real = self.model.get_output_embeddings(), len(batch)
+        head, real = self.head, len(batch)
         terms = token_logprobs(states, head, ids[mask.bool()], temperature, self.cap)
         found = None if of is None else statistic(states, head, of, self.cap)
         return LogLikelihood(_spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found)
@@ -57,7 +67,7 @@ class TokenNetwork(nn.Module):
             ids, counted: (P, K, T) the tokens, and 1 for those that are read.
         """
         read = counted.bool()
-        states, head = hidden[layout.rows[read], layout.before[read]], self.model.get_output_embeddings()
+        states, head = hidden[layout.rows[read], layout.before[read]], self.head
         return LogLikelihood(_spread(token_logprobs(states, head, ids[read], cap=self.cap), counted), counted)
 
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -80,8 +90,8 @@ class TokenNetwork(nn.Module):
         else:
             layout = layouts.plain(batch, self.family, positions)
         inputs = dict(layout.inputs)
-        if self.model.config._attn_implementation == "eager":
-            inputs["attention_mask"] = _additive(inputs["attention_mask"], self.model.dtype)
+        if self.writer.config._attn_implementation == "eager":
+            inputs["attention_mask"] = _additive(inputs["attention_mask"], self.writer.dtype)
         if self.family.run is not None:
             return self.family.run(self.backbone, inputs), layout
         return self.backbone(**inputs, use_cache=False).last_hidden_state, layout
@@ -89,7 +99,7 @@ class TokenNetwork(nn.Module):
     @property
     def backbone(self) -> nn.Module:
         """The model without its head."""
-        return self.model.base_model
+        return self.writer.base_model
 
     def _shares(self, batch: Batch) -> bool:
         if not self.family.shares_prefix or self.windows is None or self.layout == "plain":
@@ -149,7 +159,7 @@ class AutoregressivePolicy(nn.Module):
 
     def noisy_embeddings(self, alpha: float) -> AbstractContextManager:
         """Noise on token embeddings while the context lasts, in training mode alone."""
-        return noise.noisy_embeddings(self.network.model, alpha) if self.training else nullcontext()
+        return noise.noisy_embeddings(self.network.writer, alpha) if self.training else nullcontext()
 
     def as_reference(self) -> AbstractContextManager:
         """The reference, while the context lasts."""

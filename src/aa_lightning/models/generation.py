@@ -43,9 +43,9 @@ def draw(
     )
     alike = network.family.alike
     everything = torch.arange(len(rows["input_ids"]))
-    with _own_defaults_off(network.model):
+    with _own_defaults_off(network.writer):
         drawn = [
-            (which, *_together(network.model, own, settings))
+            (which, *_together(network.writer, own, settings))
             for which, own in (alike(rows) if alike is not None else [(everything, rows)])
         ]
     length = max(tokens.shape[1] for _, tokens, _ in drawn)

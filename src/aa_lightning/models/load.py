@@ -25,6 +25,7 @@ from aa_lightning.models.picture_families import PICTURE_FAMILIES
 from aa_lightning.models.picture_writer import PictureWriter
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.scorer import Head, Scorer, saved_head
+from aa_lightning.models.speech_writer import speech_encoder, speech_network, speech_policy
 from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
 
 _HEAD = "network.head.weight"  # of a reward model, by its own names
@@ -47,13 +48,21 @@ def load_policy(
     if checkpoint is not None:
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
     form = choose_form(options.reference, options.lora.rank, reference)
-    copied = frozen(TokenNetwork(copy.deepcopy(model), family, options.layout)) if form == "frozen" else None
+    copied = frozen(_network(copy.deepcopy(model), family, options)) if form == "frozen" else None
     adapters = prepare_training(model, family, options, _stands_alone(options, checkpoint))
     if writer is not None:
         return writer.policy(model, processor, limits, Reference(form, copied, adapters), adapters)
+    if "audio" in family.writes:
+        return speech_policy(model, processor, family, options, limits, Reference(form, copied, adapters), adapters)
     network = TokenNetwork(model, family, options.layout)
     encoder = TokenEncoder(processor, family, limits, options.frames)
     return AutoregressivePolicy(network, encoder, Reference(form, copied, adapters), adapters)
+
+
+def _network(model: nn.Module, family: Family, options: ModelOptions) -> TokenNetwork:
+    if "audio" in family.writes:
+        return speech_network(model, family, options)
+    return TokenNetwork(model, family, options.layout)
 
 
 def load_scorer(
@@ -115,6 +124,8 @@ def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     processor, family = load_processor(options, folder), _family(config, options)
     if "image" in family.writes:
         return PictureEncoder(processor, family, PICTURE_FAMILIES[family.name].spelling(processor, config), limits)
+    if "audio" in family.writes:
+        return speech_encoder(config, processor, family, options, limits)
     return TokenEncoder(processor, family, limits, options.frames)
 
 
@@ -180,7 +191,7 @@ def _config(options: ModelOptions, folder: str) -> Any:
         config = transformers.AutoConfig.from_pretrained(
             folder, revision=options.revision, trust_remote_code=options.trust_remote_code
         )
-    config = trained_part(config)
+    config = trained_part(config, options.family)
     _check_family(config, options)
     return config
 
@@ -233,6 +244,8 @@ def _set_dropout(config: Any, rate: float) -> None:
             continue
         for key in [k for k in section.to_dict() if k.endswith(("dropout", "dropout_prob", "pdrop"))]:
             setattr(section, key, rate)
+        if section is not config:
+            _set_dropout(section, rate)
 
 
 def _quantization(kind: str | None) -> Any:

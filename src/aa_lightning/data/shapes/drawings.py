@@ -12,19 +12,19 @@ from random import Random
 
 from aa_lightning.data.shapes.language import a, look, sentence
 from aa_lightning.data.shapes.pictures import request_colour, request_shape
-from aa_lightning.data.shapes.scenes import Figure, Palette, Scene, cells, make_scene, other
+from aa_lightning.data.shapes.scenes import Figure, Palette, Scene, World, cells, make_scene, other
 
 
 @dataclass(frozen=True)
 class DrawingRequest:
-    """A request to draw. `answer` names the colours or shapes that `check_picture` looks for."""
+    """A request to draw or to play. `answer` names what `check_picture` or `check_sound` looks for."""
 
     text: str
-    said: str  # before the picture, in the right answer and in the wrong one
-    scene: Scene
-    wrong_scene: Scene
+    said: str  # before the picture or sound, in the right answer and in the wrong one
+    scene: World
+    wrong_scene: World
     answer: str
-    critique: str  # of the wrong picture: names the error
+    critique: str  # of the wrong one: names the error
     shown: Scene | None = None  # what the request's own picture shows
 
 

@@ -11,9 +11,10 @@ from aa_lightning.data.shapes.drawings import DRAWINGS, REDRAWINGS
 from aa_lightning.data.shapes.pictures import REQUESTS
 from aa_lightning.data.shapes.questions import QUESTIONS
 from aa_lightning.data.shapes.sound_questions import SOUND_QUESTIONS
+from aa_lightning.data.shapes.tunes import TUNES
 from aa_lightning.data.shapes.together import TOGETHER_QUESTIONS
 
-Modality = Literal["t2t", "ti2t", "t2i", "t2ti", "ti2ti", "ta2t", "tv2t", "any2t"]
+Modality = Literal["t2t", "ti2t", "t2i", "t2ti", "ti2ti", "ta2t", "tv2t", "any2t", "t2a"]
 _LOOKING = {**QUESTIONS, "followup": ask_followup}
 KINDS: dict[str, dict[str, Callable]] = {
     "t2t": _LOOKING,
@@ -24,7 +25,8 @@ KINDS: dict[str, dict[str, Callable]] = {
     "ta2t": SOUND_QUESTIONS,
     "tv2t": CLIP_QUESTIONS,
     "any2t": TOGETHER_QUESTIONS,
+    "t2a": TUNES,
 }
-SEVERAL = {"count", "relation", "followup", "as_many"}  # kinds that need two figures or tones
+SEVERAL = {"count", "relation", "followup", "as_many", "order"}  # kinds that need two figures or tones
 # those of one turn about one picture, where there are others
 USUAL = {modality: list(QUESTIONS if modality in ("t2t", "ti2t") else kinds) for modality, kinds in KINDS.items()}

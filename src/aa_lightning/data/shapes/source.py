@@ -34,7 +34,7 @@ class Shapes:
     """A source of preference rows with feedback and exact ground truth.
 
     Columns: prompt, messages (the prompt as turns, earlier ones before it), image, audio, video (as the modality has
-    them; a list where there are several), said (before a picture that is drawn), chosen, rejected, critique_chosen,
+    them; a list where there are several), said (before a picture that is drawn, or what a sound says), chosen, rejected, critique_chosen,
     critique_rejected, refinement, score_chosen, score_rejected, answer, kind, scene (JSON). Media are functions without
     arguments that draw or play when called, so that rows cost no rendering until they are used; `media.decode` calls them.
 
@@ -80,7 +80,7 @@ class Shapes:
         for counted, (low, high) in bounds.items():
             if low > high:
                 raise ValueError(f"min_{counted}={low} is above max_{counted}={high}")
-        most = {"ta2t": "max_tones", "any2t": "max_tones and max_shapes"}.get(self.modality, "max_shapes")
+        most = {"ta2t": "max_tones", "t2a": "max_tones", "any2t": "max_tones and max_shapes"}.get(self.modality, "max_shapes")
         if self._most < 2 and SEVERAL & set(self.kinds or USUAL[self.modality]):
             named = " and ".join(kind for kind in USUAL[self.modality] if kind in SEVERAL)
             raise ValueError(f"the kinds {named} need {most} of 2 or more: raise it, or set kinds without them")
@@ -89,7 +89,7 @@ class Shapes:
     @property
     def _most(self) -> int:
         """The most figures or tones, whichever are counted."""
-        counted = {"ta2t": [self.max_tones], "any2t": [self.max_tones, self.max_shapes]}
+        counted = {"ta2t": [self.max_tones], "t2a": [self.max_tones], "any2t": [self.max_tones, self.max_shapes]}
         return min(counted.get(self.modality, [self.max_shapes]))
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class Shapes:
     def _what_there_may_be(self) -> Palette | Band | Stage:
         palette = Palette(self.shapes, self.colours, self.min_shapes, self.max_shapes)
         band = Band(self.pitches, self.timbres, self.min_tones, self.max_tones)
-        return {"ta2t": band, "any2t": Stage(palette, band)}.get(self.modality, palette)
+        return {"ta2t": band, "t2a": band, "any2t": Stage(palette, band)}.get(self.modality, palette)
 
     def _shown(self, world: World | list[World]) -> Any:
         """Media of a world as functions, or a list of them."""
@@ -180,7 +180,7 @@ class Shapes:
             "said": request.said,
             "chosen": self._shown(request.scene),
             "rejected": self._shown(request.wrong_scene),
-            "critique_chosen": f"Correct: the picture shows what was asked for, {request.answer}.",
+            "critique_chosen": f"Correct: this is what was asked for, {request.answer}.",
             "critique_rejected": request.critique,
             "refinement": self._shown(request.scene),
             "answer": request.answer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +48,9 @@ class ExpertSizes(OmniSizes):
     expert_mlp: int = 16
 
 
-def qwen2_5_omni(sizes: OmniSizes) -> tuple[Any, Any]:
-    """`Qwen2_5OmniThinkerForConditionalGeneration`."""
-    tokenizer = qwen_tokenizer(named=_MARKERS)
+def qwen2_5_omni(sizes: OmniSizes, markers: Sequence[str] = ()) -> tuple[Any, Any]:
+    """`Qwen2_5OmniThinkerForConditionalGeneration`, with further control tokens."""
+    tokenizer = qwen_tokenizer(markers, named=_MARKERS)
     config = hf.Qwen2_5OmniThinkerConfig(
         text_config=_text(sizes, tokenizer),
         vision_config=windowed_tower(sizes),

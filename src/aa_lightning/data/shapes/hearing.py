@@ -1,0 +1,62 @@
+"""What a sound of Shapes plays, heard in its samples: one tone for each stretch of one pitch between silences."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aa_lightning.data.shapes.sounds import HERTZ
+
+if TYPE_CHECKING:
+    from aa_lightning.media.audio import Sound
+
+_WINDOW = 0.025  # seconds in which one pitch is heard; tones and gaps of Shapes are multiples of it
+_SHORTEST = 2  # windows of a tone: one alone may lie across the border of two
+_QUIET = 0.02  # share of full scale
+_NEAR = 0.15  # how far a tone may lie from its pitch, as a share of it
+_FINE = 8  # how much finer than a window's own resolution the spectrum is read
+
+
+def hear_tones(sound: Sound) -> list[str]:
+    """The pitch of every tone, the first one first; `other` for a tone near none of the pitches of Shapes."""
+    step = round(_WINDOW * sound.rate)
+    windows = sound.samples[: len(sound.samples) // step * step].reshape(-1, step)
+    runs = [(pitch, len(list(run))) for pitch, run in groupby(_pitch(window, sound.rate) for window in windows)]
+    return [pitch for pitch, length in runs if pitch is not None and length >= _SHORTEST]
+
+
+def can_check_sound(expected: str) -> bool:
+    """Whether an expected answer names pitches of Shapes, so that a sound can be checked with it."""
+    return bool(_pitches(expected))
+
+
+def check_sound(expected: str, sound: Sound) -> bool:
+    """Whether a sound plays exactly the tones that are expected, in their order.
+
+    Args:
+        expected: pitches in order, such as `low high high`.
+        sound: what a model played.
+
+    Raises:
+        ValueError: it names no pitch.
+    """
+    if not can_check_sound(expected):
+        raise ValueError(f"{expected!r} names no pitch of Shapes, so no sound can be checked with it")
+    return hear_tones(sound) == _pitches(expected)
+
+
+def _pitches(expected: str) -> list[str]:
+    return [word for word in re.findall(r"[a-z]+", expected.lower()) if word in HERTZ]
+
+
+def _pitch(window: np.ndarray, rate: int) -> str | None:
+    """The name of the loudest frequency; None: silence."""
+    if np.sqrt((window**2).mean()) < _QUIET:
+        return None
+    size = _FINE * len(window)
+    hertz = np.abs(np.fft.rfft(window * np.hanning(len(window)), size)).argmax() * rate / size
+    name = min(HERTZ, key=lambda pitch: abs(hertz - HERTZ[pitch]) / HERTZ[pitch])
+    return name if abs(hertz - HERTZ[name]) <= _NEAR * HERTZ[name] else "other"
