@@ -23,7 +23,7 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("tiny_*.yaml"))
 ALGORITHMS = sorted(path.stem for path in (CONF / "algo").glob("*.yaml"))
 TRAINED = ("dpo", "reward_model", "sft")  # whole runs; every algorithm is stepped through in test_algorithms.py
 CORE = ("tiny_qwen2", "tiny_llava", "tiny_qwen2_5_vl", "tiny_sd")  # of these, whole runs by default
-MODALITY = {"tiny_sd": "t2i"}  # of models that write media; what others read stands in the table of families
+MODALITY = {"tiny_sd": "t2i", "tiny_qwen2_5_omni_speech": "t2a"}  # of models that write media; what others read stands in the table of families
 READS = {"image": "ti2t", "audio": "ta2t", "video": "tv2t"}
 SHOWN = {
     "ti2ti": ("image",),
@@ -40,6 +40,7 @@ EASY = {  # a world that a model learns in seconds: one thing, two kinds of it, 
     "t2t": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "t2i": ["data.train.kinds=[colour]", "data.train.max_shapes=1", "data.train.colours=[red,blue]"],
     "ti2ti": ["data.train.kinds=[colour]", "data.train.colours=[red,blue]"],
+    "t2a": ["data.train.kinds=[pitch]", "data.train.max_tones=3"],
 }
 
 
@@ -139,5 +140,26 @@ def read_jointly(model, family, batch: Batch, k: int) -> torch.Tensor:
         inputs[key] = torch.cat([batch.prompt[key], *[last] * size], 1)
     if family.name == "chameleon":
         model.model.vocabulary_mapping.image_tokens = []  # whose logits its own forward hides
+    if family.name == "janus":
+        return _read_by_two_heads(model, inputs, tokens)
     logits = model(**inputs).logits[0, -size - 1 : -1]
     return logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+
+
+def _read_by_two_heads(model, inputs: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+    """Janus, token by token with the library's own parts: words by its output embedding, codes by its generation head."""
+    rows, words = [], model.config.text_config.vocab_size
+    seen = iter(model.model.get_image_features(inputs["pixel_values"]).pooler_output.flatten(0, 1))
+    for token in inputs["input_ids"][0]:
+        if token >= words:
+            rows.append(model.prepare_embeddings_for_image_generation(token[None] - words)[0])
+        elif token == model.config.image_token_id:
+            rows.append(next(seen))
+        else:
+            rows.append(model.get_input_embeddings()(token))
+    hidden = model.model.language_model(inputs_embeds=torch.stack(rows)[None]).last_hidden_state[0, -len(tokens) - 1 : -1]
+    found = []
+    for state, token in zip(hidden, tokens, strict=True):
+        head, index = (model.model.generation_head, token - words) if token >= words else (model.lm_head, token)
+        found.append(head(state).log_softmax(-1)[index])
+    return torch.stack(found)
