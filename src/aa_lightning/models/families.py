@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.models import composed_family, llama_vision
+from aa_lightning.models import composed_family, janus, llama_vision
 from aa_lightning.models.family import LAST, Family
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _CROSSED = {
 _SPLIT = {
     "vision": r"^model\.vision_model\.",
     "projector": r"^model\.aligner\.",
-    "language": _LANGUAGE,
+    "language": r"^(model\.(language_model|generation_\w+)|lm_head)\.",
 }
 _QWEN_VISION = {
     "vision": r"^model\.visual\.(?!merger|deepstack_merger)",
@@ -351,8 +351,9 @@ FAMILIES = {
             _SPLIT,
             media=("image",),
             required={"image": ("pixel_values",)},
+            writes=("text", "image"),
             placeholders=("image_token",),
-            unused=lambda config: r"^model\.(vqmodel|generation_\w+)\.",  # of pictures that it writes
+            run=janus.hidden_states,
         ),
         Family(
             "compose",

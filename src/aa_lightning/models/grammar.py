@@ -29,7 +29,7 @@ class Grammar:
     def __init__(self, spelling: Spelling, tokenizer: Any, size: tuple[int, int], vocabulary: int, draws: bool):
         whole = spelling.whole(tokenizer, *size)
         assert whole[0] == spelling.begin
-        self.begin, self.size = spelling.begin, size
+        self.begin, self.size, self.reads = spelling.begin, size, spelling.reads
         self._inside = whole[1:]  # (L,) what stands behind the opening token
         first = int((whole == CODE).nonzero()[0])
         self._body = slice(first, first + len(spelling.body(torch.full(size, CODE))))

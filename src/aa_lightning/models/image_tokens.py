@@ -54,13 +54,13 @@ class PictureNetwork(TokenNetwork):
         Raises:
             ValueError: a batch that is not prepared.
         """
-        refuse_pixels(batch)
+        refuse_pixels(batch, self.grammar.reads)
         return super().hidden(batch)
 
     def _restricted(self, batch: Batch, temperature: float) -> LogLikelihood:
         hidden, layout = self.hidden(batch)
         ids, mask = batch.response["input_ids"], batch.response["mask"]
-        kinds, head = self.grammar.kinds(ids), self.model.get_output_embeddings()
+        kinds, head = self.grammar.kinds(ids), self.head
         terms = torch.zeros(mask.shape, device=mask.device)
         for kind in (TEXT, DRAWN):
             chosen = mask.bool() & (kinds == kind)
@@ -80,7 +80,12 @@ class PictureNetwork(TokenNetwork):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(R, V) float32."""
-        return self.model.get_output_embeddings()(hidden).float()
+        return self.head(hidden).float()
+
+    @property
+    def head(self) -> nn.Module:
+        """(…, H) → (…, V) logits of all tokens."""
+        return self.model.get_output_embeddings()
 
 
 class PicturePolicy(AutoregressivePolicy):

@@ -48,7 +48,7 @@ def load_policy(
     if checkpoint is not None:
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
     form = choose_form(options.reference, options.lora.rank, reference)
-    copied = frozen(_network(copy.deepcopy(model), family, options)) if form == "frozen" else None
+    copied = frozen(_network(copy.deepcopy(model), family, options, writer)) if form == "frozen" else None
     adapters = prepare_training(model, family, options, _stands_alone(options, checkpoint))
     if writer is not None:
         return writer.policy(model, processor, limits, Reference(form, copied, adapters), adapters)
@@ -59,7 +59,11 @@ def load_policy(
     return AutoregressivePolicy(network, encoder, Reference(form, copied, adapters), adapters)
 
 
-def _network(model: nn.Module, family: Family, options: ModelOptions) -> TokenNetwork:
+def _network(
+    model: nn.Module, family: Family, options: ModelOptions, writer: PictureWriter | None
+) -> TokenNetwork:
+    if writer is not None:
+        return writer.network(model)
     if "audio" in family.writes:
         return speech_network(model, family, options)
     return TokenNetwork(model, family, options.layout)

@@ -24,6 +24,7 @@ class PictureFamily:
         attach: puts a VQ model, or None, into its place in a model.
         encode: of the VQ model, pixels (1, 3, H, W) → codes (h, w).
         decode: of the VQ model, codes (1, h, w) → pixels (1, 3, H, W); None: the library has no decoder for it.
+        split: how many codes there are, given the configuration, where they have embeddings and a head of their own.
     """
 
     spelling: Callable[[Any, Any], Spelling]
@@ -32,6 +33,7 @@ class PictureFamily:
     attach: Callable[[nn.Module, nn.Module | None], None]
     encode: Callable[[nn.Module, Tensor], Tensor]
     decode: Callable[[nn.Module, Tensor], Tensor] | None
+    split: Callable[[Any], int] | None = None
 
 
 def _attach(model: nn.Module, vq: nn.Module | None) -> None:
@@ -98,9 +100,33 @@ def _chameleon_size(processor: Any, config: Any) -> tuple[int, int]:
     return crop["height"] // factor, crop["width"] // factor
 
 
-def _chameleon_encode(vq: nn.Module, pixels: Tensor) -> Tensor:
+def _square_encode(vq: nn.Module, pixels: Tensor) -> Tensor:
     factor = 2 ** (len(vq.config.channel_multiplier) - 1)
     return vq.encode(pixels).image_tokens.view(*(side // factor for side in pixels.shape[2:]))
+
+
+# ---------------------------------------------------------------- Janus (2410.13848)
+
+
+def _janus_spelling(processor: Any, config: Any) -> Spelling:
+    """`<begin_of_image>`, a square of codes, `<end_of_image>`. Codes are counted from the number of words on."""
+    begin, place, end = processor.image_start_token, processor.image_token, processor.image_end_token
+    token_id = processor.tokenizer.convert_tokens_to_ids
+    words = config.text_config.vocab_size
+
+    def write(height: int, width: int) -> str:
+        return f"{begin}{place * (height * width)}{end}"
+
+    return Spelling(
+        begin=token_id(begin),
+        placeholder=token_id(place),
+        codes=torch.arange(words, words + config.vq_config.num_embeddings),
+        row_end=None,
+        others=(token_id(end),),
+        factor=2 ** (len(config.vq_config.channel_multiplier) - 1),
+        write=write,
+        reads=False,
+    )
 
 
 PICTURE_FAMILIES: dict[str, PictureFamily] = {
@@ -117,7 +143,16 @@ PICTURE_FAMILIES: dict[str, PictureFamily] = {
         size=_chameleon_size,
         vq=lambda model: model.model.vqmodel,
         attach=_attach,
-        encode=_chameleon_encode,
+        encode=_square_encode,
         decode=None,
+    ),
+    "janus": PictureFamily(
+        spelling=_janus_spelling,
+        size=lambda processor, config: (config.vq_config.num_patches,) * 2,
+        vq=lambda model: model.model.vqmodel,
+        attach=_attach,
+        encode=_square_encode,
+        decode=lambda vq, codes: vq.decode(codes.flatten(1)),
+        split=lambda config: config.vq_config.num_embeddings,
     ),
 }

@@ -34,6 +34,7 @@ class Spelling:
         others: further tokens that occur in pictures only; none of them is ever drawn in a text.
         factor: pixels per code, in height and in width.
         write: (height, width) in codes → the picture as text, with a placeholder for each code and row end.
+        reads: whether pictures of prompts are spelled too; if not, a tower reads their pixels.
     """
 
     begin: int
@@ -43,6 +44,7 @@ class Spelling:
     others: tuple[int, ...]
     factor: int
     write: Callable[[int, int], str]
+    reads: bool = True
 
     def body(self, codes: Tensor) -> Tensor:
         """The tokens that stand at the placeholders of a picture.
@@ -101,9 +103,10 @@ class PictureTokenizer:
 
     def fill(self, batch: Batch) -> Batch:
         """The batch with the tokens of its pictures in place of pixels. A filled batch is returned as it is."""
-        prompt, response = dict(batch.prompt), dict(batch.response)
-        blocks = {key: rows for key, rows in batch.blocks.items() if key not in READ}
-        self._fill(prompt, *(prompt.pop(key, None) for key in READ))
+        prompt, response, blocks = dict(batch.prompt), dict(batch.response), batch.blocks
+        if self.spelling.reads:
+            blocks = {key: rows for key, rows in blocks.items() if key not in READ}
+            self._fill(prompt, *(prompt.pop(key, None) for key in READ))
         self._fill(response, *(response.pop(key, None) for key in WRITTEN))
         return replace(batch, prompt=prompt, response=response, blocks=blocks)
 
@@ -167,13 +170,16 @@ class PictureTokenizer:
         return {**{f"{prefix}{name}": value for name, value in model.state_dict().items()}, **weights}
 
 
-def refuse_pixels(batch: Batch) -> None:
+def refuse_pixels(batch: Batch, read: bool = True) -> None:
     """A likelihood is one of tokens.
+
+    Args:
+        read: whether pictures of prompts shall be tokens too.
 
     Raises:
         ValueError: the batch holds pictures that are not tokens yet.
     """
-    if READ[0] in batch.prompt or WRITTEN[0] in batch.response:
+    if (read and READ[0] in batch.prompt) or WRITTEN[0] in batch.response:
         raise ValueError(
             "this batch holds pictures as pixels, and a token model's likelihood is one of tokens: call "
             "batch = policy.prepare(batch) first"

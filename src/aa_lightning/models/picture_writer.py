@@ -20,6 +20,7 @@ from aa_lightning.models.picture_families import PICTURE_FAMILIES
 from aa_lightning.models.picture_tokens import PictureTokenizer
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.scorer import Head
+from aa_lightning.models.split_pictures import SplitNetwork
 
 Decode = Callable[[nn.Module, Tensor], Tensor]
 _BRING = (
@@ -47,8 +48,12 @@ class PictureWriter:
         decode = self._decoder(vq, quirks.decode, options.image_decoder)
         encode = partial(quirks.encode, vq)
         self.pictures = PictureTokenizer(vq, self.spelling, encode, decode, quirks.attach)
-        size = drawn_size(options.image_size, self.spelling.factor) or quirks.size(processor, model.config)
-        vocabulary = model.get_output_embeddings().out_features
+        size, wanted = quirks.size(processor, model.config), drawn_size(options.image_size, self.spelling.factor)
+        self.kind, vocabulary = PictureNetwork, model.get_output_embeddings().out_features
+        if quirks.split is not None:
+            self.kind, vocabulary = SplitNetwork, vocabulary + quirks.split(model.config)
+            _refuse_other_size(options.image_size, size[0] * self.spelling.factor)
+        size = wanted or size
         self.grammar = Grammar(self.spelling, processor.tokenizer, size, vocabulary, draws=self.pictures.draws)
 
     def _decoder(self, vq: nn.Module, own: Decode | None, named: str | None) -> Callable[[Tensor], Tensor] | None:
@@ -64,7 +69,7 @@ class PictureWriter:
 
     def network(self, model: nn.Module) -> PictureNetwork:
         """The model in the (P, K) layout."""
-        return PictureNetwork(model, self.family, self.grammar, self.layout)
+        return self.kind(model, self.family, self.grammar, self.layout)
 
     def policy(
         self, model: nn.Module, processor: Any, limits: Limits, reference: Reference, adapters: Adapters | None
@@ -78,6 +83,8 @@ class PictureWriter:
     ) -> PictureScorer:
         """A reward model around the model."""
         encoder = PictureEncoder(processor, self.family, self.spelling, limits)
+        if self.kind is SplitNetwork:
+            model.base_model.generation_head.requires_grad_(False)  # a reward model reads codes and writes none
         return PictureScorer(self.network(model), self.pictures, encoder, head, adapters)
 
 
@@ -98,6 +105,14 @@ def image_decoder(named: str, vq: nn.Module) -> nn.Module:
     if not (isinstance(made, type) and issubclass(made, nn.Module)):
         raise ValueError(f"model.image_decoder={named} is a {type(made).__name__}, and no class of modules. {_BRING}")
     return made(vq).requires_grad_(False).eval()
+
+
+def _refuse_other_size(image_size: int | None, own: int) -> None:
+    if image_size not in (None, own):
+        raise ValueError(
+            f"model.image_size={image_size} cannot be drawn: this model draws pictures of {own} × {own} pixels only. Type "
+            "model.image_size=null"
+        )
 
 
 def drawn_size(image_size: int | None, factor: int) -> tuple[int, int] | None:

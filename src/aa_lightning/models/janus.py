@@ -1,0 +1,36 @@
+"""Janus's language model over words, pictures that it reads and pictures that it writes: the library runs each alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def hidden_states(backbone: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+    """Last hidden states (R, L, H) of rows whose tokens are words and, behind them, codes."""
+    given = dict(inputs)
+    pixels = given.pop("pixel_values", None)
+    embeds = embed(backbone, given.pop("input_ids"), pixels)
+    return backbone.language_model(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
+
+
+def embed(backbone: nn.Module, ids: Tensor, pixels: Tensor | None = None) -> Tensor:
+    """Embeddings (R, L, H) of tokens.
+
+    Parameters of a kind of token that is not there take part with a gradient of zero, so that processes stay in step.
+
+    Args:
+        ids: (R, L) words, and codes counted from the number of words on.
+        pixels: (N, 3, H, W) of the pictures that are read, in the order of their placeholders.
+    """
+    words = backbone.get_input_embeddings()
+    codes = ids >= words.num_embeddings
+    embeds = words(ids.masked_fill(codes, 0))
+    written = backbone.generation_aligner(backbone.generation_embeddings(ids[codes] - words.num_embeddings))
+    embeds = embeds.masked_scatter(codes[..., None], written.to(embeds.dtype))
+    if pixels is None:
+        return embeds
+    seen = backbone.get_image_features(pixels, return_dict=True).pooler_output
+    return embeds.masked_scatter((ids == backbone.config.image_token_id)[..., None], seen.to(embeds.dtype))

@@ -1,0 +1,125 @@
+"""Janus: pictures are read through a tower, and written as codes with embeddings and a head of their own (2410.13848).
+
+Codes stand behind the words: code c is token V + c, where V is the number of words. The places of a picture are those of
+the head of codes, all others those of the head of words; which is which is fixed by the spelling, so that a response of
+words and pictures has an exact likelihood.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aa_lightning.models.grammar import Grammar
+from aa_lightning.models.image_tokens import PictureNetwork
+from aa_lightning.models.janus import embed
+from aa_lightning.models.logprobs import Statistic, statistic, token_logprobs
+from aa_lightning.types import Batch, LogLikelihood
+
+_NEVER = -1e4  # a logit whose probability is exactly 0 in float32, and whose product with 0 is 0
+
+
+class SplitNetwork(PictureNetwork):
+    """A model with one head for words and one for codes, without its VQ model."""
+
+    def __init__(self, model: nn.Module, family: Any, grammar: Grammar, layout: str = "auto"):
+        super().__init__(model, family, grammar, layout)
+        self.words = model.get_output_embeddings().out_features
+
+    def forward(
+        self,
+        batch: Batch,
+        temperature: float = 1.0,
+        read: Tensor | None = None,
+        of: Statistic | None = None,
+        restricted: bool = False,
+    ) -> LogLikelihood:
+        """Log-probabilities of every response token, (P, K, T): of words among all words, of codes among all codes.
+
+        Args:
+            temperature, read, of, restricted: as for models with one head.
+
+        Raises:
+            ValueError: words are read in the places of a picture, or codes in those of a text.
+        """
+        if restricted:
+            return self._restricted(batch, temperature)
+        states, hidden = self._predicting(batch)
+        mask = batch.response["mask"]
+        counted, real = mask.bool(), len(batch)
+        codes = batch.response["input_ids"][counted] >= self.words
+        ids = (batch.response["input_ids"] if read is None else read)[counted]
+        if not torch.equal(ids >= self.words, codes):
+            raise ValueError(
+                "tokens of other responses are read here in the places of this one's, and its pictures stand elsewhere: "
+                "models that write pictures with a head of their own cannot do this. Choose another algo="
+            )
+        terms = states.new_zeros(len(ids), dtype=torch.float32)
+        for place, head, first in ((~codes, self.model.get_output_embeddings(), 0), (codes, self._of_codes, self.words)):
+            found = token_logprobs(states[place], head, ids[place] - first, temperature)
+            terms = terms.to(found.dtype).masked_scatter(place, found)
+        spread = torch.zeros(mask.shape, dtype=terms.dtype, device=mask.device).masked_scatter(counted, terms)
+        told = None if of is None else statistic(_marked(states, codes), _Either(self.head, self.words), of)
+        return LogLikelihood(spread[:real] + self.idle(hidden, batch), mask[:real], told)
+
+    @property
+    def head(self) -> nn.Module:
+        """(…, H) → (…, V + C) logits of words and codes."""
+        return _Both(self.model.get_output_embeddings(), self._of_codes)
+
+    @property
+    def _of_codes(self) -> nn.Module:
+        head = self.backbone.generation_head
+        return _Sized(head, head.vision_head.out_features)
+
+    def opening(self, batch: Batch) -> dict[str, Tensor]:
+        """Inputs of the backbone for the prompts."""
+        pixels = batch.prompt["pixel_values"] if "pixel_values" in batch.prompt else None
+        return {"inputs_embeds": embed(self.backbone, batch.prompt["input_ids"], pixels)}
+
+    def following(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Inputs of the backbone for drawn tokens (R, 1)."""
+        return {"inputs_embeds": embed(self.backbone, tokens)}
+
+
+class _Sized(nn.Module):
+    """A head that says how many logits it gives."""
+
+    def __init__(self, head: nn.Module, out_features: int):
+        super().__init__()
+        self.head, self.out_features = head, out_features
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.head(hidden)
+
+
+class _Both(nn.Module):
+    """Logits of words, and behind them those of codes."""
+
+    def __init__(self, words: nn.Linear, codes: _Sized):
+        super().__init__()
+        self.words, self.codes = words, codes
+        self.out_features = words.out_features + codes.out_features
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.cat([self.words(hidden), self.codes(hidden)], -1)
+
+
+class _Either(nn.Module):
+    """The same for states marked with what stands there, so that nothing else has a probability."""
+
+    def __init__(self, both: _Both, words: int):
+        super().__init__()
+        self.both, self.out_features = both, both.out_features
+        self.words = words
+
+    def forward(self, marked: Tensor) -> Tensor:
+        logits, code = self.both(marked[..., :-1]), marked[..., -1:] > 0
+        of_code = torch.arange(self.out_features, device=marked.device) >= self.words
+        return logits.masked_fill(of_code != code, _NEVER)
+
+
+def _marked(states: Tensor, codes: Tensor) -> Tensor:
+    return torch.cat([states, codes[:, None].to(states.dtype)], -1)
