@@ -207,12 +207,30 @@ def _section_mistakes(plain: Mapping[str, Any]) -> list[str]:
         schema = _schema(name, section)
         if schema is None:
             continue
-        given = {key: value for key, value in section.items() if key != "_target_"}
-        try:
-            TypeAdapter(schema).validate_python(given)
-        except ValidationError as error:
-            mistakes += [_explain(name, schema, details) for details in error.errors()]
+        mistakes += _mistakes_in(name, section, schema)
+        if name == "algo":
+            mistakes += _mistakes_in_parts(name, section)
     return mistakes + _trainer_mistakes(plain)
+
+
+def _mistakes_in(path: str, section: Mapping[str, Any], schema: type) -> list[str]:
+    given = {key: value for key, value in section.items() if key != "_target_"}
+    try:
+        TypeAdapter(schema).validate_python(given)
+    except ValidationError as error:
+        return [_explain(path, schema, details) for details in error.errors()]
+    return []
+
+
+def _mistakes_in_parts(path: str, section: Mapping[str, Any]) -> list[str]:
+    """Of the objectives inside a mixture, each with a `_target_` of its own."""
+    mistakes: list[str] = []
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            if "_target_" in value:
+                mistakes += _mistakes_in(f"{path}.{key}", value, named_class(value["_target_"]))
+            mistakes += _mistakes_in_parts(f"{path}.{key}", value)
+    return mistakes
 
 
 def _schema(name: str, section: Mapping[str, Any]) -> type | None:
@@ -324,6 +342,8 @@ def _explain(section: str, schema: type, details: Mapping[str, Any]) -> str:
     if details["type"] in ("missing", "missing_argument"):
         return f"{path}.{last} is missing from the configuration\ntype: +{path}.{last}=<value>"
     _, key = _walk(schema, section, details["loc"])
+    if details["type"] == "union_tag_invalid":
+        return _unknown_tag(key, details["ctx"]["tag"], details["ctx"]["expected_tags"])
     reason = details["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     if isinstance(details["input"], Mapping):
         return f"{key}: {reason}"
@@ -348,6 +368,13 @@ def _walk(schema: type, path: str, steps: Sequence[str | int]) -> tuple[type, st
 def _dataclasses(hint: Any) -> list[type]:
     """The dataclasses that an annotation allows, inside unions and Annotated too."""
     return [hint] if is_dataclass(hint) else [found for part in get_args(hint) for found in _dataclasses(part)]
+
+
+def _unknown_tag(key: str, given: str, expected: str) -> str:
+    names = [name.strip(" '") for name in expected.split(",")]
+    close = nearest(given, names)
+    hint = f"did you mean {key}.name={close}? " if close else ""
+    return f"{key}.name={given} cannot be used: there is no such part\n{hint}there is: {', '.join(names)}"
 
 
 def _advice(key: str, details: Mapping[str, Any]) -> str:
