@@ -122,7 +122,7 @@ def told(tmp_path):
 def test_a_mistake_is_named_with_what_to_type_in_four_lines_or_less(
     tmp_path, monkeypatch, capsys, typed, given, advice
 ):
-    monkeypatch.setattr(sys, "argv", ["train", typed, f"output={tmp_path}"])
+    monkeypatch.setattr(sys, "argv", ["train", *typed.split(" "), f"output={tmp_path}"])
     with pytest.raises(SystemExit) as ended:
         train.run()
     err = capsys.readouterr().err
