@@ -223,14 +223,14 @@ def _mistakes_in(path: str, section: Mapping[str, Any], schema: type) -> list[st
 
 
 def _mistakes_in_parts(path: str, section: Mapping[str, Any]) -> list[str]:
-    """Of the objectives inside a mixture, each with a `_target_` of its own."""
-    mistakes: list[str] = []
+    """Of the objectives inside a mixture, each with a `_target_` of its own: the first one's, whose values others share."""
     for key, value in section.items():
         if isinstance(value, Mapping):
-            if "_target_" in value:
-                mistakes += _mistakes_in(f"{path}.{key}", value, named_class(value["_target_"]))
-            mistakes += _mistakes_in_parts(f"{path}.{key}", value)
-    return mistakes
+            target = value.get("_target_")
+            found = [] if target is None else _mistakes_in(f"{path}.{key}", value, named_class(target))
+            if found := found or _mistakes_in_parts(f"{path}.{key}", value):
+                return found
+    return []
 
 
 def _schema(name: str, section: Mapping[str, Any]) -> type | None:
