@@ -93,7 +93,9 @@ def test_turns_of_a_checkpoint_without_a_template_end_in_the_separator():
 def test_drawing_without_a_decoder_is_refused_with_what_to_bring():
     cfg = config("tiny_chameleon", "sft", "model.image_decoder=null")
     algorithm, data = instantiate(cfg.algo, _convert_="all"), build.data_options(cfg)
-    with pytest.raises(ValueError, match=r"type\s+model\.image_decoder=<package>\.<module>\.<Class>; or type evaluation"):
+    with pytest.raises(
+        ValueError, match=r"type\s+model\.image_decoder=<package>\.<module>\.<Class>; or type evaluation"
+    ):
         check_compatible(cfg, algorithm, data)
     cfg.evaluation.generate = 0
     check_compatible(cfg, algorithm, data)

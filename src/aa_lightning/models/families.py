@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.models import composed_family, janus, llama_vision
+from aa_lightning.models import chameleon, composed_family, janus, llama_vision
 from aa_lightning.models.family import LAST, Family
 
 if TYPE_CHECKING:
@@ -126,15 +126,6 @@ _OMNI_KEYS = {
     "audio": ("input_features", "feature_attention_mask", "attention_mask"),
     "video": ("pixel_values_videos", "video_grid_thw", "video_second_per_grid", "attention_mask"),
 }
-# turns of the published Chameleon, each closed by its separator
-_SEPARATED = """\
-{%- for message in messages -%}
-{%- for part in message['content'] -%}
-{{- part['text'] if part['type'] == 'text' else '<image>' -}}
-{%- endfor -%}
-{{- '<reserved08706>' -}}
-{%- endfor -%}
-"""
 _MLLAMA_KEYS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
 
 FAMILIES = {
@@ -342,7 +333,7 @@ FAMILIES = {
             writes=("text", "image"),
             required={"image": ("pixel_values",)},
             always={"return_for_text_completion": True},  # or every text ends in a separator
-            template=_SEPARATED,
+            template=chameleon.TURNS,
             needs_decoder=True,
             placeholders=("image_token",),
         ),

@@ -59,9 +59,7 @@ def load_policy(
     return AutoregressivePolicy(network, encoder, Reference(form, copied, adapters), adapters)
 
 
-def _network(
-    model: nn.Module, family: Family, options: ModelOptions, writer: PictureWriter | None
-) -> TokenNetwork:
+def _network(model: nn.Module, family: Family, options: ModelOptions, writer: PictureWriter | None) -> TokenNetwork:
     if writer is not None:
         return writer.network(model)
     if "audio" in family.writes:
@@ -148,7 +146,7 @@ def load_processor(options: ModelOptions, folder: str) -> Any:
 
 def _template(processor: Any, options: ModelOptions) -> str | None:
     """What a folder keeps for the tokenizer alone, as classes do whose processor takes no template; or the family's."""
-    row = FAMILIES[options.family] if options.family in FAMILIES else None
+    row = FAMILIES.get(options.family)
     if row is None or not row.media:
         return None
     return processor.tokenizer.chat_template or row.template

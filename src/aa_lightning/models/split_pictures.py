@@ -57,7 +57,10 @@ class SplitNetwork(PictureNetwork):
                 "models that write pictures with a head of their own cannot do this. Choose another algo="
             )
         terms = states.new_zeros(len(ids), dtype=torch.float32)
-        for place, head, first in ((~codes, self.model.get_output_embeddings(), 0), (codes, self._of_codes, self.words)):
+        for place, head, first in (
+            (~codes, self.model.get_output_embeddings(), 0),
+            (codes, self._of_codes, self.words),
+        ):
             found = token_logprobs(states[place], head, ids[place] - first, temperature)
             terms = terms.to(found.dtype).masked_scatter(place, found)
         spread = torch.zeros(mask.shape, dtype=terms.dtype, device=mask.device).masked_scatter(counted, terms)
@@ -76,7 +79,7 @@ class SplitNetwork(PictureNetwork):
 
     def opening(self, batch: Batch) -> dict[str, Tensor]:
         """Inputs of the backbone for the prompts."""
-        pixels = batch.prompt["pixel_values"] if "pixel_values" in batch.prompt else None
+        pixels = batch.prompt.get("pixel_values")
         return {"inputs_embeds": embed(self.backbone, batch.prompt["input_ids"], pixels)}
 
     def following(self, tokens: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from transformers import ChameleonVQVAE, ChameleonVQVAEConfig
-from transformers.models.chameleon.modeling_chameleon import ChameleonVQVAEEncoderAttnBlock, ChameleonVQVAEEncoderResnetBlock
+from transformers.models.chameleon.modeling_chameleon import (
+    ChameleonVQVAEEncoderAttnBlock,
+    ChameleonVQVAEEncoderResnetBlock,
+)
 
 from aa_lightning.models.tiny import wavelets
 from aa_lightning.models.tiny.codebook import clusters

@@ -10,7 +10,7 @@ import transformers as hf
 from torch import Tensor, nn
 
 from aa_lightning.models.tiny.backbone import PIXELS, VisionSizes, finish, text_config
-from aa_lightning.models.tiny.janus_vq import FACTOR, fitted
+from aa_lightning.models.tiny.janus_vq import fitted
 from aa_lightning.models.tiny.stable_diffusion import pictures
 from aa_lightning.models.tiny.template import chat_template
 from aa_lightning.models.tiny.tokenizers import plain_tokenizer
@@ -68,11 +68,18 @@ def _tower(sizes: JanusSizes, patches: int) -> hf.JanusVisionConfig:
 
 
 @torch.no_grad()
-def _start_from_codes(model: nn.Module, codes: Tensor) -> None:
-    """Let codes that look alike have embeddings that are alike."""
-    table = model.generation_embeddings.weight
+def _start_from_codes(model: nn.Module, codes: Tensor, spread: float = 0.4) -> None:
+    """Let codes that look alike be alike in their embeddings and in the head that chooses them.
+
+    Args:
+        codes: (C, D) what each code knows of its patch.
+        spread: standard deviation of what is added to the head.
+    """
     alike = (codes - codes.mean(0)) / codes.std()
-    table[:, : codes.shape[1]].add_(alike)
+    model.generation_embeddings.weight[:, : codes.shape[1]].add_(alike)
+    head = model.generation_head.vision_head.weight
+    projected = alike @ torch.randn(codes.shape[1], head.shape[1])
+    head.add_(spread * projected / projected.std())
 
 
 def _normalised(pixels: Tensor) -> Tensor:
