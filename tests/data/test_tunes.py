@@ -24,7 +24,10 @@ def test_only_the_right_tune_is_what_was_asked_for(kind, options):
 
 
 def test_no_tune_of_one_split_is_in_another():
-    heard = [{row["answer"] for row in rows(split, 300, kinds=["pitch", "order"], max_tones=4)} for split in ("train", "val", "test")]
+    heard = [
+        {row["answer"] for row in rows(split, 300, kinds=["pitch", "order"], max_tones=4)}
+        for split in ("train", "val", "test")
+    ]
     assert all(len(tunes) > 5 for tunes in heard)
     assert not (heard[0] & heard[1] or heard[0] & heard[2] or heard[1] & heard[2])
 

@@ -72,7 +72,7 @@ def test_the_log_probabilities_of_speech_are_those_of_the_library(monkeypatch):
 
 
 def test_the_likelihood_of_a_spoken_answer_is_that_of_its_text_and_of_its_codec_tokens():
-    _, policy, _ = borrow(MODEL)
+    _, policy, _ = make(MODEL, "sft")
     silent = policy.log_likelihood(encode(policy, text("A low tone.")))
     spoken = policy.log_likelihood(encode(policy, text("A low tone."), tones(5, 5, 0)))
     assert spoken.size.item() == silent.size.item() + 4  # three tokens and the end of the speech
@@ -83,7 +83,6 @@ def test_the_likelihood_of_a_spoken_answer_is_that_of_its_text_and_of_its_codec_
         model.talker.codec_head.weight.mul_(0)
     flat = policy.log_likelihood(encode(policy, text("A low tone."), tones(5, 5, 0)))
     assert torch.allclose(flat.terms[0, 0, written:], torch.full((4,), -torch.tensor(38.0).log()))  # of 38 codec tokens
-    borrow.__globals__["_lent"].cache_clear()  # these weights are spoilt
 
 
 def test_thinker_and_talker_get_gradients_and_what_turns_tokens_into_sound_gets_none():
@@ -123,7 +122,9 @@ def test_what_is_saved_speaks_in_the_library_alone(tmp_path):
 def test_without_a_decoder_of_the_user_the_checkpoint_makes_the_sound(monkeypatch):
     _, policy, _ = borrow(MODEL)
     monkeypatch.setattr(policy, "decoder", None)
-    heard = policy.decode(torch.tensor([5, 7, policy.encoder.end, *(policy.network.first_code + c for c in (3, 3, 9, 35))]))
+    heard = policy.decode(
+        torch.tensor([5, 7, policy.encoder.end, *(policy.network.first_code + c for c in (3, 3, 9, 35))])
+    )
     (_, part) = heard
     assert part["audio"].rate == 24_000
     assert len(part["audio"].samples) > 0 and part["audio"].samples.dtype == "float32"

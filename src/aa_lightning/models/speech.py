@@ -168,7 +168,9 @@ class SpeechPolicy(AutoregressivePolicy):
         ids = ids.masked_fill(said == 0, self.encoder.pad)
         draws = {"temperature": torch.tensor(temperature or 1.0)}
         rollout = replace(texts, response={"input_ids": ids, "mask": said}, draws=draws)
-        responses = [[self.decode(t[m.bool()]) for t, m in zip(*row, strict=True)] for row in zip(ids, said, strict=True)]
+        responses = [
+            [self.decode(t[m.bool()]) for t, m in zip(*row, strict=True)] for row in zip(ids, said, strict=True)
+        ]
         return Rollout(rollout, responses, logprobs * said, said)
 
     def decode(self, tokens: Tensor) -> Response:

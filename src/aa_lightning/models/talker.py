@@ -11,6 +11,7 @@ where every text step is the thinker's state plus the token's embedding, and the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,9 @@ class Rows:
         return Rows(embeds, self.valid.gather(-1, order), positions, self.text)
 
 
-def rows(model: nn.Module, voice: int, batch: Batch, hidden: Tensor, layout: Layout, codes: Tensor, said: Tensor) -> Rows:
+def rows(
+    model: nn.Module, voice: int, batch: Batch, hidden: Tensor, layout: Layout, codes: Tensor, said: Tensor
+) -> Rows:
     """The talker's rows for responses that the thinker has read.
 
     Args:
@@ -95,7 +98,9 @@ def states(talker: nn.Module, read: Rows, lengths: Tensor, count: int) -> Tensor
 
 
 @torch.no_grad()
-def speak(talker: nn.Module, read: Rows, length: int, temperature: float, mute: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def speak(
+    talker: nn.Module, read: Rows, length: int, temperature: float, mute: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draw codec tokens from softmax(logits / temperature); temperature 0 takes the likeliest every time.
 
     Args:
@@ -133,7 +138,7 @@ def speak(talker: nn.Module, read: Rows, length: int, temperature: float, mute: 
     return tokens, logprobs, said.float()
 
 
-def _embedded(words: nn.Module, ids: Tensor, config: nn.Module) -> Tensor:
+def _embedded(words: nn.Module, ids: Tensor, config: Any) -> Tensor:
     """Embeddings of tokens, zero for those that stand for media."""
     media = (config.audio_token_index, config.image_token_index, config.video_token_index)
     return words(ids).masked_fill(torch.isin(ids, ids.new_tensor(media))[..., None], 0)

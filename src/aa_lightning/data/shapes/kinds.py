@@ -11,8 +11,8 @@ from aa_lightning.data.shapes.drawings import DRAWINGS, REDRAWINGS
 from aa_lightning.data.shapes.pictures import REQUESTS
 from aa_lightning.data.shapes.questions import QUESTIONS
 from aa_lightning.data.shapes.sound_questions import SOUND_QUESTIONS
-from aa_lightning.data.shapes.tunes import TUNES
 from aa_lightning.data.shapes.together import TOGETHER_QUESTIONS
+from aa_lightning.data.shapes.tunes import TUNES
 
 Modality = Literal["t2t", "ti2t", "t2i", "t2ti", "ti2ti", "ta2t", "tv2t", "any2t", "t2a"]
 _LOOKING = {**QUESTIONS, "followup": ask_followup}

@@ -33,10 +33,11 @@ _MOST_DRAWS = 10_000
 class Shapes:
     """A source of preference rows with feedback and exact ground truth.
 
-    Columns: prompt, messages (the prompt as turns, earlier ones before it), image, audio, video (as the modality has
-    them; a list where there are several), said (before a picture that is drawn, or what a sound says), chosen, rejected, critique_chosen,
-    critique_rejected, refinement, score_chosen, score_rejected, answer, kind, scene (JSON). Media are functions without
-    arguments that draw or play when called, so that rows cost no rendering until they are used; `media.decode` calls them.
+    Columns: prompt, messages (the prompt as turns, earlier ones before it), image, audio, video (as the modality has them;
+    a list where there are several), said (before a picture that is drawn, or what a sound says), chosen, rejected,
+    critique_chosen, critique_rejected, refinement, score_chosen, score_rejected, answer, kind, scene (JSON). Media are
+    functions without arguments that draw or play when called, so that rows cost no rendering until they are used;
+    `media.decode` calls them.
 
     A scene belongs to one split by a hash of what it shows, whatever the seed: no scene of val is in train.
     """
@@ -80,7 +81,9 @@ class Shapes:
         for counted, (low, high) in bounds.items():
             if low > high:
                 raise ValueError(f"min_{counted}={low} is above max_{counted}={high}")
-        most = {"ta2t": "max_tones", "t2a": "max_tones", "any2t": "max_tones and max_shapes"}.get(self.modality, "max_shapes")
+        most = {"ta2t": "max_tones", "t2a": "max_tones", "any2t": "max_tones and max_shapes"}.get(
+            self.modality, "max_shapes"
+        )
         if self._most < 2 and SEVERAL & set(self.kinds or USUAL[self.modality]):
             named = " and ".join(kind for kind in USUAL[self.modality] if kind in SEVERAL)
             raise ValueError(f"the kinds {named} need {most} of 2 or more: raise it, or set kinds without them")
