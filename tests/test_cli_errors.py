@@ -90,7 +90,11 @@ def told(tmp_path):
         ("algoo=dpo", "error: algoo=dpo cannot be used", "did you mean algo=dpo?"),
         ("algo.betta=1", "error: algo.betta=1 cannot be used: there is no key", "did you mean algo.beta=1?"),
         ("+algo.betta=1", "error: algo.betta=1 cannot be used: there is no key", "did you mean algo.beta=1?"),
-        ("algo=mdpo algo.parts.answers.beta=abc", "error: algo.parts.answers.beta=abc cannot be used", "type: algo.parts."),
+        (
+            "algo=mdpo algo.parts.answers.beta=abc",
+            "error: algo.parts.answers.beta=abc cannot be used",
+            "type: algo.parts.",
+        ),
         ("algo.link.name=hing", "error: algo.link.name=hing cannot be used", "did you mean algo.link.name=hinge?"),
         (
             "algo.beta=abc",

@@ -68,7 +68,9 @@ class EncodedExamples(Sequence):
         if index in self._kept:
             return self._kept[index]
         item = self.item(self.examples[index])
-        item.branches = {name: self._branch(name, index, item.example) for name in self.wanted.names if name in BRANCHES}
+        item.branches = {
+            name: self._branch(name, index, item.example) for name in self.wanted.names if name in BRANCHES
+        }
         if len(self._kept) < self.keep:
             self._kept[index] = item
         return item

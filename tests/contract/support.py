@@ -23,7 +23,10 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("tiny_*.yaml"))
 ALGORITHMS = sorted(path.stem for path in (CONF / "algo").glob("*.yaml"))
 TRAINED = ("dpo", "reward_model", "sft")  # whole runs; every algorithm is stepped through in test_algorithms.py
 CORE = ("tiny_qwen2", "tiny_llava", "tiny_qwen2_5_vl", "tiny_sd")  # of these, whole runs by default
-MODALITY = {"tiny_sd": "t2i", "tiny_qwen2_5_omni_speech": "t2a"}  # of models that write media; what others read stands in the table of families
+MODALITY = {
+    "tiny_sd": "t2i",
+    "tiny_qwen2_5_omni_speech": "t2a",
+}  # of models that write media; what others read stands in the table of families
 READS = {"image": "ti2t", "audio": "ta2t", "video": "tv2t"}
 SHOWN = {
     "ti2ti": ("image",),
@@ -157,7 +160,9 @@ def _read_by_two_heads(model, inputs: dict[str, torch.Tensor], tokens: torch.Ten
             rows.append(next(seen))
         else:
             rows.append(model.get_input_embeddings()(token))
-    hidden = model.model.language_model(inputs_embeds=torch.stack(rows)[None]).last_hidden_state[0, -len(tokens) - 1 : -1]
+    hidden = model.model.language_model(inputs_embeds=torch.stack(rows)[None]).last_hidden_state[
+        0, -len(tokens) - 1 : -1
+    ]
     found = []
     for state, token in zip(hidden, tokens, strict=True):
         head, index = (model.model.generation_head, token - words) if token >= words else (model.lm_head, token)

@@ -16,7 +16,9 @@ LN2 = math.log(2)
 EPS = 0.001
 AT_REFERENCE = {  # the loss where the policy is its reference, with likelihood terms off
     **dict.fromkeys(["dpo", "cdpo", "robust_dpo", "dpo_norm", "ld_dpo", "dense_dpo", "dpop", "rpo", "mm_dpo"], LN2),
-    **dict.fromkeys(["f_dpo_forward_kl", "f_dpo_jensen_shannon", "f_dpo_alpha", "beta_dpo", "tdpo1", "tdpo2", "tr_dpo"], LN2),
+    **dict.fromkeys(
+        ["f_dpo_forward_kl", "f_dpo_jensen_shannon", "f_dpo_alpha", "beta_dpo", "tdpo1", "tdpo2", "tr_dpo"], LN2
+    ),
     **dict.fromkeys(["aot", "aot_paired", "image_dpo", "povid", "bco", "ha_dpo", "info_nca", "implicit_prm"], LN2),
     **dict.fromkeys(["nca", "bco_pair", "adpo", "nca_ranked"], 2 * LN2),
     **dict.fromkeys(["kto", "kto_batch", "apo_zero_unpaired"], 0.5),
@@ -29,7 +31,7 @@ AT_REFERENCE = {  # the loss where the policy is its reference, with likelihood 
     "mdpo": 3 * LN2,
 }
 OFF = {
-    **dict.fromkeys(["dpo", "rpo", "mm_dpo"], ["algo.nll=0"]),
+    **{name: ["algo.nll=0"] for name in ("dpo", "rpo", "mm_dpo")},
     "mpo": ["algo.parts.preference.nll=0"],
     "ha_dpo": ["algo.weights.language=0"],
 }

@@ -5,7 +5,6 @@ import pytest
 from aa_lightning.compose import compose
 from aa_lightning.data.shapes import Shapes, check_sound
 from aa_lightning.generate import Chat
-from aa_lightning.reopen import overrides_of
 from aa_lightning.train import train
 
 QUIET = ["trainer.enable_progress_bar=false", "logger.tensorboard=false", "evaluation.samples=4"]
@@ -19,7 +18,7 @@ def test_after_sft_nine_of_ten_tunes_never_heard_before_are_played_as_asked(tmp_
     assert (tmp_path / "report.html").read_text().count("<audio") >= 4
     source = Shapes(modality="t2a", split="val", size=40, kinds=["pitch", "order"], max_tones=4)
     rows = [source[i] for i in range(40)]
-    chat = Chat.of(compose(overrides_of([f"run={tmp_path}", "temperature=0"], "run", same_folder=False), "generate"))
+    chat = Chat.of(compose(["modality=t2a", f"run={tmp_path}", "temperature=0"], "generate"))
     played = []
     for row in rows:
         chat.messages = []

@@ -8,8 +8,16 @@ import pytest
 import torch
 
 from aa_lightning.types import Rating
-from tests.parity.support import FAMILIES, assert_same_gradients, batch_of, examples, gradients, make
-from tests.parity.support import trl_rows, trl_trainer
+from tests.parity.support import (
+    FAMILIES,
+    assert_same_gradients,
+    batch_of,
+    examples,
+    gradients,
+    make,
+    trl_rows,
+    trl_trainer,
+)
 from tests.vectors.support import algorithm
 
 trl = pytest.importorskip("trl", reason="trl is the oracle of these tests: pip install 'aa_lightning[dev]'")

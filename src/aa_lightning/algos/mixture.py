@@ -88,7 +88,9 @@ class Once:
         Raises:
             ValueError: always.
         """
-        raise ValueError("noise on embeddings stands alone: set the noise of this part of algo.parts to 0, or algo=neftune")
+        raise ValueError(
+            "noise on embeddings stands alone: set the noise of this part of algo.parts to 0, or algo=neftune"
+        )
 
     def likeliest(self, batch: Batch):
         return self._policy.likeliest(batch)

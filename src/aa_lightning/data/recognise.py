@@ -50,8 +50,8 @@ def recognise(source: Any) -> TemplateOptions:
         return TemplateOptions(kind="demonstration", prompt=[*media, PartOptions(messages="messages")], **common)
     raise ValueError(
         f"the columns {', '.join(row) or '(none)'} are not recognised without a template. Name them prompt, "
-        "[image | images], [audio | audios], [video | videos], and chosen + rejected, or response [+ label]; or messages; or say in data.template which "
-        "column is what"
+        "[image | images], [audio | audios], [video | videos], and chosen + rejected, or response [+ label]; or messages; "
+        "or say in data.template which column is what"
     )
 
 

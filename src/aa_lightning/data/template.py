@@ -294,9 +294,7 @@ class Template:
             return [best_of_n(scores)[0]]
         return above(scores, told.threshold) if told.name == "above" else rejection_sampling(scores, told.beta, rng)
 
-    def _ranking(
-        self, reader: Reader, base: dict[str, Any], responses: list[Response], scores: list[float]
-    ) -> Ranking:
+    def _ranking(self, reader: Reader, base: dict[str, Any], responses: list[Response], scores: list[float]) -> Ranking:
         wanted = self.options.ranked
         if len(responses) < (wanted or 2):
             raise reader.unwanted(

@@ -10,62 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.models import chameleon, composed_family, janus, llama_vision
+from aa_lightning.models import chameleon, composed_family, freeze_groups, janus, llama_vision
 from aa_lightning.models.family import LAST, Family
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-# ---------------------------------------------------------------- freeze groups
-
-_TEXT = {"language": r"^(model|lm_head)\."}
-_LANGUAGE = r"^(model\.language_model|lm_head)\."
-_JOINED = {
-    "vision": r"^model\.vision_tower\.",
-    "projector": r"^model\.(multi_modal_projector\.|image_newline)",
-    "language": _LANGUAGE,
-}
-_CONNECTED = {
-    "vision": r"^model\.vision_model\.",
-    "projector": r"^model\.connector\.",
-    "language": r"^(model\.text_model|lm_head)\.",
-}
-_CROSSED = {
-    "vision": r"^model\.vision_model\.",
-    "projector": r"^model\.multi_modal_projector\.",
-    "language": _LANGUAGE,
-}
-_SPLIT = {
-    "vision": r"^model\.vision_model\.",
-    "projector": r"^model\.aligner\.",
-    "language": r"^(model\.(language_model|generation_\w+)|lm_head)\.",
-}
-_QWEN_VISION = {
-    "vision": r"^model\.visual\.(?!merger|deepstack_merger)",
-    "projector": r"^model\.visual\.(merger|deepstack_merger_list)\.",
-    "language": _LANGUAGE,
-}
-
-
-_HEARING = {
-    "audio": r"^model\.audio_tower\.",
-    "projector": r"^model\.multi_modal_projector\.",
-    "language": _LANGUAGE,
-}
-_OMNI = {
-    "vision": r"^model\.visual\.(?!merger)",
-    "audio": r"^model\.audio_tower\.(?!proj)",
-    "projector": r"^model\.(visual\.(merger|merger_list)|audio_tower\.proj\d?)\.",
-    "language": _LANGUAGE,
-}
-_SPEECH = {
-    **{group: pattern.replace("^", r"^thinker\.") for group, pattern in _OMNI.items()},
-    "talker": r"^talker\.",
-}
-
-
-_COMPOSED = {**_HEARING, "vision": _JOINED["vision"]}
-
 
 # ---------------------------------------------------------------- parameters without a gradient
 
@@ -131,11 +80,11 @@ _MLLAMA_KEYS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
 FAMILIES = {
     family.name: family
     for family in (
-        *(Family(name, _TEXT) for name in ("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "phi3")),
-        *(Family(name, _TEXT) for name in ("gemma", "gemma2", "gemma3_text")),
+        *(Family(name, freeze_groups.TEXT) for name in ("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "phi3")),
+        *(Family(name, freeze_groups.TEXT) for name in ("gemma", "gemma2", "gemma3_text")),
         Family(
             "llava",
-            _JOINED,
+            freeze_groups.JOINED,
             media=("image",),
             required={"image": ("pixel_values",)},
             placeholders=("image_token",),
@@ -144,7 +93,7 @@ FAMILIES = {
         ),
         Family(
             "llava_next",
-            _JOINED,
+            freeze_groups.JOINED,
             media=("image",),
             required={"image": ("pixel_values", "image_sizes")},
             placeholders=("image_token",),
@@ -152,7 +101,7 @@ FAMILIES = {
         ),
         Family(
             "llava_onevision",
-            _JOINED,
+            freeze_groups.JOINED,
             media=("image", "video"),
             required={"image": ("pixel_values", "image_sizes"), "video": ("pixel_values_videos",)},
             placeholders=("image_token", "video_token"),
@@ -161,7 +110,7 @@ FAMILIES = {
         ),
         Family(
             "qwen2_vl",
-            _QWEN_VISION,
+            freeze_groups.QWEN_VISION,
             media=("image", "video"),
             per_token={"mm_token_type_ids": 0},
             required=_QWEN_IMAGE,
@@ -171,7 +120,7 @@ FAMILIES = {
         ),
         Family(
             "qwen2_5_vl",
-            _QWEN_VISION,
+            freeze_groups.QWEN_VISION,
             media=("image", "video"),
             per_token={"mm_token_type_ids": 0},
             placeholders=("image_token", "video_token"),
@@ -182,7 +131,7 @@ FAMILIES = {
         ),
         Family(
             "qwen3_vl",
-            _QWEN_VISION,
+            freeze_groups.QWEN_VISION,
             media=("image", "video"),
             per_token={"mm_token_type_ids": 0},
             required=_QWEN_IMAGE,
@@ -191,7 +140,7 @@ FAMILIES = {
         ),
         Family(
             "mllama",
-            _CROSSED,
+            freeze_groups.CROSSED,
             media=("image",),
             per_token={"cross_attention_mask": LAST},
             per_prompt=_MLLAMA_KEYS,
@@ -202,7 +151,7 @@ FAMILIES = {
         ),
         Family(
             "gemma3",
-            _JOINED,
+            freeze_groups.JOINED,
             media=("image",),
             per_token={"token_type_ids": 0},
             required={"image": ("pixel_values", "token_type_ids")},
@@ -211,14 +160,14 @@ FAMILIES = {
         ),
         Family(
             "idefics3",
-            _CONNECTED,
+            freeze_groups.CONNECTED,
             media=("image",),
             required={"image": ("pixel_values", "pixel_attention_mask")},
             placeholders=("image_token", "fake_image_token"),
         ),
         Family(
             "smolvlm",
-            _CONNECTED,
+            freeze_groups.CONNECTED,
             media=("image", "video"),
             required=dict.fromkeys(("image", "video"), ("pixel_values", "pixel_attention_mask")),
             placeholders=("image_token", "fake_image_token"),
@@ -227,7 +176,7 @@ FAMILIES = {
         ),
         Family(
             "internvl",
-            _JOINED,
+            freeze_groups.JOINED,
             media=("image", "video"),
             required={"image": ("pixel_values",), "video": ("pixel_values",)},
             placeholders=("image_token", "video_token"),
@@ -235,7 +184,7 @@ FAMILIES = {
         ),
         Family(
             "llava_next_video",
-            _JOINED,
+            freeze_groups.JOINED,
             media=("video", "image"),
             required={"image": ("pixel_values", "image_sizes"), "video": ("pixel_values_videos",)},
             placeholders=("image_token", "video_token"),
@@ -244,7 +193,7 @@ FAMILIES = {
         ),
         Family(
             "video_llava",
-            {**_JOINED, "vision": r"^model\.(image|video)_tower\."},
+            {**freeze_groups.JOINED, "vision": r"^model\.(image|video)_tower\."},
             media=("video", "image"),
             required={"image": ("pixel_values",), "video": ("pixel_values_videos",)},
             arguments={"images_kwargs": {"return_legacy_image_output": False}},
@@ -254,7 +203,7 @@ FAMILIES = {
         ),
         Family(
             "qwen2_audio",
-            _HEARING,
+            freeze_groups.HEARING,
             media=("audio",),
             required={"audio": ("input_features", "feature_attention_mask")},
             placeholders=("audio_token",),
@@ -263,7 +212,7 @@ FAMILIES = {
         ),
         Family(
             "audioflamingo3",
-            _HEARING,
+            freeze_groups.HEARING,
             media=("audio",),
             required={"audio": ("input_features", "input_features_mask")},
             placeholders=("audio_token",),
@@ -273,7 +222,7 @@ FAMILIES = {
         ),
         Family(
             "qwen2_5_omni",
-            _OMNI,
+            freeze_groups.OMNI,
             media=("image", "audio", "video"),
             required=_OMNI_KEYS,
             placeholders=_OMNI_TOKENS,
@@ -289,7 +238,7 @@ FAMILIES = {
         ),
         Family(
             "qwen2_5_omni_speech",
-            _SPEECH,
+            freeze_groups.SPEECH,
             media=("image", "audio", "video"),
             writes=("text", "audio"),
             required=_OMNI_KEYS,
@@ -305,7 +254,7 @@ FAMILIES = {
         ),
         Family(
             "qwen3_omni",
-            _OMNI,
+            freeze_groups.OMNI,
             media=("image", "audio", "video"),
             required=_OMNI_KEYS,
             placeholders=_OMNI_TOKENS,
@@ -328,7 +277,7 @@ FAMILIES = {
         ),
         Family(
             "chameleon",
-            _TEXT,
+            freeze_groups.TEXT,
             media=("image",),
             writes=("text", "image"),
             required={"image": ("pixel_values",)},
@@ -339,7 +288,7 @@ FAMILIES = {
         ),
         Family(
             "janus",
-            _SPLIT,
+            freeze_groups.SPLIT,
             media=("image",),
             required={"image": ("pixel_values",)},
             writes=("text", "image"),
@@ -348,7 +297,7 @@ FAMILIES = {
         ),
         Family(
             "compose",
-            _COMPOSED,
+            freeze_groups.COMPOSED,
             media=("image", "video", "audio"),
             required={"image": ("pixel_values",), "video": ("pixel_values_videos",), "audio": ("input_features",)},
             placeholders=("image_token", "video_token", "audio_token"),
@@ -385,7 +334,7 @@ def family_of(config: Any) -> Family:
             f"models of type {config.model_type!r} scale their logits ({', '.join(scales)}), which models/logprobs.py "
             f"does not: their log-probabilities would be wrong. Choose another model=, one of {', '.join(FAMILIES)}"
         )
-    return Family(config.model_type, _TEXT, shares_prefix=False)
+    return Family(config.model_type, freeze_groups.TEXT, shares_prefix=False)
 
 
 def trained_part(config: Any, wanted: str) -> Any:
