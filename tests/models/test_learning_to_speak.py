@@ -24,7 +24,7 @@ def test_after_sft_nine_of_ten_tunes_never_heard_before_are_played_as_asked(tmp_
         chat.messages = []
         played.append(chat.ask(row["prompt"])[0][-1]["audio"])
     right = [check_sound(row["answer"], sound) for row, sound in zip(rows, played, strict=True)]
-    # the control: the same sounds as answers to the prompt before
+    # the control: the sounds as answers to the prompts behind theirs, of which some ask for the same tune
     others = [check_sound(row["answer"], sound) for row, sound in zip(rows[1:], played, strict=False)]
     assert sum(right) >= 36
-    assert sum(others) <= 4
+    assert sum(others) <= 10
