@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import aa_lightning  # isort: skip  repairs torchvision's import first
 import torch
+from hydra.utils import instantiate
 from PIL import Image
 
 from aa_lightning import build
@@ -35,9 +36,7 @@ def make_policy(*overrides: str, sizes: dict[str, float] | None = None) -> Autor
 
 def dpo():
     """DPO with β = 0.1 and nothing else."""
-    from aa_lightning.algos.preference import PreferenceOptimization
-
-    return PreferenceOptimization(beta=0.1, reduce="total", label_smoothing=0.0, nll=0.0, reference=True)
+    return instantiate(compose(["algo=dpo", "algo.nll=0"]).algo, _convert_="all")
 
 
 def make_pairs(count: int, question: int, answer: int, seed: int = 0) -> list[Preference]:
