@@ -132,11 +132,18 @@ def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
 
 
 def load_processor(options: ModelOptions, folder: str) -> Any:
-    """The processor (tokenizer, for text models) of a folder or hub id."""
+    """The processor (tokenizer, for text models) of a folder or hub id.
+
+    Raises:
+        ValueError: it needs a package that is not installed.
+    """
     if options.path == parts.FROM_PARTS:
         return parts.plan(options).processor
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    processor = transformers.AutoProcessor.from_pretrained(folder, **common)
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(folder, **common)
+    except ImportError as error:
+        raise ValueError(f"The processor of model.family={options.family} cannot be loaded. {error}") from error
     if options.chat_template is not None:
         processor.chat_template = Path(options.chat_template).read_text()
     elif not processor.chat_template:
