@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
-from aa_lightning.compatible import check_compatible
+from aa_lightning.compatible import check_compatible, check_spoiled
 from aa_lightning.config import SECTIONS, data_schema, model_schema, split_batch
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.options import DataOptions
@@ -186,8 +186,10 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
     micro, accumulate = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes)
     data = data_options(cfg)
     fit = partial(fitting, cfg, encoder=policy.encoder)
+    train = examples(data, "train", algorithm.supervision, fit)
+    check_spoiled(cfg, algorithm, train.media)
     return AlignmentData(
-        examples(data, "train", algorithm.supervision, fit),
+        train,
         examples(data, "val", algorithm.supervision, fit),
         policy.encoder,
         options(cfg, "loader"),

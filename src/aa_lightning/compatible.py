@@ -5,10 +5,12 @@ All of it is decided before any weights load.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.data.corruption import SPOILS, CorruptionOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.sources import check_files
 from aa_lightning.types import Algorithm, can_serve
@@ -53,17 +55,61 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
                 f"has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
             )
     _check_offers(name, algorithm, data)
-    if {"corrupted", "media"} & set(algorithm.wants) and not data.shows_media:
-        raise ValueError(
-            f"{name} with these options spoils the media of prompts, and prompts of this data set have none: type "
-            "modality=ti2t, or another algo="
-        )
+    if data.shown is not None:  # else `check_spoiled` decides, once rows are read
+        check_spoiled(cfg, algorithm, data.shown)
+        _check_fits(["data.corruption"], data.corruption, data.shown)
     if algorithm.moving is not None:
         _check_moving(cfg)
     if data.writes_media and likelihood == "exact" and algorithm.trains == "policy":
         _check_draws(cfg)
     for origin in data.origins:
         check_files(origin)
+
+
+def check_spoiled(cfg: DictConfig, algorithm: Algorithm, shown: Collection[str]) -> None:
+    """Refuse an algorithm that compares prompts with spoiled ones where these would be the same.
+
+    Args:
+        shown: the media in prompts.
+
+    Raises:
+        ValueError: prompts have no media, or none that the corruption acts on.
+    """
+    if {"corrupted", "media"} & set(algorithm.wants) and not shown:
+        raise ValueError(
+            f"{type(algorithm).__name__} with these options spoils the media of prompts, and prompts of this data set "
+            "have none: type modality=ti2t, or another algo="
+        )
+    if "corrupted" in algorithm.wants:
+        keys = list(_named("algo", OmegaConf.to_container(cfg.algo, resolve=True), "corruption"))
+        _check_fits(keys, algorithm.corruption, shown)
+
+
+def _named(path: str, section: Mapping[str, Any], wanted: str) -> Iterator[str]:
+    """The dotted keys that end with a word."""
+    for key, value in section.items():
+        if key == wanted and value is not None:
+            yield f"{path}.{key}"
+        elif isinstance(value, Mapping):
+            yield from _named(f"{path}.{key}", value, wanted)
+
+
+def _check_fits(keys: list[str], corruption: CorruptionOptions | None, shown: Collection[str]) -> None:
+    """Refuse a corruption that leaves all media of prompts as they are.
+
+    Args:
+        keys: where it was given.
+    """
+    if corruption is None or set(corruption.kinds) & set(shown):
+        return
+    fitting = [name for name, kinds in SPOILS.items() if set(kinds) & set(shown)]
+    instead = f"{{name:{'|'.join(fitting)},media:[{','.join(sorted(shown))}]}}" if fitting else "null"
+    typed = " ".join(f"'++{key}={instead}'" for key in keys)
+    raise ValueError(
+        f"{keys[0]}={corruption.name} acts on {' and '.join(corruption.kinds)}, and the prompts of this data set show "
+        f"{' and '.join(sorted(shown)) or 'no media'}, so that nothing would be spoiled: type {typed}, or a data= with "
+        f"{' or '.join(corruption.kinds)}"
+    )
 
 
 def _speaks(family: str) -> bool:

@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from hydra.utils import instantiate
 from pydantic import TypeAdapter, ValidationError
 
-from aa_lightning.data.corruption import Corruption, CorruptionOptions
+from aa_lightning import build
+from aa_lightning.compatible import check_compatible, check_spoiled
+from aa_lightning.compose import compose
+from aa_lightning.data.corruption import SPOILS, Corruption, CorruptionOptions
 from aa_lightning.data.examples import Examples, load_examples
 
 from .support import Memory, data_options, template
@@ -240,3 +244,88 @@ def test_blank_leaves_nothing_to_see_or_hear_in_any_modality(modality):
                 assert not part["audio"].samples.any()
             elif part["type"] == "video":
                 assert (part["video"].frames == 128).all()
+
+
+# ---------------------------------------------------------------- for whom
+
+
+@pytest.mark.parametrize(
+    ("modality", "kind", "spoils"),
+    [
+        ("ti2t", "image", "{name:crop,crop:0.3}"),
+        ("ti2t", "image", "{name:blur,media:[image]}"),
+        ("ta2t", "audio", "{name:mute,share:0.5}"),
+        ("ta2t", "audio", "reverse"),
+        ("tv2t", "video", "shuffle"),
+        ("tv2t", "video", "{name:freeze,share:0.75}"),
+    ],
+)
+def test_any_preference_data_can_be_spoiled_from_the_command_line(modality, kind, spoils):
+    """The medium of every pair changes; what is asked and both answers stay."""
+    few = [f"modality={modality}", "data.train.size=6"]
+    plain, spoiled = (
+        build.examples(build.data_options(compose([*few, *more])), "train", "preference")
+        for more in ([], [f"data.corruption={spoils}"])
+    )
+    content = {"image": lambda m: m.tobytes(), "audio": lambda m: m.samples.tobytes()}
+    content["video"] = lambda m: m.frames.tobytes()
+    for before, after in zip(plain, spoiled, strict=True):
+        assert (after.id, after.responses) == (before.id, before.responses)
+        assert after.messages[0]["content"][1] == before.messages[0]["content"][1]
+        assert content[kind](medium(after, kind)) != content[kind](medium(before, kind))
+
+
+def check(*overrides):
+    cfg = compose(overrides)
+    check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (
+            ["algo=mdpo", "modality=ta2t"],
+            r"algo.parts.pictures.compare.corruption=crop acts on image, and the prompts of this data set show audio, .*"
+            r"type '\+\+algo.parts.pictures.compare.corruption={name:blank\|noise\|swap\|mute\|reverse,media:\[audio\]}'",
+        ),
+        (
+            ["algo=image_dpo", "modality=tv2t", "++algo.compare.corruption={name:blur}"],
+            r"algo.compare.corruption=blur acts on image, and .* show video, .*name:blank.*freeze",
+        ),
+        (["modality=tv2t", "data.corruption=mute"], r"data.corruption=mute acts on audio, and .* show video"),
+        (
+            ["modality=ti2t", "data.corruption={name:noise,media:[audio]}"],
+            r"data.corruption=noise acts on audio, and .* show image, .* type '\+\+data.corruption={name:.*blur.*}'",
+        ),
+        (
+            ["modality=t2t", "data.corruption=blank"],
+            r"show no media, .* type '\+\+data.corruption=null', or a data= with",
+        ),
+        (["algo=v_dpo", "modality=t2t"], "prompts of this data set have none: type modality=ti2t"),
+    ],
+)
+def test_a_corruption_that_would_change_nothing_is_refused_with_those_that_would(typed, says):
+    with pytest.raises(ValueError, match=says):
+        check(*typed)
+
+
+def test_what_the_refusal_says_to_type_works_and_so_does_every_corruption_for_its_media():
+    check("algo=mdpo", "modality=ta2t", "++algo.parts.pictures.compare.corruption={name:mute,media:[audio]}")
+    for name in ("crop", "mute", "shuffle"):  # in the prompt with all media, each has its own
+        check("algo=image_dpo", "modality=any2t", f"++algo.compare.corruption={{name:{name}}}")
+    cfg = compose(["algo=image_dpo", "modality=any2t"])
+    for name, kinds in SPOILS.items():
+        cfg.algo.compare.corruption.name = name
+        check_spoiled(cfg, instantiate(cfg.algo, _convert_="all"), kinds)
+
+
+def test_what_only_the_columns_tell_is_checked_once_rows_are_read():
+    """Rows of a file of one's own: their media are known after the scan, before any step."""
+    cfg = compose(["algo=mdpo", "data=local", "data.train.path=unread.jsonl"])
+    algorithm = instantiate(cfg.algo, _convert_="all")
+    assert build.data_options(cfg).shown is None
+    check_spoiled(cfg, algorithm, {"image"})
+    with pytest.raises(ValueError, match=r"corruption=crop acts on image, and .* show audio"):
+        check_spoiled(cfg, algorithm, {"audio"})
+    with pytest.raises(ValueError, match="prompts of this data set have none"):
+        check_spoiled(cfg, algorithm, set())

@@ -72,6 +72,12 @@ class MixtureOptions:
         return [origin for part in self.parts.values() for origin in part.data.origins]
 
     @property
+    def shown(self) -> frozenset[str] | None:
+        """The media in prompts of any part; None where only the columns of one will tell."""
+        shown = [part.data.shown for part in self.parts.values()]
+        return None if None in shown else frozenset().union(*shown)
+
+    @property
     def shows_media(self) -> bool:
         """Whether prompts are known to hold media."""
         return any(part.data.shows_media for part in self.parts.values())

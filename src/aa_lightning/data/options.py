@@ -330,9 +330,16 @@ class DataOptions:
         return [origin for origin in (self.train, self.val) if origin is not None]
 
     @property
+    def shown(self) -> frozenset[str] | None:
+        """The media that the mapping puts into prompts; None where only the columns will tell."""
+        if self.template is None:
+            return None
+        return frozenset(part.medium for part in self.template.prompt if part.medium is not None)
+
+    @property
     def shows_media(self) -> bool:
         """Whether prompts are known to hold media."""
-        return self.template is not None and any(part.medium is not None for part in self.template.prompt)
+        return bool(self.shown)
 
     @property
     def writes_media(self) -> bool:
