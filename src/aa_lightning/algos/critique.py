@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from aa_lightning import losses
-from aa_lightning.algos.options import hyperparameters
-from aa_lightning.algos.reward_model import RewardObjective, ranked
+from aa_lightning.algos import metrics
+from aa_lightning.algos.options import Count, NonNegative, RewardObjective, hyperparameters
 from aa_lightning.types import Batch, RewardModel
 
 
@@ -23,9 +21,9 @@ class CritiqueReward(RewardObjective):
         max_new_tokens: of a critique that the model writes.
     """
 
-    critique: Annotated[float, Field(ge=0)]
-    center: Annotated[float, Field(ge=0)]
-    max_new_tokens: Annotated[int, Field(ge=1)]
+    critique: NonNegative
+    center: NonNegative
+    max_new_tokens: Count
 
     supervision: ClassVar = "feedback"
     wants: ClassVar = ("critique",)
@@ -40,4 +38,4 @@ class CritiqueReward(RewardObjective):
         chosen, rejected = rewards.unbind(1)
         per_pair = losses.reward.bradley_terry(chosen, rejected) + self.center * losses.reward.center(chosen, rejected)
         loss = (per_pair + self.critique * nll.sum(1)).mean()
-        return loss, {**ranked(rewards), "loss/critique": nll.detach().sum(1).mean()}
+        return loss, {**metrics.of_rewards(rewards), "loss/critique": nll.detach().sum(1).mean()}

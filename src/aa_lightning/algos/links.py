@@ -7,11 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.options import Part, hyperparameters
+from aa_lightning.algos.options import Flipped, Part, Positive, hyperparameters
 from aa_lightning.algos.reward_links import Anchor, Aot, ApoDown, ApoZero, Bco, Nca, Sppo
-
-Share = Annotated[float, Field(ge=0, lt=0.5)]
-Positive = Annotated[float, Field(gt=0)]
 
 
 @hyperparameters
@@ -19,7 +16,7 @@ class Logistic(Part):
     """−log σ(z), label_smoothing: the share of labels taken to be flipped (cDPO)."""
 
     name: Literal["logistic"]
-    label_smoothing: Share
+    label_smoothing: Flipped
 
     def __call__(self, pairs, logit):
         return losses.preference.logistic(logit, self.label_smoothing)
@@ -30,7 +27,7 @@ class Robust(Part):
     """Unbiased under labels flipped at the rate label_smoothing."""
 
     name: Literal["robust"]
-    label_smoothing: Share
+    label_smoothing: Flipped
 
     def __call__(self, pairs, logit):
         return losses.preference.robust(logit, self.label_smoothing)

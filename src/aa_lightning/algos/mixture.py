@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
-from aa_lightning.algos.options import hyperparameters
+from aa_lightning.algos.options import PolicyObjective, hyperparameters
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 
 
 @hyperparameters
-class Mixture:
+class Mixture(PolicyObjective):
     """Σ weight · loss over its parts (MPO, mDPO, HA-DPO …); what two parts read of a model is computed once.
 
     Attributes:
@@ -20,9 +21,6 @@ class Mixture:
 
     parts: dict[str, Any]
     weights: dict[str, float]
-
-    trains: ClassVar = "policy"
-    moving: ClassVar = None
 
     def __post_init__(self):
         if set(self.parts) != set(self.weights):
@@ -36,6 +34,20 @@ class Mixture:
     @property
     def uses_reference(self) -> bool:
         return any(part.uses_reference for part in self.parts.values())
+
+    @property
+    def moving(self) -> None:
+        """All parts share one reference, which stays.
+
+        Raises:
+            ValueError: a part would move it.
+        """
+        for name, part in self.parts.items():
+            if part.moving is not None:
+                raise ValueError(
+                    f"algo.parts.{name}.moving moves a reference that all parts of a mixture share: type "
+                    f"algo.parts.{name}.moving=null, or algo=tr_dpo, which stands alone"
+                )
 
     @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
@@ -59,12 +71,15 @@ class Mixture:
 
     @property
     def remembers(self) -> tuple[str, ...]:
-        return tuple(name for part in self.parts.values() for name in part.remembers)
+        """Each part's statistics under its own name: two running means are two."""
+        return tuple(f"{name}/{key}" for name, part in self.parts.items() for key in part.remembers)
 
     def __call__(self, policy: Policy, batch: Batch):
         once, loss, metrics = Once(policy), 0.0, {}
         for name, part in self.parts.items():
-            own, found = part(once, batch)
+            memory = {key: batch.memory[f"{name}/{key}"] for key in part.remembers}
+            own, found = part(once, replace(batch, memory=memory))
+            batch.memory.update({f"{name}/{key}": value for key, value in memory.items()})
             loss = loss + self.weights[name] * own
             metrics = {**found, **metrics, f"loss/{name}": own.detach()}
         return loss, metrics
@@ -115,7 +130,8 @@ class _OnceReference:
 
 
 def _remembered(read: dict, model: Any, batch: Batch):
-    """What is kept holds its batch too, or another batch could come to have the same identity."""
-    if id(batch) not in read:
-        read[id(batch)] = batch, model.log_likelihood(batch)
-    return read[id(batch)][1]
+    """A batch is known by its tensors; what is kept holds them too, or others could come to have the same identity."""
+    key = id(batch.prompt), id(batch.response)
+    if key not in read:
+        read[key] = batch, model.log_likelihood(batch)
+    return read[key][1]

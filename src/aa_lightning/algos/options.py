@@ -1,13 +1,19 @@
 """How an algorithm declares its hyperparameters: typed, immutable, and nothing else accepted."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid")
 
 hyperparameters = dataclass(frozen=True, kw_only=True, config=STRICT)
+
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Flipped = Annotated[float, Field(ge=0, lt=0.5)]  # share of labels taken to be wrong
+Count = Annotated[int, Field(ge=1)]
 
 
 @hyperparameters
@@ -21,3 +27,37 @@ class Part:
 
     wants: ClassVar[tuple[str, ...]] = ()
     remembers: ClassVar[tuple[str, ...]] = ()
+
+
+class Objective:
+    """What every algorithm says of itself (`types.Algorithm`), where it says nothing else."""
+
+    moving: ClassVar = None
+    wants: ClassVar = ()
+    remembers: ClassVar = ()
+
+
+@hyperparameters
+class PolicyObjective(Objective):
+    """What objectives of policies share."""
+
+    trains: ClassVar = "policy"
+    accepts: ClassVar = ("exact", "bound")
+    uses_reference: ClassVar = True
+
+
+@hyperparameters
+class RewardObjective(Objective):
+    """What objectives of reward models share.
+
+    Attributes:
+        heads: numbers that the model gives a response; its reward is their mean.
+        speaks: tokens that the model may say about a response before it scores it.
+    """
+
+    supervision: ClassVar = "preference"
+    trains: ClassVar = "reward_model"
+    accepts: ClassVar = ("exact",)
+    uses_reference: ClassVar = False
+    heads: ClassVar = 1
+    speaks: ClassVar = 0

@@ -1,11 +1,11 @@
-"""What the parts of a preference objective look at, and what they all report."""
+"""What the parts of a preference objective look at."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.types import Batch, LogLikelihood, Metrics, Policy
+from aa_lightning.types import Batch, LogLikelihood, Policy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,20 +40,3 @@ class Pairs:
     def gap(self) -> Tensor:
         """(P,) the difference of rewards."""
         return self.rewards[:, 0] - self.rewards[:, 1]
-
-
-def summary(pairs: Pairs) -> Metrics:
-    """The metrics of every pairwise algorithm, under the same names."""
-    rewards, logp = pairs.rewards.detach(), pairs.likelihood.total.detach()
-    gap = rewards[:, 0] - rewards[:, 1]
-    size = pairs.likelihood.size
-    return {
-        "reward/chosen": rewards[:, 0].mean(),
-        "reward/rejected": rewards[:, 1].mean(),
-        "reward/margin": gap.mean(),
-        "reward/accuracy": (gap > 0).to(gap.dtype).mean(),
-        "logp/chosen": logp[:, 0].mean(),
-        "logp/rejected": logp[:, 1].mean(),
-        "length/chosen": size[:, 0].mean(),
-        "length/rejected": size[:, 1].mean(),
-    }

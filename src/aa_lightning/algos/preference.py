@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.adjustments import Offset, Strength, Terms, Weight
+from aa_lightning.algos import metrics
 from aa_lightning.algos.links import Link
-from aa_lightning.algos.options import hyperparameters
-from aa_lightning.algos.pairs import Pairs, summary
+from aa_lightning.algos.offsets import Offset
+from aa_lightning.algos.options import Count, NonNegative, PolicyObjective, Positive, Share, hyperparameters
+from aa_lightning.algos.pairs import Pairs
+from aa_lightning.algos.strengths import Strength, Weight
+from aa_lightning.algos.terms import Terms
 from aa_lightning.algos.views import Compare
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.types import Batch, LikelihoodKind, LogLikelihood, Policy
@@ -22,12 +25,12 @@ _OF_PROBABILITIES = ("forward_kl", "jensen_shannon", "alpha", "odds")
 class Moving:
     """A reference that moves `share` of the way to the policy every so many steps (TR-DPO, 2404.09656)."""
 
-    every: Annotated[int, Field(ge=1)]
-    share: Annotated[float, Field(gt=0, le=1)]
+    every: Count
+    share: Share
 
 
 @hyperparameters
-class PreferenceOptimization:
+class PreferenceOptimization(PolicyObjective):
     """DPO (2305.18290) with options.
 
     s = reduce(terms · log π), u = s − s_ref, rewards = β · transform(u), z = rewards_chosen − rewards_rejected − offset;
@@ -41,7 +44,7 @@ class PreferenceOptimization:
         link: from rewards to a loss (algos/links.py).
         compare: the two responses, or the same one in two lights (algos/views.py).
         terms, offset, strength, weight: what counts inside a response, what the gap must reach, β per pair, weight per
-            pair (algos/adjustments.py).
+            pair (algos/terms.py, offsets.py, strengths.py).
         guidance: γ of log-likelihoods guided away from the corrupted prompt, γ log π(y|v) − (γ−1) sg log π(y|v′); 1: none.
         nll: weight of the chosen response's negative log-likelihood. nll_reduce: its total, its mean per response, or the
             mean over all chosen tokens of the batch.
@@ -49,7 +52,7 @@ class PreferenceOptimization:
         moving: how the reference follows the policy; None: it stays.
     """
 
-    beta: Annotated[float, Field(gt=0)]
+    beta: Positive
     reduce: Literal["total", "mean"]
     reference: bool
     transform: Literal["identity", "forward_kl", "jensen_shannon", "alpha", "odds"]
@@ -61,13 +64,12 @@ class PreferenceOptimization:
     strength: Strength | None
     weight: Weight | None
     guidance: float
-    nll: Annotated[float, Field(ge=0)]
+    nll: NonNegative
     nll_reduce: Literal["total", "response", "token"]
-    scale: Annotated[float, Field(gt=0)]
-    moving: Moving | None
+    scale: Positive
+    moving: Moving | None = Field()  # to be given, like the others; the base has one
 
     supervision: ClassVar = "preference"
-    trains: ClassVar = "policy"
 
     @property
     def uses_reference(self) -> bool:
@@ -104,10 +106,11 @@ class PreferenceOptimization:
         view = self.compare.of(policy, batch, collision=self.weight is not None)
         likelihood = view.read(policy)
         weights = None if self.terms is None else self.terms(likelihood, batch)
-        ours, theirs = self._reduced(self._guided(policy, batch, likelihood), weights), 0.0
+        ours, theirs, fixed = self._reduced(self._guided(policy, batch, likelihood), weights), 0.0, None
         if self.reference:
             with policy.as_reference() as reference:
-                theirs = self._reduced(view.read(reference), weights)
+                fixed = view.read(reference)
+            theirs = self._reduced(fixed, weights)
         beta, counted = (self.beta, 1.0) if self.strength is None else self.strength(self.beta, ours - theirs, batch)
         pairs = Pairs(likelihood, ours, theirs, beta * self._transformed(ours - theirs), beta, policy, batch)
         per_pair = counted * self.link(pairs, pairs.gap - (self.offset(pairs) if self.offset else 0.0))
@@ -116,7 +119,7 @@ class PreferenceOptimization:
         loss = self.scale * per_pair.mean()
         if self.nll:
             loss = loss + self.nll * losses.supervised.mean_nll(likelihood.terms, likelihood.mask, self.nll_reduce)
-        return loss, summary(pairs)
+        return loss, {**metrics.of_rewards(pairs.rewards, likelihood.size), **metrics.of_likelihoods(likelihood, fixed)}
 
     def _guided(self, policy: Policy, batch: Batch, likelihood: LogLikelihood) -> LogLikelihood:
         """V-DPO, 2411.02712."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from aa_lightning import losses
-from aa_lightning.algos.options import hyperparameters
-from aa_lightning.algos.reward_model import RewardObjective
-from aa_lightning.types import Batch, Metrics, Policy, RewardModel
+from aa_lightning.algos import metrics
+from aa_lightning.algos.options import PolicyObjective, Positive, RewardObjective, hyperparameters
+from aa_lightning.types import Batch, Policy, RewardModel
 
 
 @hyperparameters
@@ -20,7 +18,7 @@ class OutcomeReward(RewardObjective):
 
     def __call__(self, policy: RewardModel, batch: Batch):
         logits, right = policy.score(batch), batch.supervision["desirable"]  # (P, K)
-        return losses.reward.right_or_wrong(logits, right).mean(), judged(logits, right)
+        return losses.reward.right_or_wrong(logits, right).mean(), metrics.of_ratings(logits, right)
 
 
 @hyperparameters
@@ -35,11 +33,11 @@ class ProcessReward(RewardObjective):
         there = ~labels.isnan()
         logits = policy.score_steps(batch, batch.supervision["step_ends"])[there]
         right = labels[there].bool()
-        return losses.reward.right_or_wrong(logits, right).mean(), judged(logits, right)
+        return losses.reward.right_or_wrong(logits, right).mean(), metrics.of_ratings(logits, right)
 
 
 @hyperparameters
-class ImplicitReward:
+class ImplicitReward(PolicyObjective):
     """A process reward that needs no step labels (PRIME, 2502.01456): r = β (log π − log π_ref), trained with right
     and wrong answers; each token's share of r is its reward.
 
@@ -47,39 +45,15 @@ class ImplicitReward:
         beta: of the reward.
     """
 
-    beta: Annotated[float, Field(gt=0)]
+    beta: Positive
 
     supervision: ClassVar = "rating"
-    trains: ClassVar = "policy"
     accepts: ClassVar = ("exact",)
-    uses_reference: ClassVar = True
-    moving: ClassVar = None
-    wants: ClassVar = ()
-    remembers: ClassVar = ()
 
     def __call__(self, policy: Policy, batch: Batch):
         likelihood, right = policy.log_likelihood(batch), batch.supervision["desirable"]
         with policy.as_reference() as reference:
-            rewards = self.beta * (likelihood.total - reference.log_likelihood(batch).total)  # (P, K)
+            fixed = reference.log_likelihood(batch)
+        rewards = self.beta * (likelihood.total - fixed.total)  # (P, K)
         loss = losses.reward.right_or_wrong(rewards, right).mean()
-        return loss, {
-            **judged(rewards, right),
-            "logp/chosen": _mean(likelihood.total.detach(), right),
-            "logp/rejected": _mean(likelihood.total.detach(), ~right),
-            "length/chosen": _mean(likelihood.size, right),
-        }
-
-
-def judged(logits, right) -> Metrics:
-    """Mean logits of right and of wrong ones, 0 where there is none, and how often the sign tells."""
-    logits = logits.detach()
-    return {
-        "reward/chosen": _mean(logits, right),
-        "reward/rejected": _mean(logits, ~right),
-        "reward/accuracy": ((logits > 0) == right).to(logits.dtype).mean(),
-    }
-
-
-def _mean(values, counted):
-    share = counted.to(values.dtype)
-    return (values * share).sum() / share.sum().clamp(min=1)
+        return loss, metrics.of_ratings(rewards, right, 0.0, likelihood, fixed)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from aa_lightning import losses
-from aa_lightning.algos.options import Part, hyperparameters
-
-Share = Annotated[float, Field(ge=0, lt=0.5)]
+from aa_lightning.algos.options import Flipped, Part, hyperparameters
 
 
 @hyperparameters
@@ -97,7 +93,7 @@ class Aot(Part):
 
     name: Literal["aot"]
     paired: bool
-    label_smoothing: Share
+    label_smoothing: Flipped
 
     def __call__(self, pairs, logit):
         if self.paired:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from aa_lightning import losses
-from aa_lightning.algos.options import hyperparameters
+from aa_lightning.algos import metrics
+from aa_lightning.algos.options import NonNegative, PolicyObjective, Positive, hyperparameters
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 
 
 @hyperparameters
-class SupervisedFineTuning:
+class SupervisedFineTuning(PolicyObjective):
     """The negative log-likelihood of demonstrations; on a diffusion model, its denoising error.
 
     Attributes:
@@ -28,14 +27,11 @@ class SupervisedFineTuning:
 
     reduce: Literal["token", "response"]
     weighting: Literal["none", "probability"]
-    noise: Annotated[float, Field(ge=0)]
+    noise: NonNegative
     rows: Literal["demonstration", "critique"]
     branch: Literal["auxiliary"] | None
 
-    trains: ClassVar = "policy"
     uses_reference: ClassVar = False
-    moving: ClassVar = None
-    remembers: ClassVar = ()
 
     @property
     def supervision(self) -> str:
@@ -64,36 +60,26 @@ class SupervisedFineTuning:
         else:
             count = likelihood.size.sum() if batch.normalizer is None else batch.normalizer
             loss = nll.sum() / count
-        plain = likelihood.total.detach()
-        return loss, {
-            "logp/chosen": plain.mean(),
-            "logp/per_term": likelihood.mean.detach().mean(),
-            "length/chosen": likelihood.size.mean(),
-        }
+        return loss, {**metrics.of_likelihoods(likelihood), "logp/per_term": likelihood.mean.detach().mean()}
 
 
 @hyperparameters
-class RewardWeightedFineTuning:
+class RewardWeightedFineTuning(PolicyObjective):
     """Imitates K scored responses as much as their scores say: the mean of Σ_k w_k NLL_k per token of each.
 
     Attributes:
         weighting: softmax: w = softmax(score / temperature) over the responses of a prompt (reward-weighted regression);
-            exponential: w = exp((score − mean score) / temperature) / K, at most cap / K (1910.00177 eq. 4).
+            exponential: w = exp((score − mean score) / temperature) / K, at most cap / K (1910.00177).
         temperature: small: the best response alone; large: all alike.
         cap: of the exponential.
     """
 
     weighting: Literal["softmax", "exponential"]
-    temperature: Annotated[float, Field(gt=0)]
-    cap: Annotated[float, Field(gt=0)]
+    temperature: Positive
+    cap: Positive
 
     supervision: ClassVar = "ranking"
-    trains: ClassVar = "policy"
-    accepts: ClassVar = ("exact", "bound")
     uses_reference: ClassVar = False
-    moving: ClassVar = None
-    wants: ClassVar = ()
-    remembers: ClassVar = ()
 
     def __call__(self, policy: Policy, batch: Batch):
         likelihood, scores = policy.log_likelihood(batch), batch.supervision["scores"]  # (P, K)
@@ -102,11 +88,4 @@ class RewardWeightedFineTuning:
         else:
             weights = losses.supervised.exponential_weights(scores, self.temperature, self.cap)
         loss = -(weights.to(likelihood.mean.dtype) * likelihood.mean).sum(1).mean()
-        logp, size = likelihood.total.detach(), likelihood.size
-        return loss, {
-            "weight/best": weights[:, 0].mean(),
-            "logp/chosen": logp[:, 0].mean(),
-            "logp/rejected": logp[:, -1].mean(),
-            "length/chosen": size[:, 0].mean(),
-            "length/rejected": size[:, -1].mean(),
-        }
+        return loss, {**metrics.of_likelihoods(likelihood), "weight/best": weights[:, 0].mean()}

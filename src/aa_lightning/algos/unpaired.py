@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from aa_lightning import losses
-from aa_lightning.algos.options import hyperparameters
+from aa_lightning.algos import metrics
+from aa_lightning.algos.options import NonNegative, PolicyObjective, Positive, hyperparameters
 from aa_lightning.types import Batch, LikelihoodKind, Policy
-
-NonNegative = Annotated[float, Field(ge=0)]
 
 
 @hyperparameters
-class UnpairedOptimization:
+class UnpairedOptimization(PolicyObjective):
     """KTO (2402.01306) and its kin: rewards r = β (log π − log π_ref) of rated responses.
 
     Attributes:
@@ -27,16 +24,13 @@ class UnpairedOptimization:
         desirable_weight, undesirable_weight: λ_D, λ_U of kto.
     """
 
-    beta: Annotated[float, Field(gt=0)]
+    beta: Positive
     link: Literal["kto", "bco", "apo_zero"]
     baseline: Literal["mismatched", "batch"]
     desirable_weight: NonNegative
     undesirable_weight: NonNegative
 
     supervision: ClassVar = "rating"
-    trains: ClassVar = "policy"
-    uses_reference: ClassVar = True
-    moving: ClassVar = None
 
     @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
@@ -54,7 +48,8 @@ class UnpairedOptimization:
     def __call__(self, policy: Policy, batch: Batch):
         likelihood = policy.log_likelihood(batch)
         with policy.as_reference() as reference:
-            rewards = self.beta * (likelihood.total - reference.log_likelihood(batch).total)  # (P, K)
+            fixed = reference.log_likelihood(batch)
+        rewards = self.beta * (likelihood.total - fixed.total)  # (P, K)
         desirable = batch.supervision["desirable"]
         middle = self._middle(policy, batch, rewards)
         if self.link == "kto":
@@ -65,7 +60,8 @@ class UnpairedOptimization:
             per_response = losses.preference.bco_single(rewards, desirable, middle)
         else:
             per_response = losses.preference.apo_zero_single(rewards, desirable)
-        return per_response.mean(), _summary(rewards.detach(), desirable, likelihood, middle)
+        found = metrics.of_ratings(rewards, desirable, middle, likelihood, fixed)
+        return per_response.mean(), {**found, "reward/baseline": middle}
 
     def _middle(self, policy: Policy, batch: Batch, rewards):
         """() what rewards are compared with."""
@@ -79,16 +75,3 @@ class UnpairedOptimization:
         ours = policy.log_likelihood(other).total.detach()
         with policy.as_reference() as reference:
             return losses.coupled.mean(self.beta * (ours - reference.log_likelihood(other).total)).clamp(min=0)
-
-
-def _summary(rewards, desirable, likelihood, middle):
-    """Means of what there is of each kind; a batch without one has no number for it."""
-    found = {"reward/baseline": middle}
-    for name, chosen in (("chosen", desirable), ("rejected", ~desirable)):
-        share = chosen.to(rewards.dtype)
-        count = share.sum().clamp(min=1)
-        found[f"reward/{name}"] = (rewards * share).sum() / count
-        found[f"logp/{name}"] = (likelihood.total.detach() * share).sum() / count
-        found[f"length/{name}"] = (likelihood.size * share).sum() / count
-    right = (rewards > middle) == desirable
-    return {**found, "reward/accuracy": right.to(rewards.dtype).mean()}

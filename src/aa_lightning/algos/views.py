@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from aa_lightning.algos.options import Part, hyperparameters
+from aa_lightning.algos.options import Count, Part, Positive, hyperparameters
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.types import Batch, Likelihood, LogLikelihood, Policy
 
@@ -107,9 +107,9 @@ class Adversarial(Part):
     """
 
     name: Literal["adversarial"]
-    size: Annotated[float, Field(gt=0)]
-    rate: Annotated[float, Field(gt=0)]
-    steps: Annotated[int, Field(ge=1)]
+    size: Positive
+    rate: Positive
+    steps: Count
     wants: ClassVar = ("media",)
 
     def of(self, policy: Policy, batch: Batch, collision: bool) -> View:

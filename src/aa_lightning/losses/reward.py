@@ -66,7 +66,7 @@ def cost(chosen: Tensor, rejected: Tensor, safe: Tensor, sign: float) -> Tensor:
         sign: κ, of the terms that put harmless responses below 0.
 
     Returns:
-        (P,) nats. Safe RLHF, 2310.12773 eq. 6.
+        (P,) nats. Safe RLHF, 2310.12773.
     """
     costs = torch.stack([chosen, rejected], 1)
     signs = torch.where(safe, -1.0, 1.0).to(costs.dtype)

@@ -32,6 +32,6 @@ def mean_nll(terms: Tensor, mask: Tensor, reduce: str) -> Tensor:
 
 
 def exponential_weights(scores: Tensor, temperature: float, cap: float) -> Tensor:
-    """min(cap, exp((s − mean_k s) / temperature)) / K of scores (P, K). Advantage-weighted regression, 1910.00177 eq. 4."""
+    """min(cap, exp((s − mean_k s) / temperature)) / K of scores (P, K). Advantage-weighted regression, 1910.00177."""
     ahead = (scores - scores.mean(1, keepdim=True)) / temperature
     return ahead.exp().clamp(max=cap) / scores.shape[1]

@@ -1,0 +1,97 @@
+"""What objectives report, under one set of names; docs/algorithms.md says what each means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aa_lightning.types import Batch, LogLikelihood, Metrics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAMES = (
+    *("reward/chosen", "reward/rejected", "reward/margin", "reward/accuracy", "reward/baseline", "reward/ties"),
+    *("logp/chosen", "logp/rejected", "logp/per_term", "length/chosen", "length/rejected", "length/correlation"),
+    *("kl", "weight/best", "cost/sign_accuracy", "accuracy/<criterion>", "loss/<part>"),
+)
+
+
+def of_rewards(rewards: Tensor, size: Tensor | None = None) -> Metrics:
+    """Of the first, better response and of the last, worse one of each prompt.
+
+    Args:
+        rewards, size: (P, K) rewards and lengths; None: nothing is said about lengths.
+    """
+    rewards = rewards.detach()
+    margin = rewards[:, 0] - rewards[:, -1]
+    found = {
+        "reward/chosen": rewards[:, 0].mean(),
+        "reward/rejected": rewards[:, -1].mean(),
+        "reward/margin": margin.mean(),
+        "reward/accuracy": (margin > 0).to(margin.dtype).mean(),
+    }
+    if size is None:
+        return found
+    return {**found, **_lengths(size), "length/correlation": correlation(margin, size[:, 0] - size[:, -1])}
+
+
+def of_likelihoods(likelihood: LogLikelihood, reference: LogLikelihood | None = None) -> Metrics:
+    """Of the first and the last response of each prompt; of the only one where there is one."""
+    logp = likelihood.total.detach()
+    found = {f"logp/{name}": logp[:, column].mean() for name, column in _sides(logp)}
+    return {**found, **_lengths(likelihood.size), **log_ratio(likelihood, reference)}
+
+
+def of_ratings(
+    rewards: Tensor,
+    right: Tensor,
+    middle: Tensor | float = 0.0,
+    likelihood: LogLikelihood | None = None,
+    reference: LogLikelihood | None = None,
+) -> Metrics:
+    """Means over responses that are right (`chosen`) and over those that are not, 0 where a batch has none of a kind.
+
+    Args:
+        rewards, right: of equal shape; `middle` is the reward above which a response is taken to be right.
+    """
+    rewards, sides = rewards.detach(), (("chosen", right), ("rejected", ~right))
+    found = {f"reward/{name}": mean_of(rewards, counted) for name, counted in sides}
+    both = right.any() & (~right).any()
+    found["reward/margin"] = (found["reward/chosen"] - found["reward/rejected"]) * both
+    found["reward/accuracy"] = ((rewards > middle) == right).to(rewards.dtype).mean()
+    if likelihood is None:
+        return found
+    for name, counted in sides:
+        found[f"logp/{name}"] = mean_of(likelihood.total.detach(), counted)
+        found[f"length/{name}"] = mean_of(likelihood.size, counted)
+    return {**found, **log_ratio(likelihood, reference)}
+
+
+def log_ratio(likelihood: LogLikelihood, reference: LogLikelihood | None) -> Metrics:
+    """`kl`, the mean over responses of log π − log π_ref: what is there of a divergence where nothing is sampled."""
+    return {} if reference is None else {"kl": (likelihood.total.detach() - reference.total).mean()}
+
+
+def response_sizes(batch: Batch) -> Tensor | None:
+    """(P, K) tokens of the responses; None where they are none of tokens."""
+    return batch.response["mask"].float().sum(-1)[: len(batch)] if "mask" in batch.response else None
+
+
+def mean_of(values: Tensor, counted: Tensor) -> Tensor:
+    """() over those that count; 0 where none does."""
+    share = counted.to(values.dtype)
+    return (values * share).sum() / share.sum().clamp(min=1)
+
+
+def correlation(one: Tensor, two: Tensor) -> Tensor:
+    """() Pearson's, over the rows of a batch; 0 where one of them is the same in all rows."""
+    one, two = one - one.mean(), two.to(one.dtype) - two.to(one.dtype).mean()
+    return (one * two).sum() / (one.norm() * two.norm()).clamp(min=1e-12)
+
+
+def _lengths(size: Tensor) -> Metrics:
+    return {f"length/{name}": size[:, column].mean() for name, column in _sides(size)}
+
+
+def _sides(values: Tensor) -> tuple[tuple[str, int], ...]:
+    return (("chosen", 0), ("rejected", -1)) if values.shape[1] > 1 else (("chosen", 0),)

@@ -1,0 +1,42 @@
+"""Learning one reward per criterion."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from aa_lightning import losses
+from aa_lightning.algos import metrics
+from aa_lightning.algos.options import Positive, RewardObjective, hyperparameters
+from aa_lightning.types import Batch, RewardModel
+
+
+@hyperparameters
+class CriteriaRewards(RewardObjective):
+    """One reward per criterion, each learnt from the ratings in it (VideoAlign 2501.13918).
+
+    Attributes:
+        criteria: names as in the ratings of the data, and their weights in the loss.
+    """
+
+    criteria: Annotated[dict[str, Positive], Field(min_length=1)]
+
+    supervision: ClassVar = "feedback"
+    wants: ClassVar = ("ratings",)
+
+    @property
+    def heads(self) -> int:
+        return len(self.criteria)
+
+    def __call__(self, policy: RewardModel, batch: Batch):
+        rewards, ratings = policy.score_criteria(batch), batch.supervision["ratings"]  # (P, 2, C)
+        weights = rewards.new_tensor(list(self.criteria.values()))
+        loss = losses.reward.per_criterion(rewards, ratings, weights)
+        found = metrics.of_rewards(rewards.mean(-1), metrics.response_sizes(batch))
+        right = (rewards[:, 0] - rewards[:, 1]).sign() == (ratings[:, 0] - ratings[:, 1]).sign()
+        apart = (ratings[:, 0] - ratings[:, 1]).nan_to_num(0.0) != 0
+        for column, name in enumerate(self.criteria):
+            count = apart[:, column].sum().clamp(min=1)
+            found[f"accuracy/{name}"] = (right & apart)[:, column].sum() / count
+        return loss, found

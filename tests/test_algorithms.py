@@ -1,0 +1,73 @@
+"""What all algorithms share: short files, names of metrics, memory of their own, and a page that tells them."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+import aa_lightning
+from aa_lightning.types import Batch, LogLikelihood
+from tests.vectors.support import algorithm, empty_batch
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((Path(aa_lightning.__file__).parent / "algos").glob("*.py"))
+
+
+class Counting:
+    """A policy with given log-likelihoods (P, 2) that counts how often it is read."""
+
+    likelihood = "exact"
+
+    def __init__(self, ours: torch.Tensor, theirs: torch.Tensor):
+        self.ours, self.theirs, self.read = ours, theirs, 0
+
+    def log_likelihood(self, batch: Batch, collision: bool = False, read=None) -> LogLikelihood:
+        self.read += 1
+        return LogLikelihood(self.ours[..., None], torch.ones_like(self.ours)[..., None])
+
+    @contextmanager
+    def as_reference(self):
+        yield Counting(self.theirs, self.theirs)
+
+
+def zeros(of) -> dict[str, torch.Tensor]:
+    return {name: torch.zeros((), dtype=torch.float64) for name in of.remembers}
+
+
+def part(name: str, **options) -> dict:
+    """A part of a mixture, as it stands in a file."""
+    from dataclasses import asdict
+
+    found = algorithm(name, **options)
+    return {"_target_": f"{type(found).__module__}.{type(found).__name__}", **asdict(found)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_file_of_algorithms_is_longer_than_150_lines(path):
+    assert path.read_text(encoding="utf-8").count("\n") <= 150
+
+
+def test_two_running_means_of_a_mixture_are_two():
+    """u = (2, −1): the part of beta 1 has rewards of mean 0.5, the part of beta 10 has 5; one memory for both would hold
+    2.75 in the end."""
+    parts = {"soft": part("bco_pair", beta=1.0), "hard": part("bco_pair", beta=10.0)}
+    mixed = algorithm("mpo", parts=parts, weights={"soft": 1.0, "hard": 1.0})
+    ours = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
+    policy, batch = Counting(ours, 0 * ours), empty_batch(1, memory=zeros(mixed))
+    loss, _ = mixed(policy, batch)
+    means = {name: (batch.memory[f"{name}/reward_sum"] / batch.memory[f"{name}/reward_count"]).item() for name in parts}
+    assert means == {"soft": 0.5, "hard": 5.0}
+    alone = []
+    for settings in parts.values():
+        single = algorithm("bco_pair", beta=settings["beta"])
+        alone.append(single(Counting(ours, 0 * ours), empty_batch(1, memory=zeros(single)))[0])
+    assert loss.item() == pytest.approx(sum(alone).item())
+    assert policy.read == 1  # though each part got a batch of its own
+
+
+def test_a_part_of_a_mixture_cannot_move_the_reference_of_all():
+    parts = {"given": part("tr_dpo"), "own": part("dpo")}
+    mixed = algorithm("mpo", parts=parts, weights={"given": 1.0, "own": 1.0})
+    with pytest.raises(ValueError, match=r"type algo\.parts\.given\.moving=null, or algo=tr_dpo"):
+        _ = mixed.moving
