@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).parents[1]
 CONF, PAGE = ROOT / "conf" / "data", ROOT / "docs" / "data.md"
-BEGIN, END = "<!-- begin: written by docs/generate.py -->", "<!-- end -->"
 HEADER = ["`data=`", "modality", "kind", "rows", "what it is", "in align-anything"]
 _LETTERS = {"image": "i", "audio": "a", "video": "v"}
 _REMARKS = ("@package", "align-anything:", "Columns as documented")
@@ -23,12 +22,17 @@ def load(name: str) -> DictConfig:
     return OmegaConf.merge(*map(load, below), own)
 
 
-def table() -> str:
+def with_table(text: str, script: str, header: list[str], rows: list[list[str]]) -> str:
+    """A page with a table in place of what stands between the marks of `script`."""
+    begin, end = f"<!-- begin: written by docs/{script}.py -->", "<!-- end -->"
+    table = "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
+
+
+def lines() -> list[list[str]]:
     """All data sets, by modality and name."""
     names = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "default")
-    rows = sorted((line(name) for name in names), key=lambda row: (row[1], row[0]))
-    cells = [HEADER, ["---"] * len(HEADER), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    return sorted((line(name) for name in names), key=lambda row: (row[1], row[0]))
 
 
 def line(name: str) -> list[str]:
@@ -98,7 +102,7 @@ def _rows(whole: DictConfig) -> str:
 
 def page(text: str) -> str:
     """The page with the table as it is now."""
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{table()}\n{END}", text, flags=re.DOTALL)
+    return with_table(text, "generate", HEADER, lines())
 
 
 if __name__ == "__main__":

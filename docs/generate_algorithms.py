@@ -8,30 +8,29 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from generate import with_table
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-
-from aa_lightning.compose import compose
 
 ROOT = Path(__file__).parents[1]
 CONF, PAGE = ROOT / "conf" / "algo", ROOT / "docs" / "algorithms.md"
 RESULTS = ROOT / "benchmarks" / "results" / "algorithms.json"
-BEGIN, END = "<!-- begin: written by docs/generate_algorithms.py -->", "<!-- end -->"
 HEADER = ["`algo=`", "what it is, and its paper", "what it sets", "learns from", "likelihood", "held-out accuracy"]
 MEASURES = ("preference_accuracy", "likelihood_accuracy", "reward_accuracy")
 
 
-def table() -> str:
+def lines() -> list[list[str]]:
     """All algorithms by name."""
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    rows = [line(path, results) for path in sorted(CONF.glob("*.yaml"))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [HEADER, ["---"] * len(HEADER), *rows])
+    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
+        return [line(path, results) for path in sorted(CONF.glob("*.yaml"))]
 
 
 def line(path: Path, results: dict[str, Any]) -> list[str]:
     """The cells of one algorithm."""
     text = path.read_text(encoding="utf-8")
     about = " ".join(row[1:].strip() for row in text.split("\n") if row.startswith("#"))
-    algorithm = instantiate(compose([f"algo={path.stem}"]).algo, _convert_="all")
+    algorithm = instantiate(compose(f"algo/{path.stem}").algo, _convert_="all")
     brings = [name for name in algorithm.wants if name not in ("auxiliary", "mismatched", "corrupted", "changed")]
     return [
         f"`{path.stem}`",
@@ -61,7 +60,7 @@ def _measured(runs: list[dict[str, Any]]) -> str:
 
 def page(text: str) -> str:
     """The page with the table as it is now."""
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{table()}\n{END}", text, flags=re.DOTALL)
+    return with_table(text, "generate_algorithms", HEADER, lines())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What all algorithms share: short files, names of metrics, memory of their own, and a page that tells them."""
 
+import runpy
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from aa_lightning.types import Batch, LogLikelihood
 from tests.vectors.support import algorithm, empty_batch
 
 ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
 FILES = sorted((Path(aa_lightning.__file__).parent / "algos").glob("*.py"))
 
 
@@ -37,8 +40,6 @@ def zeros(of) -> dict[str, torch.Tensor]:
 
 def part(name: str, **options) -> dict:
     """A part of a mixture, as it stands in a file."""
-    from dataclasses import asdict
-
     found = algorithm(name, **options)
     return {"_target_": f"{type(found).__module__}.{type(found).__name__}", **asdict(found)}
 
@@ -71,3 +72,10 @@ def test_a_part_of_a_mixture_cannot_move_the_reference_of_all():
     mixed = algorithm("mpo", parts=parts, weights={"given": 1.0, "own": 1.0})
     with pytest.raises(ValueError, match=r"type algo\.parts\.given\.moving=null, or algo=tr_dpo"):
         _ = mixed.moving
+
+
+def test_the_table_of_the_page_is_that_of_the_files(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    generate = runpy.run_path(str(ROOT / "docs" / "generate_algorithms.py"))
+    assert generate["page"](PAGE) == PAGE, "type: make docs"
+    assert PAGE.count("\n| `") > 60
