@@ -13,6 +13,7 @@ from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.family import Family
 from aa_lightning.models.logprobs import Statistic, logit_cap, statistic, token_logprobs
+from aa_lightning.models.positions import Positions
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood, Rollout
@@ -25,6 +26,7 @@ class TokenNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.family, self.layout = family, layout
+        self.positions = Positions(family)
         self.windows = layouts.windows_of(model.config)
         self.cap = logit_cap(model.config)
 
@@ -115,7 +117,7 @@ class TokenNetwork(nn.Module):
         """Positions of the prompt tokens: (P, L), or (3, P, L) where a family counts in time, height and width."""
         valid = batch.prompt["attention_mask"]
         if self.family.rope is not None and batch.blocks:
-            return self.backbone.get_rope_index(**self.family.rope(batch.prompt))[0]
+            return self.positions(self.backbone, batch)
         return (valid.cumsum(-1) - 1).clamp(min=0)
 
 
@@ -130,6 +132,8 @@ class AutoregressivePolicy(nn.Module):
         super().__init__()
         self.network, self.encoder = network, encoder
         self.reference, self.adapters = reference, adapters
+        for other in reference.modules():  # which reads the same prompts
+            other.positions = network.positions
 
     def prepare(self, batch: Batch) -> Batch:
         """Nothing is random in a token model's likelihood."""

@@ -138,13 +138,20 @@ def repeat(batch: Batch, k: int) -> dict[str, Tensor]:
     return {key: value[row_index(batch, key, k).to(value.device)] for key, value in batch.prompt.items()}
 
 
+def only(batch: Batch, row: int) -> dict[str, Tensor]:
+    """The tensors of one prompt, with its padding."""
+    taken = {}
+    for key, value in batch.prompt.items():
+        before = sum(batch.blocks[key][:row]) if key in batch.blocks else row
+        taken[key] = value[before : before + (batch.blocks[key][row] if key in batch.blocks else 1)]
+    return taken
+
+
 def row_index(batch: Batch, key: str, k: int) -> Tensor:
     """Which rows of `batch.prompt[key]` make up every prompt k times."""
     if key not in batch.blocks:
         return torch.arange(len(batch.prompt[key])).repeat_interleave(k)
-    starts = [0]
-    for count in batch.blocks[key]:
-        starts.append(starts[-1] + count)
+    starts = [0, *itertools.accumulate(batch.blocks[key])]
     blocks = [torch.arange(a, b).repeat(k) for a, b in itertools.pairwise(starts)]
     return torch.cat(blocks)
 
