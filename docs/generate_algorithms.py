@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 CONF, PAGE = ROOT / "conf" / "algo", ROOT / "docs" / "algorithms.md"
 RESULTS = ROOT / "benchmarks" / "results" / "algorithms.json"
 HEADER = ["`algo=`", "what it is, and its paper", "what it sets", "learns from", "likelihood", "held-out accuracy"]
+MADE = ("auxiliary", "mismatched", "corrupted", "changed")  # of any rows
 MEASURES = ("preference_accuracy", "likelihood_accuracy", "reward_accuracy")
 
 
@@ -31,7 +32,7 @@ def line(path: Path, results: dict[str, Any]) -> list[str]:
     text = path.read_text(encoding="utf-8")
     about = " ".join(row[1:].strip() for row in text.split("\n") if row.startswith("#"))
     algorithm = instantiate(compose(f"algo/{path.stem}").algo, _convert_="all")
-    brings = [name for name in algorithm.wants if name not in ("auxiliary", "mismatched", "corrupted", "changed")]
+    brings = [name for name in algorithm.wants if name not in MADE]
     return [
         f"`{path.stem}`",
         about.replace("|", "&#124;"),

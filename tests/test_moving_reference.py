@@ -1,8 +1,5 @@
 """A reference that follows the policy: by the worked numbers, and over a resume to the bit."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -10,6 +7,7 @@ from torch import nn
 from aa_lightning.callbacks.reference import move
 from aa_lightning.train import train
 from tests.contract.support import config
+from tests.vectors.support import vector
 
 QUICK = [
     *("trainer.max_steps=6", "checkpoint.every_n_steps=2", "checkpoint.keep=3", "loader.batch_size=4"),
@@ -20,12 +18,12 @@ QUICK = [
 
 
 def test_a_share_of_the_way_is_the_worked_one():
-    vector = json.loads((Path(__file__).parent / "vectors" / "preference.json").read_text())["tr_dpo"][0]
+    worked = vector("preference", "tr_dpo", "soft_update")
     reference, policy = nn.Module(), nn.Module()
-    reference.weight = nn.Parameter(torch.tensor(vector["inputs"]["ref_param"]), requires_grad=False)
-    policy.weight = nn.Parameter(torch.tensor(vector["inputs"]["policy_param"]))
-    move(reference, policy, vector["params"]["alpha"])
-    assert reference.weight.tolist() == pytest.approx(vector["expected"]["new_ref_param"])
+    reference.weight = nn.Parameter(torch.tensor(worked["inputs"]["ref_param"]), requires_grad=False)
+    policy.weight = nn.Parameter(torch.tensor(worked["inputs"]["policy_param"]))
+    move(reference, policy, worked["params"]["alpha"])
+    assert reference.weight.tolist() == pytest.approx(worked["expected"]["new_ref_param"])
 
 
 def test_a_resumed_run_has_the_moved_reference(tmp_path):

@@ -165,6 +165,8 @@ _NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
     "data.template.ratings, with data.template.kind=feedback"),
     "critique": ("what is said about each response", "critiques, such as data=shapes_ti2t, or name their columns in "
     "data.template.feedback"),
+    "gold": ("a refined response", "refinements, such as data=shapes_ti2t, or name their columns in "
+    "data.template.feedback.refinement, with data.template.kind=feedback"),
     "steps": ("which steps of a response are right", "such labels, such as data=trl_stepwise, or algo=orm, which "
     "learns from whole responses"),
 }  # fmt: skip

@@ -18,7 +18,7 @@ from aa_lightning.data.examples import Dropped
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
-from aa_lightning.types import Batch, Encoder, Example, Prompt, text
+from aa_lightning.types import Batch, Encoder, Example, Feedback, Prompt, Response, text
 
 
 @dataclass
@@ -122,6 +122,8 @@ class EncodedExamples(Sequence):
             assert self.wanted.corruption is not None
             example = corrupt(example, self.wanted.corruption, lambda: (self.examples[k] for k in range(len(self))))
             return self.encoder.encode(example, example.responses)
+        if name == "gold":
+            return self.encoder.encode(example, [refined(example)])
         other = self.examples[(index + len(self) // 2) % len(self)]
         if name == "mismatched":
             return self.encoder.encode(example, other.responses)
@@ -178,7 +180,22 @@ class PromptsOnly(EncodedExamples):
         return Item(example, self.encoder.encode(asked, []))
 
 
-BRANCHES = ("corrupted", "mismatched", "auxiliary")
+BRANCHES = ("corrupted", "mismatched", "auxiliary", "gold")
+
+
+def refined(example: Feedback) -> Response:
+    """The better response of a row, of the rejected one where both have been refined.
+
+    Raises:
+        ValueError: nobody refined either of them.
+    """
+    found = next((response for response in reversed(example.refinement) if response is not None), None)
+    if found is None:
+        raise ValueError(
+            f"row {example.id} has no refined response, and the algorithm imitates them: leave such rows out of the data, "
+            "or set the branch of this part of algo.parts to null"
+        )
+    return found
 
 
 class AlignmentData(L.LightningDataModule):

@@ -210,8 +210,8 @@ class Batch:
     `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded; diffusion: pixels
     (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is the number of supervised terms that a token mean
     divides by; None means those of this batch alone. `branches` are the same rows in another light: `corrupted` prompts,
-    responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`). `memory` holds the running
-    statistics of an algorithm that has some; what it writes there lasts.
+    responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined response (`gold`).
+    `memory` holds the running statistics of an algorithm that has some; what it writes there lasts.
 
     `len` counts the prompts. Tensors may have one row more, a companion: a masked prompt with a medium, put into batches
     without one so that all processes pass through the same modules in the same order.

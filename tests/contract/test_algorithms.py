@@ -21,7 +21,7 @@ AT_REFERENCE = {  # the loss where the policy is its reference, with likelihood 
     ),
     **dict.fromkeys(["aot", "aot_paired", "image_dpo", "povid", "bco", "ha_dpo", "info_nca", "implicit_prm"], LN2),
     **dict.fromkeys(["nca", "bco_pair", "adpo", "nca_ranked"], 2 * LN2),
-    **dict.fromkeys(["kto", "kto_batch", "apo_zero_unpaired"], 0.5),
+    **dict.fromkeys(["kto", "kto_batch", "kto_pair", "apo_zero_unpaired"], 0.5),
     **dict.fromkeys(["apo_zero", "apo_down", "hinge"], 1.0),
     "ipo": 25.0,  # 1 / (4 beta²)
     "sppo": 250_000.0,  # (1 / (2 beta))²
@@ -107,7 +107,7 @@ def test_a_step_from_the_reference_has_the_closed_value_and_moves_the_model(mode
 
 def test_every_algorithm_serves_a_family_and_has_a_closed_value_or_none():
     assert {algo for algo in ALGORITHMS if refusal("tiny_llava", algo) is not None} == STEPWISE
-    no_reference = {"alphapo", "cpo", "cpo_simpo", "orpo", "simpo", "slic_hf"}
+    no_reference = {"alphapo", "cpo", "cpo_simpo", "orpo", "simpo", "slic_hf", "triple_po"}
     no_reference |= {"sft", "dft", "neftune", "critique_sft", "reward_weighted_sft"}
     no_reference |= {algo for algo in ALGORITHMS if algorithm_of(algo).trains == "reward_model"}
     depends_on_the_rows = {"odpo", "r_dpo", "v_dpo", "wpo"}

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from aa_lightning import losses
 from aa_lightning.algos.mixture import Mixture
 from aa_lightning.types import Batch, LogLikelihood
 from tests.vectors.support import algorithm, assert_close, empty_batch, leaves, padded, vector
@@ -210,3 +211,59 @@ def test_mpo_is_preference_quality_and_generation(dtype, side):
     policy = GivenBranches({"pairs": case.pairs("policy")}, {"pairs": case.pairs("ref")})
     loss, _ = algorithm("mpo")(policy, batch_with())
     case.check(loss)
+
+
+@each_precision
+@each_padding
+def test_triple_preference_optimisation_imitates_the_refined_response_beside_the_pair(dtype, side):
+    case = Case("preference", "tpo_triple", "beta0.01_alpha1", dtype, side)
+    gold = padded(case.ragged["gold_token_logps"], side=side)
+    triple = algorithm("triple_po")
+    assert (triple.supervision, triple.wants, triple.uses_reference) == ("feedback", ("gold",), False)
+    loss, metrics = triple(GivenBranches({"pairs": case.pairs("policy"), "gold": gold}), batch_with("gold"))
+    case.check(loss)
+    assert_close(metrics["loss/gold"], case.vector["expected"]["gold_nll"], dtype)
+    for row in case.ragged["gold_token_logps"]:
+        assert_close(row.grad, [-1 / 6] * len(row), dtype)  # 6 tokens in all
+
+
+@each_precision
+@each_padding
+def test_the_paired_kto_of_older_codes_compares_each_response_with_the_other_kind(dtype, side):
+    case = Case("preference", "kto", "legacy_kto_pair", dtype, side)
+    policy = GivenBranches({"pairs": case.pairs("policy")}, {"pairs": case.pairs("ref")})
+    loss, _ = algorithm("kto_pair", beta=0.5)(policy, batch_with())
+    case.check(loss)
+    values = case.vector["expected"]["per_example"]
+    assert_close(loss, sum(values) / len(values), dtype)
+
+
+def test_the_means_that_the_paired_kto_compares_with_have_no_gradient():
+    """r_chosen = 2, r_rejected = 1: ½ (1 − σ(2 − 1)) + ½ (1 − σ(2 − 1)), and each gradient is its own σ′(1) / 2."""
+    chosen, rejected = (torch.tensor([r], dtype=torch.float64, requires_grad=True) for r in (2.0, 1.0))
+    loss = losses.preference.kto_pair(chosen, rejected, chosen.mean(), rejected.mean())
+    loss.sum().backward()
+    slope = torch.sigmoid(torch.tensor(1.0, dtype=torch.float64)) * torch.sigmoid(torch.tensor(-1.0).double())
+    assert_close(loss, [torch.sigmoid(torch.tensor(-1.0).double()).item()], torch.float64)
+    assert_close(chosen.grad, [-slope.item() / 2], torch.float64)
+    assert_close(rejected.grad, [slope.item() / 2], torch.float64)
+
+
+@each_precision
+@each_padding
+def test_xpo_is_a_mixture_in_which_samples_of_the_reference_are_unlearnt(dtype, side):
+    """Its extra term α log π(y ~ reference) is the summed likelihood of a branch at the weight −α."""
+    case = Case("preference", "xpo", "alpha1e-5", dtype, side)
+    of = [0 if which == "chosen" else 1 for which in case.vector["params"]["reference_sample_is"]]
+    pairs = case.pairs("policy")
+    rows = torch.arange(3)
+    drawn = LogLikelihood(pairs.terms[rows, of][:, None], pairs.mask[rows, of][:, None])
+    mixed = Mixture(
+        parts={"preference": algorithm("dpo"), "optimism": algorithm("sft", branch="gold", reduce="total")},
+        weights={"preference": 1.0, "optimism": -case.vector["params"]["alpha"]},
+    )
+    loss, metrics = mixed(
+        GivenBranches({"pairs": pairs, "gold": drawn}, {"pairs": case.pairs("ref")}), batch_with("gold")
+    )
+    case.check(loss)
+    assert_close(metrics["reward/margin"], case.vector["expected"]["reward_margin_mean"], dtype)

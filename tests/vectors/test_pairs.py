@@ -3,10 +3,15 @@
 import math
 from random import Random
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from aa_lightning.data import functions, pairing
+from aa_lightning.data.corruption import CorruptionOptions
+from aa_lightning.data.spoiling import TRANSFORMS, diffusion
+from aa_lightning.media.video import Clip
 from aa_lightning.types import LogLikelihood
 from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_batch, vector, vectors
 
@@ -18,6 +23,33 @@ def test_the_best_and_the_worst_of_n_are_the_worked_ones_and_the_first_of_equals
     expected = case["expected"]["chosen_index"], case["expected"]["rejected_index"]
     assert pairing.best_of_n(case["inputs"]["scores"]) == expected == (1, 0)
     assert pairing.best_of_n([0.5, 0.1, 0.1]) == (0, 1)
+
+
+def test_the_best_of_n_is_no_further_from_its_policy_than_the_worked_bound():
+    """log 4 − 3/4. Of four equally likely answers told apart by their score, the best is always the same: log 4."""
+    case = vector("pairs", "best_of_n", "select")
+    bound = pairing.best_of_n_divergence(len(case["inputs"]["scores"]))
+    assert bound == pytest.approx(case["expected"]["kl_upper_bound_nats"], abs=1e-10)
+    assert pairing.best_of_n_divergence(1) == 0.0
+
+
+def test_pictures_fade_into_noise_along_the_worked_schedule():
+    case = vector("pairs", "diffusion_noise_image", "povid_vcd_schedule")
+    made = [diffusion(step) for step in case["inputs"]["steps"]]
+    for column, name in enumerate(("sqrt_alpha_bar", "sqrt_one_minus_alpha_bar")):
+        assert [one[column] for one in made] == pytest.approx(case["expected"][name], abs=1e-10)
+
+
+def test_a_grey_picture_at_step_250_keeps_its_mean_and_has_the_noise_of_the_schedule():
+    """Grey 128 becomes 0.98913 · 128 = 126.6, with noise of 0.14702 · 255 = 37.5 levels, hardly clipped."""
+    picture = Image.new("RGB", (96, 96), (128, 128, 128))
+    options = CorruptionOptions(name="diffuse", step=250)
+    one, two = (np.asarray(TRANSFORMS["image"]["diffuse"](picture, options, Random(7)), float) for _ in range(2))
+    assert one.mean() == pytest.approx(126.6, abs=1) and one.std() == pytest.approx(37.5, rel=0.02)
+    assert np.array_equal(one, two)
+    clip = Clip(frames=np.full((3, 32, 32, 3), 128, np.uint8), times=np.arange(3.0), sound=None)
+    seen = TRANSFORMS["video"]["diffuse"](clip, options, Random(7)).frames.astype(float)
+    assert seen.std() == pytest.approx(37.5, rel=0.05) and not np.array_equal(seen[0], seen[1])
 
 
 def test_a_ranking_by_similarity_takes_the_worked_pair():

@@ -97,6 +97,18 @@ def test_without_the_normaliser_the_same_step_would_give_the_known_wrong_number(
     assert_close(sum(losses) / 2, case["expected"]["wrong_mean_of_means"], dtype)
 
 
+@each_precision
+@each_padding
+def test_dynamic_fine_tuning_weighs_each_token_by_its_detached_probability(dtype, side):
+    case = vector("supervised", "dft", "token_mean")
+    rows = leaves(case["inputs"]["token_logps"], dtype)
+    loss, _ = algorithm("dft")(GivenTerms(padded(rows, side=side)), empty_batch(len(rows)))
+    loss.backward()
+    assert_close(loss, case["expected"]["loss"], dtype)
+    for row, expected in zip(rows, case["gradients"]["token_logps"], strict=True):
+        assert_close(row.grad, expected, dtype)
+
+
 # ---------------------------------------------------------------- noise, critiques
 
 

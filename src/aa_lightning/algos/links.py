@@ -8,7 +8,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos.options import Flipped, Part, Positive, hyperparameters
-from aa_lightning.algos.reward_links import Anchor, Aot, ApoDown, ApoZero, Bco, Nca, Sppo
+from aa_lightning.algos.reward_links import Anchor, Aot, ApoDown, ApoZero, Bco, KtoPair, Nca, Sppo
 
 
 @hyperparameters
@@ -77,6 +77,6 @@ class Disco(Part):
 
 
 Link = Annotated[
-    Logistic | Robust | Hinge | Square | Exo | Disco | ApoZero | ApoDown | Nca | Bco | Sppo | Anchor | Aot,
+    Logistic | Robust | Hinge | Square | Exo | Disco | ApoZero | ApoDown | Nca | Bco | Sppo | Anchor | Aot | KtoPair,
     Field(discriminator="name"),
 ]

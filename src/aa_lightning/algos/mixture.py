@@ -28,8 +28,9 @@ class Mixture(PolicyObjective):
 
     @property
     def supervision(self) -> str:
-        kinds = {part.supervision for part in self.parts.values()}
-        return "preference" if "preference" in kinds else kinds.pop()
+        """The richest kind that a part learns from."""
+        kinds = [part.supervision for part in self.parts.values()]
+        return next((kind for kind in ("feedback", "preference") if kind in kinds), kinds[0])
 
     @property
     def uses_reference(self) -> bool:

@@ -55,6 +55,16 @@ class Bco(Part):
 
 
 @hyperparameters
+class KtoPair(Part):
+    """KTO's value of both responses, each against the mean reward of the other kind over all processes."""
+
+    name: Literal["kto_pair"]
+
+    def __call__(self, pairs, logit):
+        return losses.preference.kto_pair(*pairs.rewards.unbind(1), *map(losses.coupled.mean, pairs.rewards.unbind(1)))
+
+
+@hyperparameters
 class Sppo(Part):
     """Squares around the probability of winning; soft: σ(margin of the data) instead of certainty."""
 

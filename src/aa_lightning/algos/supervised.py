@@ -17,25 +17,26 @@ class SupervisedFineTuning(PolicyObjective):
 
     Attributes:
         reduce: `token`: the mean over all supervised terms of a step, exact over ranks and accumulated batches;
-            `response`: the mean over responses of their own means.
+            `response`: the mean over responses of their own means; `total`: the mean over responses of their sums.
         weighting: `probability`: each token counts its own detached probability (DFT, 2508.05629).
         noise: NEFTune's α (2310.05914): uniform noise on the embeddings of tokens, in training alone; 0: none.
         rows: demonstrations, or the critiques of feedback: what is said about each answer, after question and answer
             (learning from language feedback, 2412.15838).
-        branch: of the batch that is trained on; None: its own rows.
+        branch: of the batch that is trained on: demonstrations of other rows (auxiliary), the refined response of each row
+            (gold); None: its own rows.
     """
 
-    reduce: Literal["token", "response"]
+    reduce: Literal["token", "response", "total"]
     weighting: Literal["none", "probability"]
     noise: NonNegative
     rows: Literal["demonstration", "critique"]
-    branch: Literal["auxiliary"] | None
+    branch: Literal["auxiliary", "gold"] | None
 
     uses_reference: ClassVar = False
 
     @property
     def supervision(self) -> str:
-        return self.rows
+        return "feedback" if self.branch == "gold" else self.rows
 
     @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
@@ -53,9 +54,11 @@ class SupervisedFineTuning(PolicyObjective):
             likelihood = policy.log_likelihood(batch)
         terms = likelihood.terms
         if self.weighting == "probability":
-            terms = terms.detach().exp() * terms
+            terms = (terms.detach() * likelihood.mask).exp() * terms  # whatever stands in padding must not overflow
         nll = losses.supervised.negative_log_likelihood(terms, likelihood.mask)  # (P, 1)
-        if self.reduce == "response":
+        if self.reduce == "total":
+            loss = nll.mean()
+        elif self.reduce == "response":
             loss = (nll / likelihood.size.clamp(min=1e-9)).mean()
         else:
             count = likelihood.size.sum() if batch.normalizer is None else batch.normalizer

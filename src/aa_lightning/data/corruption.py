@@ -17,6 +17,7 @@ Medium = Literal["image", "audio", "video"]
 SPOILS: dict[str, tuple[str, ...]] = {
     "blank": ("image", "audio", "video"),
     "noise": ("image", "audio", "video"),
+    "diffuse": ("image", "video"),
     "swap": ("image", "audio", "video"),
     "blur": ("image",),
     "crop": ("image",),
@@ -32,14 +33,16 @@ SPOILS: dict[str, tuple[str, ...]] = {
 class CorruptionOptions:
     """A transform of the media of prompts; responses stay as they are.
 
-    blank: one uniform grey, silence; noise: Gaussian; blur: Gaussian; crop: a random window of a picture, enlarged to
-    the old size; swap: the media of another row; mute: silence in a part of a sound; reverse: a sound or a clip backwards;
-    shuffle, drop, freeze: frames of a clip in another order, left out, standing still.
+    blank: one uniform grey, silence; noise: Gaussian; diffuse: faded into Gaussian noise, as a diffusion model would; blur:
+    Gaussian; crop: a random window of a picture, enlarged to the old size; swap: the media of another row; mute: silence in
+    a part of a sound; reverse: a sound or a clip backwards; shuffle, drop, freeze: frames of a clip in another order, left
+    out, standing still.
     """
 
-    name: Literal["blank", "noise", "blur", "crop", "swap", "mute", "reverse", "shuffle", "drop", "freeze"]
+    name: Literal["blank", "noise", "diffuse", "blur", "crop", "swap", "mute", "reverse", "shuffle", "drop", "freeze"]
     media: list[Medium] | None = Field(default=None, min_length=1)  # null: all that this corruption is for
     noise: float = Field(default=64.0, gt=0)  # of pictures and frames: standard deviation in levels of 0 to 255
+    step: int = Field(default=500, ge=0, lt=1000)  # of diffuse: how far into the noise
     hiss: float = Field(default=1.0, gt=0)  # of sounds: standard deviation, as a multiple of the sound's own
     blur: float = Field(default=0.1, gt=0, le=1)  # radius as a share of the longer side
     crop: float = Field(default=0.5, gt=0, lt=1)  # side of the window as a share of the picture's

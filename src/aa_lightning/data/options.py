@@ -248,10 +248,11 @@ class TemplateOptions:
     def offers(self) -> frozenset[str]:
         """What rows bring besides responses, by the names of `Algorithm.wants`."""
         critiques = None if self.feedback is None else self.feedback.critique
+        refined = None if self.feedback is None else self.feedback.refinement
         ties = True if isinstance(self.preferred, Preferred) and self.preferred.keeps_ties else None
         ratings = self.ratings if self.kind == "feedback" else None
         told = {"margin": self.margin, "safe": self.safe, "steps": self.steps, "critique": critiques}
-        told |= {"ratings": ratings, "tie": ties}
+        told |= {"ratings": ratings, "tie": ties, "gold": refined}
         return frozenset(name for name, value in told.items() if value is not None)
 
     def _check_prompt(self) -> None:

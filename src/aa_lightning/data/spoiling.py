@@ -30,6 +30,10 @@ def _noise_image(image: Image.Image, options: CorruptionOptions, rng: Random) ->
     return Image.fromarray(_noisy(np.asarray(image), options, rng))
 
 
+def _diffuse_image(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
+    return Image.fromarray(_diffused(np.asarray(image), options, rng))
+
+
 def _blur_image(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(options.blur * max(image.size)))
 
@@ -43,6 +47,22 @@ def _crop_image(image: Image.Image, options: CorruptionOptions, rng: Random) -> 
 def _noisy(pixels: np.ndarray, options: CorruptionOptions, rng: Random) -> np.ndarray:
     added = _normal(rng, pixels.shape) * options.noise
     return (pixels + added).round().clip(0, 255).astype(np.uint8)
+
+
+def _diffused(pixels: np.ndarray, options: CorruptionOptions, rng: Random) -> np.ndarray:
+    kept, noise = diffusion(options.step)
+    faded = kept * pixels + noise * 255 * _normal(rng, pixels.shape)
+    return faded.round().clip(0, 255).astype(np.uint8)
+
+
+def diffusion(step: int) -> tuple[float, float]:
+    """√ᾱ and √(1 − ᾱ), what stays of pixels between 0 and 1 and what comes of noise, at a step of 1000.
+
+    POVID (2402.11411): ᾱ = Π (1 − β), with β from 1e-5 to 5e-3 along a sigmoid.
+    """
+    rising = 1 / (1 + np.exp(-np.linspace(-6, 6, 1000)))
+    kept = np.prod(1 - (rising * (5e-3 - 1e-5) + 1e-5)[: step + 1])
+    return float(np.sqrt(kept)), float(np.sqrt(1 - kept))
 
 
 # ---------------------------------------------------------------- sounds
@@ -79,6 +99,10 @@ def _blank_clip(clip: Clip, options: CorruptionOptions, rng: Random) -> Clip:
 
 def _noise_clip(clip: Clip, options: CorruptionOptions, rng: Random) -> Clip:
     return replace(clip, frames=_noisy(clip.frames, options, rng))
+
+
+def _diffuse_clip(clip: Clip, options: CorruptionOptions, rng: Random) -> Clip:
+    return replace(clip, frames=_diffused(clip.frames, options, rng))
 
 
 def _shuffle_clip(clip: Clip, options: CorruptionOptions, rng: Random) -> Clip:
@@ -122,11 +146,18 @@ def _normal(rng: Random, shape: tuple[int, ...]) -> np.ndarray:
 
 Transform = Callable[[Any, "CorruptionOptions", Random], Any]
 TRANSFORMS: dict[str, dict[str, Transform]] = {
-    "image": {"blank": _blank_image, "noise": _noise_image, "blur": _blur_image, "crop": _crop_image},
+    "image": {
+        "blank": _blank_image,
+        "noise": _noise_image,
+        "diffuse": _diffuse_image,
+        "blur": _blur_image,
+        "crop": _crop_image,
+    },
     "audio": {"blank": _blank_sound, "noise": _noise_sound, "mute": _mute_sound, "reverse": _reverse_sound},
     "video": {
         "blank": _blank_clip,
         "noise": _noise_clip,
+        "diffuse": _diffuse_clip,
         "shuffle": _shuffle_clip,
         "drop": _drop_clip,
         "freeze": _freeze_clip,

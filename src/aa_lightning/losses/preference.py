@@ -92,6 +92,18 @@ def sppo(chosen: Tensor, rejected: Tensor, win: Tensor | float, beta: float) -> 
     return ((chosen - (win - 0.5)) / beta) ** 2 + ((rejected - (0.5 - win)) / beta) ** 2
 
 
+def kto_pair(chosen: Tensor, rejected: Tensor, mean_chosen: Tensor, mean_rejected: Tensor) -> Tensor:
+    """(P,) half of 1 − σ(r_chosen − z_rejected) and of 1 − σ(z_chosen − r_rejected), z = max(0, mean reward): the paired
+    KTO of older codes, which need no mismatched responses. They let gradients through z, the paper (2402.01306) has none.
+
+    Args:
+        chosen, rejected: (P,) rewards. mean_chosen, mean_rejected: () their means.
+    """
+    up = torch.sigmoid(mean_rejected.detach().clamp(min=0) - chosen)
+    down = torch.sigmoid(rejected - mean_chosen.detach().clamp(min=0))
+    return (up + down) / 2
+
+
 # ---------------------------------------------------------------- on single responses
 
 
