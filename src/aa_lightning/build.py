@@ -80,7 +80,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         torch.set_num_threads(cfg.threads)
     algorithm = instantiate(cfg.algo, _convert_="all")
     data = data_options(cfg)
-    check_compatible(cfg, algorithm, data)
+    check_compatible(cfg, algorithm, data.serving(algorithm))
     policy = build_policy(cfg, algorithm, starting_point(cfg))
     plain = OmegaConf.to_container(cfg, resolve=True)
     module = AlignmentModule(policy, algorithm, options(cfg, "optimizer"), plain)
@@ -184,7 +184,7 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
 
     processes = processes_of(cfg)
     micro, accumulate = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes)
-    data = data_options(cfg)
+    data = data_options(cfg).serving(algorithm)
     fit = partial(fitting, cfg, encoder=policy.encoder)
     train = examples(data, "train", algorithm.supervision, fit)
     check_spoiled(cfg, algorithm, train.media)
@@ -242,10 +242,13 @@ def processes_of(cfg: DictConfig) -> int:
 
 
 def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
-    """The held-out measures of a run."""
+    """The held-out measures of a run: on the rows as they are, so that all objectives are measured alike; steps only where
+    they stand."""
     from aa_lightning.evaluation.suite import Suite
 
     wanted = options(cfg, "evaluation")
+    if "steps" in algorithm.wants:
+        data = data.serving(algorithm)
     blank = replace(data, corruption=CorruptionOptions(name="blank"))
     controls = {"blank": blank} if wanted.blank_control and data.corruption is None and data.shows_media else {}
     return Suite(

@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
 
     quiet()
     algorithm = instantiate(cfg.algo, _convert_="all")
-    data = build.data_options(cfg)
+    data = build.data_options(cfg).serving(algorithm)
     check_compatible(cfg, algorithm, data)
     examples = build.examples(data, "train", algorithm.supervision)
     say(f"{len(examples)} {algorithm.supervision} rows train, {len(examples.dropped)} are left out")

@@ -159,16 +159,16 @@ def _check_draws(cfg: DictConfig) -> None:
 _NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
     "margin": ("by how much each chosen response is better", "scores, such as data=ultrafeedback, or name their columns in "
     "data.template.margin"),
-    "safe": ("whether each response is harmless", "such labels, such as data=pku_safe_rlhf_safety, or name their columns "
-    "in data.template.safe"),
+    "safe": ("whether each response is harmless", "such labels, such as data=shapes_ti2t or data=pku_safe_rlhf_safety, or "
+    "name their columns in data.template.safe"),
     "ratings": ("the scores of each criterion", "ratings, such as data=shapes_ti2t, or name their columns in "
     "data.template.ratings, with data.template.kind=feedback"),
     "critique": ("what is said about each response", "critiques, such as data=shapes_ti2t, or name their columns in "
     "data.template.feedback"),
     "gold": ("a refined response", "refinements, such as data=shapes_ti2t, or name their columns in "
     "data.template.feedback.refinement, with data.template.kind=feedback"),
-    "steps": ("which steps of a response are right", "such labels, such as data=trl_stepwise, or algo=orm, which "
-    "learns from whole responses"),
+    "steps": ("which steps of a response are right", "such labels, such as data=shapes_ti2t or data=trl_stepwise, or "
+    "algo=orm, which learns from whole responses"),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -228,3 +229,74 @@ def test_noise_moves_pixels_and_is_the_same_every_time():
 def test_options_that_cannot_work_are_refused(options, says):
     with pytest.raises(ValidationError, match=says):
         Shapes(**{"modality": "ti2t", **options})
+
+
+# ---------------------------------------------------------------- more than a pair
+
+TOLD = (
+    *("prompt", "messages", "said", "image", "audio", "video", "chosen", "rejected", "critique_chosen"),
+    *("critique_rejected", "refinement", "answer", "scene", "score_chosen", "score_rejected", "kind"),
+)
+FIRST = {  # of 40 rows each
+    "t2t": "d1914f43f0bbccf4",
+    "ti2t": "1f6d52dada0defd5",
+    "ta2t": "b23d8e03b00b1706",
+    "tv2t": "d46c839148fcc606",
+    "any2t": "872e718548e551e2",
+    "t2i": "07c0b055ef380b0d",
+    "t2ti": "5df005cca97d7b31",
+    "ti2ti": "41a4755bf06d2f42",
+    "t2a": "cad59258601ed525",
+}
+
+
+def _told(row):
+    return {name: "medium" if callable(row[name]) else row[name] for name in TOLD if name in row}
+
+
+@pytest.mark.parametrize(("modality", "expected"), FIRST.items())
+def test_the_pairs_of_a_seed_are_what_they_always_were(modality, expected):
+    source = Shapes(modality=modality, size=40, seed=7)
+    rows = [json.dumps(_told(source[i]), default=lambda medium: "medium") for i in range(40)]
+    assert sha256("".join(rows).encode()).hexdigest()[:16] == expected
+
+
+@pytest.mark.parametrize("modality", ["t2t", "ti2t", "ta2t", "tv2t", "any2t"])
+def test_answers_of_a_listing_have_no_one_and_two_facts_wrong(modality):
+    """Worked again from the words: the answers are as long, and so many words differ but for a and an."""
+    for row in _rows(modality, size=60, kinds=["caption"]):
+        assert row["answers"][:2] == [row["chosen"], row["rejected"]] and row["wrong_facts"] == [0, 1, 2]
+        words = [[w for w in answer.rstrip(".").split() if w.lower() not in ("a", "an")] for answer in row["answers"]]
+        assert [sum(a != b for a, b in zip(words[0], said, strict=True)) for said in words] == [0, 1, 2]
+        for answer, claims, right in zip(row["answers"], row["claims"], row["claims_right"], strict=True):
+            said = " and ".join(claim.rstrip(".").lower() for claim in claims)
+            assert said == answer.rstrip(".").lower().replace(", ", " and ")
+            assert [float(a == b) for a, b in zip(claims, row["claims"][0], strict=True)] == right
+        assert [[1 - each for each in right] for right in row["claims_right"]] == row["claims_wrong"]
+        assert [all(right) for right in zip(*row["ratings"].values(), strict=True)] == [True, False, False]
+
+
+def test_other_questions_have_one_claim_and_a_wrong_answer_in_other_words():
+    for row in _rows("ti2t", size=60):
+        if row["kind"] != "caption":
+            assert row["wrong_facts"] == [0, 1, 1] and row["claims_right"] == [[1.0], [0.0], [0.0]]
+            assert len(set(row["answers"])) == 3
+            assert [check_answer(row["answer"], said) for said in row["answers"]] == [True, False, False]
+
+
+def test_steps_are_right_in_half_of_the_rows_and_answers_are_tied_in_a_third():
+    """600 rows: 5 standard deviations of the shares are 0.1."""
+    rows = _rows("ti2t", size=600, kinds=["caption"])
+    assert np.mean([all(row["steps_right"]) for row in rows]) == pytest.approx(1 / 2, abs=0.1)
+    assert np.mean([row["score_other"] for row in rows]) == pytest.approx(1 / 3, abs=0.1)
+    for row in rows:
+        assert sum(not right for right in row["steps_right"]) in (0, 1) and row["other"] != row["chosen"]
+        assert check_answer(row["answer"], row["other"]) == (row["score_other"] == 1.0)
+
+
+def test_a_pair_costs_nothing_of_what_is_told_beyond_it(monkeypatch):
+    row = Shapes(modality="ti2t")[0]
+    monkeypatch.setattr("aa_lightning.data.shapes.source.graded", lambda *_: 1 / 0)
+    assert {"answers", "chosen"} <= set(row) and "steps" in row and row["chosen"] and row["safe_rejected"] is False
+    with pytest.raises(ZeroDivisionError):
+        row["answers"]

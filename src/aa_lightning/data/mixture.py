@@ -13,8 +13,8 @@ from pydantic.dataclasses import dataclass
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import Corruption, CorruptionOptions
 from aa_lightning.data.examples import Dropped, load_examples
-from aa_lightning.data.options import DataOptions, SourceOptions
-from aa_lightning.types import Example, Kind
+from aa_lightning.data.options import DataOptions, SourceOptions, need_of
+from aa_lightning.types import Algorithm, Example, Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,14 @@ class MixtureOptions:
                 "and no data set of the mixture has any: set corruption=null"
             )
         return self
+
+    def serving(self, algorithm: Algorithm) -> MixtureOptions:
+        """These rows as an algorithm needs them: by another mapping where every part has one for it."""
+        offered = set.intersection(*(set(part.data.templates) for part in self.parts.values()))
+        need = need_of(algorithm, offered)
+        return replace(
+            self, parts={name: replace(part, data=part.data.mapped(need)) for name, part in self.parts.items()}
+        )
 
     @property
     def kinds(self) -> dict[str, Kind]:

@@ -5,6 +5,8 @@ Every class here is checked when the configuration is read; nothing heavy is imp
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from string import Formatter
 from typing import Annotated, Any, Literal
 
@@ -15,7 +17,7 @@ from pydantic_core import ArgsKwargs
 from aa_lightning.data.corruption import Corruption
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.media.options import MediaOptions
-from aa_lightning.types import Kind, RowKind
+from aa_lightning.types import Algorithm, Kind, RowKind
 
 STRICT = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -300,6 +302,14 @@ SourceOptions = Annotated[
 ]
 
 
+Need = Literal["ranking", "steps", "tie", "ratings"]  # kinds of rows, and names of `Algorithm.wants`
+
+
+def need_of(algorithm: Algorithm, offered: Collection[Need]) -> Need | None:
+    """What an algorithm learns from, of what rows have a mapping of their own for."""
+    return next((need for need in (*algorithm.wants, algorithm.supervision) if need in offered), None)
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataOptions:
     """One file of `conf/data/`."""
@@ -308,6 +318,7 @@ class DataOptions:
     val: SourceOptions | None
     val_share: float | None = Field(gt=0, lt=1)
     template: TemplateOptions | None  # null: recognised from the columns
+    templates: dict[Need, TemplateOptions]  # of the same rows, for algorithms that need another form
     on_bad_row: Literal["error", "skip"]
     limit: int | None = Field(ge=1)
     corruption: Corruption | None
@@ -319,6 +330,14 @@ class DataOptions:
         if self.val is not None and self.val_share is not None:
             raise ValueError("give either `val`, a source of its own, or `val_share`, a share of train; not both")
         return self
+
+    def serving(self, algorithm: Algorithm) -> DataOptions:
+        """These rows as an algorithm needs them: by another mapping where there is one for it."""
+        return self.mapped(need_of(algorithm, self.templates))
+
+    def mapped(self, need: Need | None) -> DataOptions:
+        """These rows by another of their mappings; None: by the usual one."""
+        return self if need is None else replace(self, template=self.templates[need], templates={})
 
     @property
     def kinds(self) -> dict[str, Kind]:

@@ -4,7 +4,8 @@
 `questions.py`, `sound_questions.py`, `clip_questions.py` what is asked about one medium, `albums.py` about several pictures
 and in a second turn, `together.py` about a picture, a sound and a video; `pictures.py` which pictures are wanted,
 `drawings.py` what is to be drawn and said, `tunes.py` what is to be played and said; `kinds.py` what each modality has,
-`answers.py`, `reading.py` and `hearing.py` whether an answer, a picture or a sound is right, `source.py` the rows.
+`answers.py`, `reading.py` and `hearing.py` whether an answer, a picture or a sound is right, `claims.py` what is wrong in it,
+`source.py` the rows.
 """
 
 from aa_lightning.data.shapes.answers import check_answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from hashlib import blake2b
@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from aa_lightning.data.shapes.claims import GradedRow, graded
 from aa_lightning.data.shapes.clips import Film, shoot
 from aa_lightning.data.shapes.drawings import DrawingRequest
 from aa_lightning.data.shapes.kinds import KINDS, SEVERAL, USUAL, Modality
@@ -23,7 +24,7 @@ from aa_lightning.data.shapes.scenes import COLOURS, GRID, SHAPES, Colour, Palet
 from aa_lightning.data.shapes.sounds import HERTZ, TIMBRES, Band, Melody, Pitch, Timbre, play
 from aa_lightning.data.shapes.together import Stage
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 Made = TypeVar("Made", Question, PictureRequest, DrawingRequest)
 _BUCKETS = {"train": range(8), "val": range(8, 9), "test": range(9, 10)}
 _MOST_DRAWS = 10_000
@@ -35,9 +36,11 @@ class Shapes:
 
     Columns: prompt, messages (the prompt as turns, earlier ones before it), image, audio, video (as the modality has them;
     a list where there are several), said (before a picture that is drawn, or what a sound says), chosen, rejected,
-    critique_chosen, critique_rejected, refinement, score_chosen, score_rejected, answer, kind, scene (JSON). Media are
-    functions without arguments that draw or play when called, so that rows cost no rendering until they are used;
-    `media.decode` calls them.
+    critique_chosen, critique_rejected, refinement, score_chosen, score_rejected, safe_chosen, safe_rejected (what is false
+    stands for what is harmful), answer, kind, scene (JSON); where answers
+    are texts, also those of `claims.graded`: several answers, what is wrong in each, and their claims. Media are functions
+    without arguments that draw or play when called, so that rows cost no rendering until they are used; `media.decode`
+    calls them.
 
     A scene belongs to one split by a hash of what it shows, whatever the seed: no scene of val is in train.
     """
@@ -110,11 +113,15 @@ class Shapes:
         kinds = self.kinds or USUAL[self.modality]
         kind = kinds[index % len(kinds)]
         made = self._draw_from_split(KINDS[self.modality][kind], rng)
-        if isinstance(made, Question):
-            row = self._question_row(made, rng)
-        else:
+        told = {"score_chosen": 1.0, "score_rejected": 0.0, "safe_chosen": True, "safe_rejected": False, "kind": kind}
+        if not isinstance(made, Question):
             row = self._drawing_row(made) if isinstance(made, DrawingRequest) else self._picture_row(made)
-        return {**row, "score_chosen": 1.0, "score_rejected": 0.0, "kind": kind}
+            return {**row, **told}
+        own = partial(Random, f"{self.seed}/{self.split}/{index}/graded")  # pairs stay as they are without
+        return GradedRow(
+            {**self._question_row(made, rng), **told},
+            lambda: graded(made, kind, self.style, self._choices, own()),
+        )
 
     def _draw_from_split(self, make: Callable[[Any, Random], Made], rng: Random) -> Made:
         told = self._what_there_may_be()
@@ -130,6 +137,10 @@ class Shapes:
         palette = Palette(self.shapes, self.colours, self.min_shapes, self.max_shapes)
         band = Band(self.pitches, self.timbres, self.min_tones, self.max_tones)
         return {"ta2t": band, "t2a": band, "any2t": Stage(palette, band)}.get(self.modality, palette)
+
+    @property
+    def _choices(self) -> dict[str, list[str]]:
+        return {"colour": self.colours, "shape": self.shapes, "pitch": self.pitches, "timbre": self.timbres}
 
     def _shown(self, world: World | list[World]) -> Any:
         """Media of a world as functions, or a list of them."""
