@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,10 @@ def run(cfg: DictConfig) -> None:
       python -m aa_lightning.generate modality=t2i run=outputs/<date>/<run> prompt="a red circle" n=4
     """
     chat = Chat.of(cfg)
+    if _lacks_decoder(cfg):
+        print("(this model writes text alone: to draw, type model.image_decoder=<package>.<module>.<Class>)")
     if cfg.prompt is not None:
-        _show(chat.ask(cfg.prompt, **_files(cfg)), run_folder())
+        show(chat.ask(cfg.prompt, **_files(cfg)), run_folder())
         return
     _converse(chat, _files(cfg), run_folder())
 
@@ -66,12 +69,22 @@ class Chat:
 
     @classmethod
     def of(cls, cfg: DictConfig) -> Chat:
-        """The chat that a configuration composed from conf/generate.yaml describes."""
+        """The chat that a configuration composed from conf/generate.yaml describes.
+
+        Raises:
+            ValueError: a modality that writes pictures, and a model that cannot make its codes pictures.
+        """
         from omegaconf import OmegaConf
         from pydantic import TypeAdapter
 
         from aa_lightning.build import build_chat_policy
 
+        if _lacks_decoder(cfg) and "i" in cfg.modality_name.partition("2")[2]:
+            raise ValueError(
+                f"modality={cfg.modality_name} writes pictures, and models of family {cfg.model.family} write them as "
+                "codes for which their library has no decoder: type model.image_decoder=<package>.<module>.<Class> "
+                "(docs/models.md), or modality=ti2t with the same model= for texts alone"
+            )
         policy = build_chat_policy(cfg)
         options = {}
         if cfg.model.likelihood == "exact":
@@ -117,7 +130,7 @@ def _files(cfg: DictConfig) -> dict[str, list[str]]:
 def _converse(chat: Chat, files: dict[str, list[str]], folder: Path) -> None:
     print("(an empty line or Ctrl-D ends the conversation)")
     for line in iter(lambda: _line(), ""):
-        _show(chat.ask(line, **files), folder)
+        show(chat.ask(line, **files), folder)
         files = {}
 
 
@@ -128,10 +141,25 @@ def _line() -> str:
         return ""
 
 
-def _show(responses: list[Response], folder: Path) -> None:
+def show(responses: list[Response], folder: Path) -> None:
+    """Print texts, and write media into files that were not there before."""
     for number, response in enumerate(responses):
         for part in response:
-            print(part["text"] if part["type"] == "text" else media.save(part, folder / f"response_{number}"))
+            print(part["text"] if part["type"] == "text" else media.save(part, _unused(folder, f"response_{number}")))
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """A stem that no file has: earlier turns, and earlier parts of the response, keep theirs."""
+    taken = {file.stem for file in folder.glob(f"{name}*")}
+    return folder / next(stem for stem in chain([name], (f"{name}_{i}" for i in count(2))) if stem not in taken)
+
+
+def _lacks_decoder(cfg: DictConfig) -> bool:
+    """Whether the model writes pictures as codes that nothing makes pictures."""
+    from aa_lightning.models.families import FAMILIES
+
+    row = FAMILIES.get(cfg.model.family)
+    return row is not None and row.needs_decoder and cfg.model.image_decoder is None
 
 
 def main() -> None:

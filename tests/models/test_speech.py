@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 
 from aa_lightning.media.audio import Sound
-from aa_lightning.models.speech_writer import imported
+from aa_lightning.models.speech_writer import function
 from aa_lightning.models.tiny import codec
 from aa_lightning.types import Prompt, text
 from tests.contract.support import batch_of, borrow, make
@@ -143,11 +143,12 @@ def test_responses_that_cannot_be_learned_are_refused_by_what_to_type(monkeypatc
 
 
 def test_a_function_that_cannot_be_imported_is_refused_by_name():
-    assert imported("model.speech.encoder", "aa_lightning.models.tiny.codec.encode") is codec.encode
-    with pytest.raises(ValueError, match="model.speech.encoder=nowhere.encode cannot be imported"):
-        imported("model.speech.encoder", "nowhere.encode")
-    with pytest.raises(ValueError, match="is a int and no function"):
-        imported("model.speech.decoder", "aa_lightning.models.tiny.codec.RATE")
+    assert function("encoder", "aa_lightning.models.tiny.codec.encode") is codec.encode
+    assert function("encoder", None) is None
+    with pytest.raises(ValueError, match=r"type model\.speech\.encoder=<package>\.<module>\.<name>"):
+        function("encoder", "nowhere.encode")
+    with pytest.raises(ValueError, match=r"speech\.decoder=aa\S+RATE is a int, and the option takes a function"):
+        function("decoder", "aa_lightning.models.tiny.codec.RATE")
 
 
 def test_codec_tokens_of_what_they_sound_like_are_themselves():

@@ -109,8 +109,22 @@ def test_a_decoder_that_cannot_be_one_is_refused_by_name():
     vq = built().pictures.vq
     with pytest.raises(ValueError, match="made_up.Decoder cannot be imported"):
         image_decoder("made_up.Decoder", vq)
-    with pytest.raises(ValueError, match="is a function, and no class of modules"):
+    with pytest.raises(ValueError, match="is a function, and the option takes a class of torch modules"):
         image_decoder("aa_lightning.models.tiny.chameleon_vq.fitted", vq)
+
+
+def test_a_decoder_of_a_module_that_python_finds_draws_the_pictures(tmp_path, monkeypatch):
+    """Its pictures are of one grey, whatever the codes are."""
+    (tmp_path / "my_decoders.py").write_text(
+        "import torch\n\n\nclass Grey(torch.nn.Module):\n"
+        "    def __init__(self, vqmodel):\n        super().__init__()\n\n"
+        "    def forward(self, codes):\n        return torch.zeros(1, 3, 8 * codes.shape[1], 8 * codes.shape[2])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    policy = make("tiny_chameleon", "sft", "model.image_decoder=my_decoders.Grey")[1].eval()
+    assert policy.pictures.draws
+    pixels = policy.pictures.pixels(policy.pictures.tokens(policy.encoder.pixels(picture(0)["image"])), 3, 3)
+    assert policy.encoder.picture(pixels).getextrema() == ((128, 128),) * 3
 
 
 def test_drawn_pictures_are_whole_and_their_probabilities_are_those_of_the_grammar():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from aa_lightning.models.encoding import Limits
 from aa_lightning.models.family import Family
 from aa_lightning.models.grammar import Grammar
 from aa_lightning.models.image_tokens import PictureNetwork, PicturePolicy, PictureScorer
+from aa_lightning.models.named import named
 from aa_lightning.models.picture_encoding import PictureEncoder
 from aa_lightning.models.picture_families import PICTURE_FAMILIES
 from aa_lightning.models.picture_tokens import PictureTokenizer
@@ -23,9 +23,9 @@ from aa_lightning.models.scorer import Head
 from aa_lightning.models.split_pictures import SplitNetwork
 
 Decode = Callable[[nn.Module, Tensor], Tensor]
-_BRING = (
-    "It is a torch module that is made from the model's VQ model and gives pixels (1, 3, H, W), in the range of the image "
-    "processor, for codes (1, h, w)"
+_DECODER = (
+    "a class of torch modules that is made from the model's VQ model and gives pixels (1, 3, H, W), in the range of the "
+    "image processor, for codes (1, h, w)"
 )
 
 
@@ -56,16 +56,16 @@ class PictureWriter:
         size = wanted or size
         self.grammar = Grammar(self.spelling, processor.tokenizer, size, vocabulary, draws=self.pictures.draws)
 
-    def _decoder(self, vq: nn.Module, own: Decode | None, named: str | None) -> Callable[[Tensor], Tensor] | None:
+    def _decoder(self, vq: nn.Module, own: Decode | None, path: str | None) -> Callable[[Tensor], Tensor] | None:
         """What makes codes pictures: the family's own decoder, or the one that a user brings."""
-        if named is None:
+        if path is None:
             return None if own is None else partial(own, vq)
         if own is not None:
             raise ValueError(
-                f"model.image_decoder={named}: models of family {self.family.name} bring a decoder of their own. "
+                f"model.image_decoder={path}: models of family {self.family.name} bring a decoder of their own. "
                 "Type model.image_decoder=null"
             )
-        return image_decoder(named, vq)
+        return image_decoder(path, vq)
 
     def network(self, model: nn.Module) -> PictureNetwork:
         """The model in the (P, K) layout."""
@@ -88,23 +88,18 @@ class PictureWriter:
         return PictureScorer(self.network(model), self.pictures, encoder, head, adapters)
 
 
-def image_decoder(named: str, vq: nn.Module) -> nn.Module:
+def image_decoder(path: str, vq: nn.Module) -> nn.Module:
     """The decoder that `model.image_decoder` names, made from the VQ model whose codes it decodes.
 
     Raises:
         ValueError: nothing of this name can be imported, or it is no class of modules.
     """
-    module, _, name = named.rpartition(".")
-    try:
-        made = vars(importlib.import_module(module))[name]
-    except (ImportError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"model.image_decoder={named} cannot be imported ({error}). {_BRING}: type its name as "
-            "model.image_decoder=<package>.<module>.<Class>"
-        ) from error
-    if not (isinstance(made, type) and issubclass(made, nn.Module)):
-        raise ValueError(f"model.image_decoder={named} is a {type(made).__name__}, and no class of modules. {_BRING}")
+    made = named("model.image_decoder", path, _DECODER, _is_module_class)
     return made(vq).requires_grad_(False).eval()
+
+
+def _is_module_class(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, nn.Module)
 
 
 def _refuse_other_size(image_size: int | None, own: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-import torch
 from torch import Tensor, nn
 
 from aa_lightning.models import layouts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from aa_lightning.config import Model as ModelOptions
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import Limits
 from aa_lightning.models.family import Family
+from aa_lightning.models.named import named
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.speech import SpeechNetwork, SpeechPolicy
 from aa_lightning.models.speech_encoding import SpeechEncoder
@@ -28,7 +28,7 @@ def speech_encoder(
     """The encoder, from configuration and processor alone."""
     vocabulary = config.thinker_config.get_text_config().vocab_size
     end = config.talker_config.tts_codec_end_token_id
-    codec = imported("model.speech.encoder", options.speech.encoder)
+    codec = function("encoder", options.speech.encoder)
     return SpeechEncoder(processor, family, limits, options.frames, vocabulary, end, codec)
 
 
@@ -43,27 +43,11 @@ def speech_policy(
 ) -> SpeechPolicy:
     """The policy around the model."""
     encoder = speech_encoder(model.config, processor, family, options, limits)
-    decoder = imported("model.speech.decoder", options.speech.decoder)
+    decoder = function("decoder", options.speech.decoder)
     network, speech = speech_network(model, family, options), options.speech
     return SpeechPolicy(network, encoder, reference, adapters, decoder, speech.speaker, speech.longest)
 
 
-def imported(option: str, named: str | None) -> Callable | None:
-    """The function that an option names; None stays None.
-
-    Raises:
-        ValueError: nothing of this name can be imported, or it cannot be called.
-    """
-    if named is None:
-        return None
-    module, _, name = named.rpartition(".")
-    try:
-        found = vars(importlib.import_module(module))[name]
-    except (ImportError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{option}={named} cannot be imported ({error}): type {option}=<package>.<module>.<function>, of a module "
-            "that this Python finds"
-        ) from error
-    if not callable(found):
-        raise ValueError(f"{option}={named} is a {type(found).__name__} and no function: type the name of one")
-    return found
+def function(option: str, path: str | None) -> Callable | None:
+    """The function that an option of `model.speech` names; None stays None."""
+    return None if path is None else named(f"model.speech.{option}", path, "a function", callable)
