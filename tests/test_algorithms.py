@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import aa_lightning
+from aa_lightning.algos.metrics import NAMES, correlation, of_ratings
 from aa_lightning.types import Batch, LogLikelihood
 from tests.vectors.support import algorithm, empty_batch
 
@@ -79,3 +80,31 @@ def test_the_table_of_the_page_is_that_of_the_files(monkeypatch):
     generate = runpy.run_path(str(ROOT / "docs" / "generate_algorithms.py"))
     assert generate["page"](PAGE) == PAGE, "type: make docs"
     assert PAGE.count("\n| `") > 60
+
+
+def test_the_page_says_what_each_metric_means():
+    assert {name for name in NAMES if f"`{name}`" not in PAGE} == set()
+
+
+def test_margins_that_are_lengths_correlate_with_them_and_equal_lengths_do_not():
+    """Margins (1, 2, 3) with differences (2, 4, 6), (6, 4, 2), (1, −2, 1) and (5, 5, 5)."""
+    margins = torch.tensor([1.0, 2.0, 3.0])
+    found = [correlation(margins, torch.tensor(d)).item() for d in ([2, 4, 6], [6, 4, 2], [1, -2, 1], [5, 5, 5])]
+    assert found == pytest.approx([1.0, -1.0, 0.0, 0.0], abs=1e-6)
+
+
+def test_the_divergence_is_the_mean_log_ratio_of_all_responses():
+    """log π − log π_ref = (2, −1) and (0.5, 0.5), over totals and whatever the loss compares."""
+    ours, theirs = torch.tensor([[2.0, -1.0], [1.0, 1.5]]), torch.tensor([[0.0, 0.0], [0.5, 1.0]])
+    for name in ("dpo", "ipo", "f_dpo_forward_kl"):
+        _, metrics = algorithm(name)(Counting(ours, theirs), empty_batch(2))
+        assert metrics["kl"].item() == pytest.approx(0.5)
+    _, metrics = algorithm("simpo")(Counting(ours, theirs), empty_batch(2))
+    assert "kl" not in metrics  # which has no reference
+
+
+def test_rated_responses_have_a_margin_only_where_a_batch_has_both_kinds():
+    """Right ones have rewards 3 and 1, the wrong one −1: 2 − (−1) = 3."""
+    rewards, right = torch.tensor([[3.0], [1.0], [-1.0]]), torch.tensor([[True], [True], [False]])
+    assert of_ratings(rewards, right)["reward/margin"].item() == 3.0
+    assert of_ratings(rewards[:2], right[:2])["reward/margin"].item() == 0.0

@@ -315,6 +315,7 @@ def _other_logger(settings: dict[str, Any], folder: Path) -> Any:
 
 
 def _callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm) -> list[Any]:
+    from aa_lightning.callbacks.alarms import Alarms
     from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
     from aa_lightning.callbacks.heldout import HeldOut
     from aa_lightning.callbacks.progress import Progress
@@ -333,6 +334,7 @@ def _callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm) 
         Stopping(),
         RandomStates(),
         Throughput(),
+        Alarms(),
         HeldOut(suite, wanted.before, shown, folder / "samples"),
         SteadyCheckpoint(folder / "checkpoints", kept.every_n_steps, kept.keep),
     ]

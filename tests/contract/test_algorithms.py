@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 
 from aa_lightning import build
+from aa_lightning.algos.metrics import NAMES
 from aa_lightning.compatible import check_compatible
 from aa_lightning.datamodule import EncodedExamples
 from tests.contract.support import ALGORITHMS, MODELS, config, make
@@ -78,6 +79,12 @@ def batch_for(model: str, algorithm, policy):
     return batch
 
 
+def listed(metric: str) -> str:
+    """The name that stands in the list; parts and criteria are called as a user calls them."""
+    group = metric.split("/")[0]
+    return {"loss": "loss/<part>", "accuracy": "accuracy/<criterion>"}.get(group, metric)
+
+
 QUICK = ("tiny_qwen2", "tiny_llava", "tiny_sd")
 CASES = [
     pytest.param(model, algo, marks=() if model in QUICK else pytest.mark.slow, id=f"{model}-{algo}")
@@ -105,6 +112,7 @@ def test_a_step_from_the_reference_has_the_closed_value_and_moves_the_model(mode
     assert math.isfinite(squared) and squared > 0
     assert {"logp/chosen", "length/chosen"} <= set(metrics) or algorithm.trains == "reward_model"
     assert all(math.isfinite(value) for value in metrics.values())
+    assert {listed(name) for name in metrics} <= set(NAMES)
 
 
 def test_every_algorithm_serves_a_family_and_has_a_closed_value_or_none():

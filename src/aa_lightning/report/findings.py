@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from aa_lightning.report.alarms import WATCHED, alarms
 from aa_lightning.report.cost import cost
 from aa_lightning.report.page import Html, number, section, tag
 from aa_lightning.runs import Run
@@ -15,7 +16,7 @@ _WASTE = 0.25  # share of the tokens or of the time
 
 def findings(run: Run) -> list[str]:
     """The findings of a run, worst first; an empty list if nothing stands out."""
-    return [*_not_finite(run), *_overfitting(run), *_displacement(run), *_dropped(run), *_waste(run)]
+    return [*_not_finite(run), *_overfitting(run), *_drifting(run), *_dropped(run), *_waste(run)]
 
 
 def findings_section(run: Run) -> Html | None:
@@ -44,6 +45,13 @@ def _overfitting(run: Run) -> list[str]:
     if at == end or last - lowest < 0.1 * spread:
         return []
     return [f"val/loss was lowest at step {at} ({number(lowest)}) and ended at {number(last)}: later steps overfit."]
+
+
+def _drifting(run: Run) -> list[str]:
+    """What a run that goes on is warned of, at its end; and chosen responses that fell, if less."""
+    ends = {name: found for name in WATCHED if (found := _ends(run.series(f"train/{name}")[1])) is not None}
+    told = alarms(*({name: found[moment] for name, found in ends.items()} for moment in (0, 1)))
+    return [*told.values(), *([] if "likelihood" in told else _displacement(run))]
 
 
 def _displacement(run: Run) -> list[str]:
