@@ -9,8 +9,13 @@ import pytest
 import torch
 
 import aa_lightning
+from aa_lightning import build
 from aa_lightning.algos.metrics import NAMES, correlation, of_ratings
-from aa_lightning.types import Batch, LogLikelihood
+from aa_lightning.compatible import check_compatible
+from aa_lightning.compose import compose
+from aa_lightning.datamodule import EncodedExamples, refined
+from aa_lightning.types import Batch, Feedback, LogLikelihood, text
+from tests.contract.support import make
 from tests.vectors.support import algorithm, empty_batch
 
 ROOT = Path(__file__).parents[1]
@@ -108,3 +113,42 @@ def test_rated_responses_have_a_margin_only_where_a_batch_has_both_kinds():
     rewards, right = torch.tensor([[3.0], [1.0], [-1.0]]), torch.tensor([[True], [True], [False]])
     assert of_ratings(rewards, right)["reward/margin"].item() == 3.0
     assert of_ratings(rewards[:2], right[:2])["reward/margin"].item() == 0.0
+
+
+def feedback(number: int, refinement) -> Feedback:
+    asked = [{"role": "user", "content": [text("What colour?")]}]
+    return Feedback(
+        id=str(number), messages=asked, chosen=[text("Red.")], rejected=[text("Blue.")], refinement=refinement
+    )
+
+
+def test_the_refined_response_of_the_rejected_one_goes_first_and_a_row_without_any_is_named():
+    one, two = [text("It is red.")], [text("It is dark red.")]
+    assert [refined(feedback(1, given)) for given in ((one, two), (one, None), (None, two))] == [two, one, two]
+    with pytest.raises(ValueError, match="row 7 has no refined response"):
+        refined(feedback(7, (None, None)))
+
+
+def test_data_without_refinements_is_refused_before_anything_loads():
+    cfg = compose(["algo=triple_po", "modality=ti2t", "++data.template.feedback.refinement=null"])
+    with pytest.raises(ValueError, match=r"needs a refined response.*name their columns in data\.template\.feedback"):
+        check_compatible(cfg, algorithm("triple_po"), build.data_options(cfg))
+
+
+def test_a_batch_brings_the_refined_responses_beside_its_pairs():
+    triple, policy, cfg = make("tiny_qwen2", "triple_po")
+    rows = build.examples(build.data_options(cfg), "val", triple.supervision)[:2]
+    encoded = EncodedExamples(rows, policy.encoder, wanted=build.wanted_of(triple))
+    batch = encoded.collate([encoded[0], encoded[1]])
+    gold = batch.branches["gold"].response
+    assert gold["input_ids"].shape[:2] == (2, 1) and batch.response["input_ids"].shape[:2] == (2, 2)
+    said = [
+        policy.encoder.decode(ids[mask.bool()])
+        for ids, mask in zip(gold["input_ids"][:, 0], gold["mask"][:, 0], strict=True)
+    ]
+    assert said == [row.refinement[1] for row in rows]
+    loss, metrics = triple(policy, batch)
+    assert loss.item() == pytest.approx((metrics["loss/preference"] + metrics["loss/gold"]).item())
+    assert metrics["loss/gold"].item() == pytest.approx(
+        -policy.log_likelihood(batch.branches["gold"]).total.sum().item() / gold["mask"].sum().item(), rel=1e-5
+    )
