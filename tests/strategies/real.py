@@ -43,6 +43,18 @@ VARIANTS = {name: [*overrides, *SHAPES] for name, overrides in VARIANTS.items()}
     "mixed_qwen2_5_vl": ["modality=ti2t", "model=tiny_qwen2_5_vl", "algo=dpo", *MIXED],
     "mixed_qwen2_5_omni": ["modality=any2t", "model=tiny_qwen2_5_omni", "algo=dpo", *MIXED],
 }
+FAMILIES = {  # whose rows, towers or VQ models have shapes of their own; under the strategies that shard
+    **{
+        f"mixed_{name}": ["modality=ti2t", f"model=tiny_{name}", "algo=dpo", *MIXED]
+        for name in ("gemma3", "llava_onevision", "qwen3_vl")
+    },
+    "qwen2_audio": ["modality=ta2t", "model=tiny_qwen2_audio", "algo=dpo", *SHAPES],
+    "emu3": ["modality=ti2ti", "model=tiny_emu3", "algo=dpo", *SHAPES],
+    "janus": ["modality=ti2ti", "model=tiny_janus", "algo=dpo", *SHAPES],
+    "speech": ["modality=t2a", "model=tiny_qwen2_5_omni_speech", "algo=dpo", *SHAPES],
+    "mixed_qwen3_omni": ["modality=any2t", "model=tiny_qwen3_omni", "algo=dpo", *MIXED],
+}
+VARIANTS |= FAMILIES
 VARIANTS |= {
     name.replace("mixed", "long"): [*VARIANTS[name], "trainer.max_steps=50"]
     for name in ("mixed_llava", "mixed_qwen2_5_vl", "mixed_qwen2_5_omni")

@@ -16,7 +16,7 @@ from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
 from aa_lightning.workers import run_workers
 from tests.reliability.support import ask_alone
-from tests.strategies.real import VARIANTS
+from tests.strategies.real import FAMILIES, VARIANTS
 
 ROOT = Path(__file__).parents[2]
 STRATEGIES = ["ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
@@ -24,7 +24,9 @@ MIXED = [name for name in VARIANTS if name.startswith("mixed")]
 FAST = [("ddp", "mixed_llava"), ("fsdp", "mixed_llava"), ("deepspeed_zero3", "lora")]
 LONG = [name for name in VARIANTS if name.startswith("long")]
 APART = ["bfloat16", *LONG]
-ALL = [(strategy, variant) for strategy in STRATEGIES for variant in VARIANTS if variant not in APART]
+SHARDED = ["fsdp", "deepspeed_zero2", "deepspeed_zero3"]
+ALL = [(strategy, variant) for strategy in STRATEGIES for variant in VARIANTS if variant not in [*APART, *FAMILIES]]
+ALL += [(strategy, family) for strategy in SHARDED for family in FAMILIES]
 CASES = [case if case in FAST else pytest.param(*case, marks=pytest.mark.slow) for case in ALL]
 MEASURED = ["-".join(case) for case in ALL]
 
