@@ -11,6 +11,7 @@ from typing import Any
 from generate import with_table
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).parents[1]
 CONF, PAGE = ROOT / "conf" / "algo", ROOT / "docs" / "algorithms.md"
@@ -23,15 +24,20 @@ MEASURES = ("preference_accuracy", "likelihood_accuracy", "reward_accuracy")
 def lines() -> list[list[str]]:
     """All algorithms by name."""
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    paths = sorted(CONF.glob("*.yaml"))
     with initialize_config_dir(str(CONF.parent), version_base="1.3"):
-        return [line(path, results) for path in sorted(CONF.glob("*.yaml"))]
+        whole = compose(
+            None, [f"+algo@{path.stem}={path.stem}" for path in paths]
+        )  # at once: Hydra takes long to start
+    return [line(path, whole[path.stem], results) for path in paths]
 
 
-def line(path: Path, results: dict[str, Any]) -> list[str]:
+def line(path: Path, settings: DictConfig, results: dict[str, Any]) -> list[str]:
     """The cells of one algorithm."""
     text = path.read_text(encoding="utf-8")
     about = " ".join(row[1:].strip() for row in text.split("\n") if row.startswith("#"))
-    algorithm = instantiate(compose(f"algo/{path.stem}").algo, _convert_="all")
+    rooted = OmegaConf.create({"algo": OmegaConf.to_container(settings)})  # where its references point
+    algorithm = instantiate(rooted.algo, _convert_="all")
     brings = [name for name in algorithm.wants if name not in MADE]
     return [
         f"`{path.stem}`",
