@@ -1,33 +1,55 @@
 """What `check` shows: the supervised tokens, lengths, reasons, an estimate."""
 
+from dataclasses import replace
+
 import pytest
 
 from aa_lightning import build, inspection
 from aa_lightning.compatible import check_compatible
 from aa_lightning.config import ConfigError
 from aa_lightning.data.examples import Dropped
-from tests.contract.support import config, make
+from tests.contract.support import MODELS, config, make, modality
+
+TEXT_WRITERS = [model for model in MODELS if modality(model) in ("t2t", "ti2t", "ta2t", "tv2t", "any2t")]
 
 
-def test_supervised_tokens_are_green_and_placeholders_are_counted():
-    _, policy, cfg = make("tiny_llava", "dpo")
+def green(text):
+    return "".join(text.plain[span.start : span.end] for span in text.spans if span.style == "green")
+
+
+@pytest.fixture(params=TEXT_WRITERS, scope="module")
+def encoded(request):
+    """A family's encoder and a row of its modality."""
+    cfg = config(request.param, "dpo")
+    return build.build_encoder(cfg), build.examples(build.data_options(cfg), "train", "preference")[0]
+
+
+def test_supervised_tokens_are_green_and_nothing_else_is(encoded):
+    """Each answer as it was written, and the token that ends it."""
+    encoder, example = encoded
+    text = inspection.painted(encoder, example)
+    shown = [text.plain[span.start : span.end] for span in text.spans if span.style == "green"]
+    said = ["".join(part["text"] for part in response) for response in example.responses]
+    ends = {full.removeprefix(answer) for full, answer in zip(shown, said, strict=True)}
+    assert len(ends) == 1
+    assert ends.pop().strip() in encoder.tokenizer.all_special_tokens
+
+
+def test_multi_turn_prompts_show_earlier_answers_as_unsupervised(encoded):
+    encoder, example = encoded
+    turn = {"role": "assistant", "content": [{"type": "text", "text": "red"}]}
+    again = {"role": "user", "content": [{"type": "text", "text": "blue"}]}
+    longer = replace(example, messages=[*example.messages, turn, again])
+    plain, text = inspection.painted(encoder, example), inspection.painted(encoder, longer)
+    assert green(text) == green(plain)
+    prompt = text.plain[: text.plain.index("response 0")]
+    assert prompt.rindex("red") < prompt.rindex("blue")
+
+
+def test_placeholders_are_counted():
+    cfg = config("tiny_llava", "dpo")
     example = build.examples(build.data_options(cfg), "train", "preference")[0]
-    text = inspection.painted(policy.encoder, example)
-    green = "".join(text.plain[span.start : span.end] for span in text.spans if span.style == "green")
-    said = [part["text"] for response in example.responses for part in response]
-    assert green == "".join(f"{answer}<|im_end|>" for answer in said)
-    assert "<image>×9" in text.plain
-
-
-def test_multi_turn_prompts_show_earlier_answers_as_unsupervised():
-    _, policy, cfg = make("tiny_llava", "dpo")
-    example = build.examples(build.data_options(cfg), "train", "preference")[0]
-    turn = {"role": "assistant", "content": [{"type": "text", "text": "EARLIER"}]}
-    again = {"role": "user", "content": [{"type": "text", "text": "again?"}]}
-    longer = type(example)(**{**vars(example), "messages": [*example.messages, turn, again]})
-    text = inspection.painted(policy.encoder, longer)
-    place = text.plain.index("EARLIER")
-    assert not any(span.style == "green" and span.start <= place < span.end for span in text.spans)
+    assert "<image>×9" in inspection.painted(build.build_encoder(cfg), example).plain
 
 
 def test_lengths_are_those_of_the_encoder():
