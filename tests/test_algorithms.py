@@ -142,13 +142,9 @@ def test_a_batch_brings_the_refined_responses_beside_its_pairs():
     batch = encoded.collate([encoded[0], encoded[1]])
     gold = batch.branches["gold"].response
     assert gold["input_ids"].shape[:2] == (2, 1) and batch.response["input_ids"].shape[:2] == (2, 2)
-    said = [
-        policy.encoder.decode(ids[mask.bool()])
-        for ids, mask in zip(gold["input_ids"][:, 0], gold["mask"][:, 0], strict=True)
-    ]
-    assert said == [row.refinement[1] for row in rows]
+    tokens = zip(gold["input_ids"][:, 0], gold["mask"][:, 0], strict=True)
+    assert [policy.encoder.decode(ids[mask.bool()]) for ids, mask in tokens] == [row.refinement[1] for row in rows]
     loss, metrics = triple(policy, batch)
+    nll = -policy.log_likelihood(batch.branches["gold"]).total.sum() / gold["mask"].sum()
+    assert metrics["loss/gold"].item() == pytest.approx(nll.item(), rel=1e-5)
     assert loss.item() == pytest.approx((metrics["loss/preference"] + metrics["loss/gold"]).item())
-    assert metrics["loss/gold"].item() == pytest.approx(
-        -policy.log_likelihood(batch.branches["gold"]).total.sum().item() / gold["mask"].sum().item(), rel=1e-5
-    )
