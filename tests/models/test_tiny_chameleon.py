@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from aa_lightning.compatible import check_compatible
-from aa_lightning.data.shapes import Shapes, check_picture
 from aa_lightning.models.load import load_encoder, load_policy
 from aa_lightning.models.picture_writer import image_decoder
-from aa_lightning.types import Prompt, text
+from aa_lightning.types import text
 from tests.contract.support import build, config, instantiate, make
-
-HELD_OUT = Shapes(modality="t2i", split="val", size=40, image_size=24, max_shapes=1, kinds=["colour"])
+from tests.models.drawn import asked, colours_that_survive, picture, wishing_for_a_picture
 
 
 @functools.cache
@@ -20,22 +18,8 @@ def built():
     return make("tiny_chameleon", "dpo")[1].eval()
 
 
-def asked(*parts) -> Prompt:
-    return Prompt(id="asked", messages=[{"role": "user", "content": list(parts)}])
-
-
-def picture(index: int) -> dict:
-    return {"type": "image", "image": HELD_OUT[index]["chosen"]()}
-
-
 def test_colours_survive_being_made_tokens_and_pixels_again():
-    policy = built()
-    right = 0
-    for index in range(40):
-        tokens = policy.pictures.tokens(policy.encoder.pixels(picture(index)["image"]))
-        again = policy.encoder.picture(policy.pictures.pixels(tokens, 3, 3))
-        right += check_picture(HELD_OUT[index]["answer"].split()[1], again)
-    assert right >= 38
+    assert colours_that_survive(built()) >= 38
 
 
 def test_pictures_have_the_likelihood_that_the_library_hides():
@@ -130,15 +114,11 @@ def test_a_decoder_of_a_module_that_python_finds_draws_the_pictures(tmp_path, mo
 def test_drawn_pictures_are_whole_and_their_probabilities_are_those_of_the_grammar():
     """Ten choices: the opening and nine codes. The closing of the picture is none."""
     policy = built()
-    head = policy.network.model.get_output_embeddings()
-    wish = torch.zeros(head.out_features)
-    wish[policy.pictures.spelling.begin] = 40.0
-    hook = head.register_forward_hook(lambda module, given, logits: logits + wish)
     torch.manual_seed(0)
     prompts = policy.encoder.collate([policy.encoder.encode(asked(picture(3), text("Draw.")), [])])
-    rollout = policy.sample(prompts, 2, max_new_tokens=11)
-    again = policy.action_logprobs(rollout)
-    hook.remove()
+    with wishing_for_a_picture(policy):
+        rollout = policy.sample(prompts, 2, max_new_tokens=11)
+        again = policy.action_logprobs(rollout)
     (responses,) = rollout.responses
     assert [[part["image"].size for part in response] for response in responses] == [[(24, 24)], [(24, 24)]]
     assert (rollout.mask.sum(-1) == 10).all()

@@ -6,24 +6,14 @@ import pytest
 import torch
 import transformers
 
-from aa_lightning.data.shapes import Shapes, check_picture
-from aa_lightning.types import Prompt, text
+from aa_lightning.types import text
 from tests.contract.support import make
-
-HELD_OUT = Shapes(modality="t2i", split="val", size=40, image_size=24, max_shapes=1, kinds=["colour"])
+from tests.models.drawn import asked, colours_that_survive, picture, wishing_for_a_picture
 
 
 @functools.cache
 def built():
     return make("tiny_janus", "dpo")[1].eval()
-
-
-def asked(*parts) -> Prompt:
-    return Prompt(id="asked", messages=[{"role": "user", "content": list(parts)}])
-
-
-def picture(index: int) -> dict:
-    return {"type": "image", "image": HELD_OUT[index]["chosen"]()}
 
 
 def batch(policy, *responses):
@@ -36,13 +26,7 @@ def is_code(policy, batch) -> torch.Tensor:
 
 
 def test_colours_survive_being_made_tokens_and_pixels_again():
-    policy = built()
-    right = 0
-    for index in range(40):
-        tokens = policy.pictures.tokens(policy.encoder.pixels(picture(index)["image"]))
-        again = policy.encoder.picture(policy.pictures.pixels(tokens, 3, 3))
-        right += check_picture(HELD_OUT[index]["answer"].split()[1], again)
-    assert right >= 38
+    assert colours_that_survive(built()) >= 38
 
 
 def test_pictures_of_prompts_stay_pixels_and_those_of_responses_become_codes():
@@ -103,15 +87,11 @@ def test_another_size_of_pictures_is_refused():
 def test_drawn_pictures_are_whole_and_their_probabilities_are_those_of_the_head_of_codes():
     """Ten choices: the opening and nine codes. At the codes, the grammar forbids nothing that the model allows."""
     policy = built()
-    head = policy.network.model.get_output_embeddings()
-    wish = torch.zeros(head.out_features)
-    wish[policy.pictures.spelling.begin] = 40.0
-    hook = head.register_forward_hook(lambda module, given, logits: logits + wish)
     torch.manual_seed(0)
     prompts = policy.encoder.collate([policy.encoder.encode(asked(picture(3), text("Draw.")), []) for _ in range(2)])
-    rollout = policy.sample(prompts, 2, max_new_tokens=11)
-    again, whole = policy.action_logprobs(rollout), policy.log_likelihood(rollout.batch).terms
-    hook.remove()
+    with wishing_for_a_picture(policy):
+        rollout = policy.sample(prompts, 2, max_new_tokens=11)
+        again, whole = policy.action_logprobs(rollout), policy.log_likelihood(rollout.batch).terms
     for row in rollout.responses:
         assert [[part["image"].size for part in response] for response in row] == [[(24, 24)], [(24, 24)]]
     assert (rollout.mask.sum(-1) == 10).all()

@@ -88,7 +88,23 @@ class PictureNetwork(TokenNetwork):
         return self.model.get_output_embeddings()
 
 
-class PicturePolicy(AutoregressivePolicy):
+class WithPictures(nn.Module):
+    """What holds a VQ model that is no part of it: it trains nothing, and stands in no checkpoint."""
+
+    pictures: PictureTokenizer
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """The VQ model goes along to a device."""
+        super()._apply(fn, recurse)
+        self.pictures.apply(fn)
+        return self
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Pictures become tokens, in prompts and responses. A prepared batch is returned as it is."""
+        return self.pictures.fill(batch)
+
+
+class PicturePolicy(WithPictures, AutoregressivePolicy):
     """p(response | prompt) where prompts and responses are text with pictures in it.
 
     `prepare` turns pictures into tokens with the frozen VQ model; everything after it is text.
@@ -109,16 +125,6 @@ class PicturePolicy(AutoregressivePolicy):
     ):
         super().__init__(network, encoder, reference, adapters)
         self.pictures = pictures
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PicturePolicy:
-        """The VQ model goes along to a device."""
-        super()._apply(fn, recurse)
-        self.pictures.apply(fn)
-        return self
-
-    def prepare(self, batch: Batch) -> Batch:
-        """Pictures become tokens, in prompts and responses. A prepared batch is returned as it is."""
-        return self.pictures.fill(batch)
 
     # ------------------------------------------------------------ sampling
 
@@ -200,7 +206,7 @@ class PicturePolicy(AutoregressivePolicy):
             super().restore(folder)
 
 
-class PictureScorer(Scorer):
+class PictureScorer(WithPictures, Scorer):
     """A reward model of prompts and responses with pictures in them.
 
     Args:
@@ -219,16 +225,6 @@ class PictureScorer(Scorer):
     ):
         super().__init__(network, encoder, head, adapters)
         self.pictures = pictures
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PictureScorer:
-        """The VQ model goes along to a device."""
-        super()._apply(fn, recurse)
-        self.pictures.apply(fn)
-        return self
-
-    def prepare(self, batch: Batch) -> Batch:
-        """Pictures become tokens, in prompts and responses. A prepared batch is returned as it is."""
-        return self.pictures.fill(batch)
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write the whole model, its VQ model included; arguments as for text."""

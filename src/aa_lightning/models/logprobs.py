@@ -45,7 +45,7 @@ def token_logprobs(
     Returns:
         (N,) nats.
     """
-    rows = max(1, _CHUNK_BYTES // (4 * head.out_features))
+    rows = _chunk(head)
     if len(ids) <= rows:
         return _logprobs(hidden, head, ids, temperature, cap)
     pieces = zip(hidden.split(rows), ids.split(rows), strict=True)
@@ -62,7 +62,7 @@ def statistic(hidden: Tensor, head: nn.Linear, of: Statistic, cap: float | None 
     Returns:
         (N, …).
     """
-    rows = max(1, _CHUNK_BYTES // (4 * head.out_features))
+    rows = _chunk(head)
 
     def piece(states: Tensor, start: int) -> Tensor:
         return of(_logits(states, head, cap).log_softmax(-1), slice(start, start + len(states)))
@@ -95,6 +95,11 @@ def divergence_from(reference: Tensor) -> Statistic:
         return torch.nn.functional.kl_div(logprobs, reference[rows], reduction="none", log_target=True).sum(-1)
 
     return of
+
+
+def _chunk(head: nn.Linear) -> int:
+    """How many rows of logits are made at once."""
+    return max(1, _CHUNK_BYTES // (4 * head.out_features))
 
 
 def _logprobs(hidden: Tensor, head: nn.Linear, ids: Tensor, temperature: float, cap: float | None) -> Tensor:

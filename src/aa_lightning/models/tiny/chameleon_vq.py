@@ -16,6 +16,10 @@ from aa_lightning.models.tiny.wavelets import clear
 
 _BASE = 32  # channels; the norms have 32 groups
 FACTOR = 8  # pixels to a code
+_LAST = {  # of each branch
+    ChameleonVQVAEEncoderResnetBlock: lambda b: b.conv2,
+    ChameleonVQVAEEncoderAttnBlock: lambda b: b.proj_out,
+}
 
 
 def fitted(codes: int, width: int, image_size: int, seen: Tensor) -> ChameleonVQVAE:
@@ -41,7 +45,7 @@ def fitted(codes: int, width: int, image_size: int, seen: Tensor) -> ChameleonVQ
     )
     vq = ChameleonVQVAE(config).eval()
     with torch.no_grad():
-        _silence_branches(vq)
+        wavelets.silence(vq, _LAST)
         levels = list(vq.encoder.down)
         halvings = [level.downsample.conv for level in levels[:-1]]
         wavelets.set_encoder(vq.encoder, halvings, levels[-1].block[0].nin_shortcut, vq.encoder, seen)
@@ -52,14 +56,6 @@ def fitted(codes: int, width: int, image_size: int, seen: Tensor) -> ChameleonVQ
         vq.quantize.embedding.weight.copy_(clusters(latents, codes))
         _set_patches(vq, latents, seen)
     return vq
-
-
-def _silence_branches(vq: ChameleonVQVAE) -> None:
-    for module in vq.modules():
-        if isinstance(module, ChameleonVQVAEEncoderResnetBlock):
-            clear(module.conv2)
-        elif isinstance(module, ChameleonVQVAEEncoderAttnBlock):
-            clear(module.proj_out)
 
 
 def _set_patches(vq: ChameleonVQVAE, latents: Tensor, seen: Tensor) -> None:

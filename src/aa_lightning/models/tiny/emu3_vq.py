@@ -25,6 +25,11 @@ from aa_lightning.models.tiny.stable_diffusion import pictures
 from aa_lightning.models.tiny.wavelets import clear
 
 _BASE = 32  # channels; the norms have 32 groups
+_LAST = {
+    Emu3VQVAEResnetBlock: lambda b: b.conv2,
+    Emu3VQVAETemporalResnetBlock: lambda b: b.conv2.conv,
+    Emu3VQVAEAttentionBlock: lambda b: b.out_proj,
+}  # of each branch
 
 
 def fitted(codes: int, width: int, image_size: int, steps: int) -> Emu3VQVAE:
@@ -52,7 +57,7 @@ def fitted(codes: int, width: int, image_size: int, steps: int) -> Emu3VQVAE:
     crowded, sparse = (pictures("train", n, image_size, max_shapes=m) for n, m in ((384, 9), (640, 2)))
     seen = _normalised(torch.cat([crowded, sparse]))
     with torch.no_grad():
-        _silence_branches(vq)
+        wavelets.silence(vq, _LAST)
         _set_encoder(vq, seen[::2])
         latents = torch.cat([_latents(vq, part) for part in seen[::2].split(32)])
         vq.quantize.embedding.weight.copy_(clusters(latents.permute(0, 1, 3, 4, 2).reshape(-1, width), codes))
@@ -69,16 +74,6 @@ def _normalised(pixels: Tensor) -> Tensor:
 def _latents(vq: Emu3VQVAE, pixels: Tensor) -> Tensor:
     """(B, 1, D, h, w) before quantisation."""
     return vq.quant_conv(vq.encoder(pixels[:, None]).transpose(1, 2)).transpose(1, 2)
-
-
-def _silence_branches(vq: Emu3VQVAE) -> None:
-    for module in vq.modules():
-        if isinstance(module, Emu3VQVAEResnetBlock):
-            clear(module.conv2)
-        elif isinstance(module, Emu3VQVAETemporalResnetBlock):
-            clear(module.conv2.conv)
-        elif isinstance(module, Emu3VQVAEAttentionBlock):
-            clear(module.out_proj)
 
 
 def _set_encoder(vq: Emu3VQVAE, seen: Tensor) -> None:

@@ -18,6 +18,7 @@ from aa_lightning.models.tiny.wavelets import clear
 _BASE = 32
 FACTOR = 8  # pixels to a code
 _LONG, _SHORT = 100.0, 0.01  # scales of the entry that all codes share, and of the colours
+_LAST = {JanusVQVAEResnetBlock: lambda b: b.conv2, JanusVQVAEAttnBlock: lambda b: b.proj_out}  # of each branch
 
 
 def fitted(codes: int, width: int, image_size: int, seen: Tensor, backbone: int) -> JanusVQVAE:
@@ -43,7 +44,7 @@ def fitted(codes: int, width: int, image_size: int, seen: Tensor, backbone: int)
     )
     vq = JanusVQVAE(config).eval()
     with torch.no_grad():
-        _silence_branches(vq)
+        wavelets.silence(vq, _LAST)
         _set_encoder(vq, width, seen)
         latents = torch.cat([vq.quant_conv(vq.encoder(part)) for part in seen.split(32)])
         latents = latents.permute(0, 2, 3, 1).flatten(0, 2)[:, :width]
@@ -52,14 +53,6 @@ def fitted(codes: int, width: int, image_size: int, seen: Tensor, backbone: int)
         vq.quantize.embedding.weight.copy_(torch.cat([centres, _SHORT * colours, torch.full((codes, 1), _LONG)], 1))
         _set_decoder(vq, width)
     return vq
-
-
-def _silence_branches(vq: JanusVQVAE) -> None:
-    for module in vq.modules():
-        if isinstance(module, JanusVQVAEResnetBlock):
-            clear(module.conv2)
-        elif isinstance(module, JanusVQVAEAttnBlock):
-            clear(module.proj_out)
 
 
 def _set_encoder(vq: JanusVQVAE, width: int, seen: Tensor) -> None:

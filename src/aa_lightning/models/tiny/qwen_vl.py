@@ -66,13 +66,10 @@ def qwen3_vl(sizes: VisionSizes) -> tuple[Any, Any]:
         },
         **marker_ids(tokenizer),
     )
-    clips = hf.Qwen3VLVideoProcessor(
-        size=_pixels(sizes, _MAX_FRAMES), **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES
-    )
     processor = hf.Qwen3VLProcessor(
         image_processor=image_processor(sizes),
         tokenizer=tokenizer,
-        video_processor=clips,
+        video_processor=video_processor(sizes, hf.Qwen3VLVideoProcessor, counted=_MAX_FRAMES),
         chat_template=chat_template({"image": _MARKED["image"], "video": "<|video_pad|>"}),  # it marks frames itself
     )
     return finish(hf.Qwen3VLForConditionalGeneration(config), tokenizer, sizes), processor
@@ -143,8 +140,12 @@ def image_processor(sizes: VisionSizes) -> hf.Qwen2VLImageProcessor:
     return hf.Qwen2VLImageProcessor(size=_pixels(sizes, 1), **_patching(sizes))
 
 
-def video_processor(sizes: VisionSizes) -> hf.Qwen2VLVideoProcessor:
-    """The same for every frame of a clip."""
-    return hf.Qwen2VLVideoProcessor(
-        size=_pixels(sizes, 1), **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES
-    )
+def video_processor(sizes: VisionSizes, kind: Any = hf.Qwen2VLVideoProcessor, counted: int = 1) -> Any:
+    """The same for every frame of a clip.
+
+    Args:
+        kind: the class.
+        counted: frames whose area its bounds are of.
+    """
+    bounds = _pixels(sizes, counted)
+    return kind(size=bounds, **_patching(sizes), min_frames=_FRAMES, max_frames=_MAX_FRAMES)

@@ -7,7 +7,8 @@ encoders of Emu3, Chameleon and Janus, which are built of the same layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,18 @@ def clear(*layers: nn.Module) -> None:
     for layer in layers:
         for parameter in layer.parameters():
             nn.init.zeros_(parameter)
+
+
+def silence(vq: nn.Module, last: Mapping[type, Callable[[Any], nn.Module]]) -> None:
+    """Let pictures pass by the branches beside the straight way through a VQ model.
+
+    Args:
+        vq: the model.
+        last: the last layer of each kind of branch.
+    """
+    for branch in vq.modules():
+        if type(branch) in last:
+            clear(last[type(branch)](branch))
 
 
 def set_encoder(
