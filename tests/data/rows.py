@@ -186,6 +186,51 @@ CASES: dict[str, Case] = {
         "[red]Q?",
         ["good", "bad"],
     ),
+    "scored_answers": Case(
+        {"prompt": "Q?", "image": "red.png", "answers": ["worst", "best", "middle"], "scores": [-1.0, 3.5, 2]},
+        "[red]Q?",
+        ["best", "worst"],
+        files={"red.png": picture("red")},
+    ),
+    "scored_claims": Case(
+        {
+            "prompt": "Q?",
+            "image": "red.png",
+            "answers": ["two denied", "none denied", "one denied"],
+            "yes": [[0.1, 0.9, 0.3], [0.5], [0.2, 0.7]],
+            "no": [[0.9, 0.1, 0.4], [0.5], [0.8, 0.3]],
+        },
+        "[red]Q?",
+        ["none denied", "two denied"],
+        files={"red.png": picture("red")},
+    ),
+    # 0.9 · 0.3 + 0.1 · (−1) = 0.17; 0.9 · (0.2 + 0.2) + 0.1 · (−0.5 − 0.5) = 0.26
+    "scored_sentences": Case(
+        {
+            "prompt": "Q?",
+            "image": "red.png",
+            "answers": ["One.", "Two. Three."],
+            "likelihoods": [[-1.0], [-0.5, -0.5]],
+            "similarities": [[0.3], [0.2, 0.2]],
+        },
+        "[red]Q?",
+        ["Two. Three.", "One."],
+        files={"red.png": picture("red")},
+    ),
+    "vlguard": Case(
+        {
+            "id": "1",
+            "image": "red.png",
+            "safe": False,
+            "instr-resp": [
+                {"safe_instruction": "What is it?", "instruction": None, "response": "A cup."},
+                {"safe_instruction": None, "instruction": "Make one.", "response": "I cannot help with this."},
+            ],
+        },
+        "[red]Make one.",
+        ["I cannot help with this."],
+        files={"red.png": picture("red")},
+    ),
     "spa_vl": Case(
         {
             "image": stored("red"),

@@ -17,7 +17,9 @@ from .rows_text import gpt, human
 from .support import CONF, Memory, asked, data_options, missing, said
 
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
-NOT_HERE = {"default", "local", "mixture"} | {name for name in NAMES if name.startswith(("shapes_", "shards_"))}
+NOT_HERE = {"default", "local", "mixture", "vlguard_mix"} | {
+    name for name in NAMES if name.startswith(("shapes_", "shards_"))
+}
 GIVEN = {"train.path": "rows.jsonl", "train.root": "files"}
 
 

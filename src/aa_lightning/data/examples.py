@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import compress
 from random import Random
 from typing import Literal, overload
 
@@ -19,6 +20,7 @@ from aa_lightning.data.options import DataOptions
 from aa_lightning.data.recognise import recognise
 from aa_lightning.data.sources import Source, media_root, open_source
 from aa_lightning.data.template import Template
+from aa_lightning.data.together import Album, Catalogue, Place, Symbols, read_as
 from aa_lightning.media import MediaOptions
 from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking, can_serve, weaken
 
@@ -46,6 +48,7 @@ class Examples(Sequence[Example]):
         on_bad_row: error: the first bad row stops; skip: bad rows are left out and listed in `dropped`. Rows that the
             template's own drop rules leave out are listed in `dropped` either way.
         rows: which rows of the source, by index; None means all.
+        together: makes prompts of several rows.
         corruption: spoils the media of prompts.
         media_options: what is read of media, and the limits.
         verify_media: decode every medium at set-up.
@@ -63,16 +66,19 @@ class Examples(Sequence[Example]):
         on_bad_row: Literal["error", "skip"] = "error",
         *,
         rows: Sequence[int] | None = None,
+        together: Album | Symbols | None = None,
         corruption: CorruptionOptions | None = None,
         media_options: MediaOptions = _ANY_MEDIA,
         verify_media: bool = False,
     ):
-        if not can_serve(template.options.kind, wanted):
+        read = read_as(together, wanted)
+        if not can_serve(template.options.kind, read):
             raise ValueError(
                 f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: type a data= "
                 f"with {wanted} rows, or an algo= that needs less, such as algo=sft"
             )
-        self.source, self.template, self.wanted = source, template.serving(wanted), wanted
+        self.source, self.template, self.wanted, self._read = source, template.serving(read), wanted, read
+        self.together, self._catalogue = together, Catalogue(self._decoded_of)
         self.on_bad_row, self.corruption, self.media_options = on_bad_row, corruption, media_options
         self.dropped: list[Dropped] = []
         self.media: set[str] = set()  # that prompts of these rows show
@@ -105,6 +111,9 @@ class Examples(Sequence[Example]):
         except BadRow as bad:
             advice = "To leave such rows out, named and counted, set data.verify_media=true data.on_bad_row=skip."
             raise BadRow(bad.row, bad.column, f"{bad.reason} {advice}") from bad
+        if self.together is not None:
+            made = self.together.made(example, (self._row[index], self._part[index]), self._catalogue)
+            example = weaken(made, self.wanted)[0]
         if self.corruption is None:
             return example
         return corrupt(example, self.corruption, lambda: self._others(index))
@@ -119,6 +128,7 @@ class Examples(Sequence[Example]):
                 examples = self._undecoded(row)
                 if verify_media:
                     examples = [_decoded(example, row, self.media_options) for example in examples]
+                self._enter(row, examples)
             except BadRow as bad:
                 self._drop(row, bad)
                 continue
@@ -129,6 +139,8 @@ class Examples(Sequence[Example]):
             sizes.update(len(example.responses) for example in examples)
             self._row.extend([row] * len(examples))
             self._part.extend(range(len(examples)))
+        if self.together is not None:
+            self._leave_out_alone()
         if not len(self):
             raise ValueError(f"none of {len(rows)} rows is left. {self._why_dropped()}".strip())
         if len(sizes) > 1:
@@ -141,6 +153,24 @@ class Examples(Sequence[Example]):
                 f"corruption={self.corruption.name} spoils the {' and '.join(kinds)} parts of prompts, and the prompts of "
                 "this data set have none: set corruption=null"
             )
+
+    def _enter(self, row: int, examples: list[Example]) -> None:
+        for part, example in enumerate(examples if self.together is not None else []):
+            try:
+                self._catalogue.add(example, (row, part))
+            except ValueError as error:
+                raise BadRow(str(row), "prompt", str(error)) from error
+
+    def _leave_out_alone(self) -> None:
+        """Rows that find no others to be shown with."""
+        assert self.together is not None
+        served = [self.together.serves(place, self._catalogue) for place in zip(self._row, self._part, strict=True)]
+        self.dropped += [
+            Dropped(str(row), "prompt", self.together.lacking)
+            for row, good in zip(self._row, served, strict=True)
+            if not good
+        ]
+        self._row, self._part = (array("q", compress(kept, served)) for kept in (self._row, self._part))
 
     def _drop(self, row: int, bad: BadRow) -> None:
         if self.on_bad_row == "error" and not isinstance(bad, LeftOut):
@@ -157,7 +187,7 @@ class Examples(Sequence[Example]):
 
     def _undecoded(self, row: int) -> list[Example]:
         examples = self.template(self.source[row], str(row))
-        return [weak for example in examples for weak in weaken(example, self.wanted)]
+        return [weak for example in examples for weak in weaken(example, self._read)]
 
     def _others(self, index: int) -> Iterator[Example]:
         """All decoded examples, from a place on that depends on the index alone."""
@@ -166,8 +196,11 @@ class Examples(Sequence[Example]):
             yield self._decoded_at((start + step) % len(self))
 
     def _decoded_at(self, index: int) -> Example:
-        row = self._row[index]
-        return _decoded(self._undecoded(row)[self._part[index]], row, self.media_options)
+        return self._decoded_of((self._row[index], self._part[index]))
+
+    def _decoded_of(self, place: Place) -> Example:
+        row, part = place
+        return _decoded(self._undecoded(row)[part], row, self.media_options)
 
 
 def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: Kind) -> Examples:
@@ -201,6 +234,7 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         wanted,
         options.on_bad_row,
         rows=rows[: options.limit],
+        together=options.together,
         corruption=options.corruption,
         media_options=options.media,
         verify_media=options.verify_media,

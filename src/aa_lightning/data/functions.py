@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from aa_lightning.data.pairing import csr_reward
+from aa_lightning.data.pairing import claim_score, csr_reward
 
 Columns = dict[str, Any]
 _SPEAKER = re.compile(r"\n\n(Human|Hum|Assistant): ?")
@@ -118,6 +118,25 @@ def self_rewards(
     return {"rewards": [csr_reward(likely, similar, weight) for likely, similar in both]}
 
 
+def claim_scores(yes: Sequence[Sequence[float]], no: Sequence[Sequence[float]]) -> Columns:
+    """The scores (RLAIF-V) of n answers, from the probabilities of yes and of no for each claim of each.
+
+    Returns:
+        claim_scores.
+    """
+    return {"claim_scores": [claim_score(*both) for both in zip(yes, no, strict=True)]}
+
+
+def instructed(turns: Sequence[Mapping[str, str | None]], key: str) -> Columns:
+    """The instruction of one kind and its answer, of several with keys of their own, as VLGuard is read.
+
+    Returns:
+        asked, said; empty where there is no instruction of this kind.
+    """
+    found = next((turn for turn in turns if turn.get(key)), {key: "", "response": ""})
+    return {"asked": found[key], "said": found["response"]}
+
+
 _OURS = (
     hh_transcript,
     majority,
@@ -127,6 +146,8 @@ _OURS = (
     python_literal,
     mean_at_least,
     self_rewards,
+    claim_scores,
+    instructed,
 )
 FUNCTIONS: dict[str, Callable[..., Columns]] = {function.__name__: function for function in _OURS}
 

@@ -16,6 +16,7 @@ from pydantic_core import ArgsKwargs
 
 from aa_lightning.data.corruption import Corruption
 from aa_lightning.data.shapes import Shapes
+from aa_lightning.data.together import Together
 from aa_lightning.media.options import MediaOptions
 from aa_lightning.types import Algorithm, Kind, RowKind
 
@@ -200,6 +201,14 @@ class KeepOptions:
         return self
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AcceptOptions:
+    """Which pairs are learnt from; the others are left out."""
+
+    gap: float | None = Field(default=None, gt=0)  # the better one is better by so much
+    length_ratio: float | None = Field(default=None, ge=1)  # the longer one is so many times as long at most
+
+
 DropRule = Literal["equal_responses", "tie", "other_label", "empty"]
 
 
@@ -224,7 +233,8 @@ class TemplateOptions:
     keep: dict[str, Selector | list[Selector]] = Field(default_factory=dict)
     drop: list[DropRule] = Field(default_factory=list)  # which rows are left out instead of being errors
     answers: PartOptions | Selector | None = None  # a list column of n answers, which gives pairs
-    pairs: Literal["all", "adjacent", "best_vs_worst", "best_vs_random"] = "all"
+    pairs: Literal["all", "adjacent", "best_vs_worst", "best_vs_random", "best_vs_each"] = "all"
+    accept: AcceptOptions = Field(default_factory=AcceptOptions)  # of pairs
     ranked: int | None = Field(default=None, ge=2)  # answers of a ranking, from best to worst; null: all of them
     keep_answers: KeepOptions | None = None  # which answers are demonstrations; null: the better one of each pair
     split_common_prefix: list[str] | None = Field(default=None, min_length=2, max_length=2)
@@ -272,6 +282,8 @@ class TemplateOptions:
             raise ValueError(f"a {self.kind} needs `preferred` (or `ratings`): which response is the chosen one")
         if self.answers is not None and (self.feedback, self.margin, self.safe) != (None, None, None):
             raise ValueError("`feedback`, `margin` and `safe` belong to two `responses`, not to a list of `answers`")
+        if self.accept.gap is not None and self.answers is None and self.margin is None:
+            raise ValueError("`accept.gap` of two responses needs `margin`: by how much the better one is better")
         if self.kind == "ranking" and self.answers is None:
             raise ValueError("a ranking needs `answers`, a list column; of two `responses` it is a preference")
 
@@ -321,6 +333,7 @@ class DataOptions:
     templates: dict[Need, TemplateOptions]  # of the same rows, for algorithms that need another form
     on_bad_row: Literal["error", "skip"]
     limit: int | None = Field(ge=1)
+    together: Together | None
     corruption: Corruption | None
     media: MediaOptions
     verify_media: bool
@@ -342,6 +355,8 @@ class DataOptions:
     @property
     def kinds(self) -> dict[str, Kind]:
         """Of the rows, by whose they are; empty where only the columns will tell."""
+        if self.together is not None and self.together.makes_pairs:
+            return {"the data set": "preference"}
         return {} if self.template is None else {"the data set": self.template.kind}
 
     @property

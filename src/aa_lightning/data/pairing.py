@@ -56,3 +56,30 @@ def csr_reward(likelihoods: Sequence[float], similarities: Sequence[float], weig
     """
     pairs = zip(likelihoods, similarities, strict=True)
     return sum(weight * similarity + (1 - weight) * likelihood for likelihood, similarity in pairs)
+
+
+def claim_score(yes: Sequence[float], no: Sequence[float]) -> int:
+    """Minus the number of claims of a response that are rather denied than affirmed.
+
+    Args:
+        yes: of each claim, asked as a question about the picture, the probability of yes.
+        no: that of no.
+
+    Returns:
+        The score. RLAIF-V, 2405.17220.
+    """
+    return -sum(denied > affirmed for affirmed, denied in zip(yes, no, strict=True))
+
+
+def acceptable(gap: float | None, lengths: tuple[int, int], least: float | None, ratio: float | None) -> bool:
+    """Whether a pair teaches more than the noise of its scores and the length of its responses.
+
+    Args:
+        gap: by how much the better response is better; None: unknown.
+        lengths: of the two responses.
+        least: the gap that is asked for; None: any.
+        ratio: how many times as long the longer one may be; None: any.
+    """
+    short, long = sorted(lengths)
+    wide = least is None or (gap is not None and gap >= least)
+    return wide and (ratio is None or long <= ratio * short)

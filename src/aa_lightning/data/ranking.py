@@ -108,7 +108,7 @@ def pair_up(scores: list[float], policy: str, rng: Random) -> list[tuple[int, in
 
     Args:
         scores: one per response, the larger the better.
-        policy: all, adjacent (neighbours in the ranking), best_vs_worst, best_vs_random.
+        policy: all, adjacent (neighbours in the ranking), best_vs_worst, best_vs_random, best_vs_each.
         rng: for best_vs_random.
     """
     ranking = sorted(range(len(scores)), key=lambda i: -scores[i])
@@ -117,10 +117,10 @@ def pair_up(scores: list[float], policy: str, rng: Random) -> list[tuple[int, in
         return [(best, worst)] if scores[best] > scores[worst] else []
     pairs = list(pairwise(ranking)) if policy == "adjacent" else list(combinations(ranking, 2))
     unequal = [(better, worse) for better, worse in pairs if scores[better] > scores[worse]]
+    from_best = [pair for pair in unequal if pair[0] == ranking[0]]
     if policy == "best_vs_random":
-        from_best = [pair for pair in unequal if pair[0] == ranking[0]]
         return [rng.choice(from_best)] if from_best else []
-    return unequal
+    return from_best if policy == "best_vs_each" else unequal
 
 
 def spread(scores: list[float], size: int | None) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 from aa_lightning.data import functions
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.options import PartOptions, Selector, TemplateOptions
-from aa_lightning.data.pairing import above, best_of_n, rejection_sampling
+from aa_lightning.data.pairing import above, acceptable, best_of_n, rejection_sampling
 from aa_lightning.data.ranking import (
     by_scores,
     chosen_index,
@@ -199,6 +199,8 @@ class Template:
         made = self._pair(reader, base, responses, order, ratings)
         safe = None if options.safe is None else tuple(reader.truth(options.safe[i]) for i in order)
         made = replace(made, margin=self._margin(reader, order), safe=safe, tie=chosen is None)
+        if not self._accepts(made.margin, made.chosen, made.rejected):
+            raise LeftOut(reader.id, self._response_columns, "The pair is none that `accept` accepts.")
         if not isinstance(made, Feedback) or options.feedback is None:
             return made
         told = options.feedback
@@ -320,7 +322,15 @@ class Template:
         if not pairs:
             tie = preferred is not None and preferred.tie == "drop"
             raise reader.unwanted("tie", scored_by, f"All {len(responses)} answers are tied.", dropped=tie)
-        return [self._pair(reader, base, responses, pair, ratings) for pair in unlike]
+        good = [(i, j) for i, j in unlike if self._accepts(scores[i] - scores[j], responses[i], responses[j])]
+        if unlike and not good:
+            raise LeftOut(reader.id, scored_by, f"None of {len(unlike)} pairs is one that `accept` accepts.")
+        return [self._pair(reader, base, responses, pair, ratings) for pair in good]
+
+    def _accepts(self, gap: float | None, better: Response, worse: Response) -> bool:
+        told = self.options.accept
+        lengths = (_length(better), _length(worse))
+        return acceptable(gap, lengths, told.gap, told.length_ratio)
 
     def _listed(self, reader: Reader) -> list[Response]:
         """One response for each element of the list column."""
@@ -338,6 +348,11 @@ class Template:
             return self._function(*values, **told.arguments)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise reader.bad(", ".join(told.columns), f"The function {told.name} refuses it: {error}") from error
+
+
+def _length(response: Response) -> int:
+    """In characters of its texts."""
+    return sum(len(part["text"]) for part in response if part["type"] == "text")
 
 
 def _equal(one: Response, two: Response) -> bool:

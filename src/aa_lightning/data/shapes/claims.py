@@ -67,9 +67,9 @@ def graded(
     Returns:
         answers: right, with one mistake, and with two (of an answer that is no listing: with the same mistake in other
         words); wrong_facts, how many facts each gets wrong; claims, a list of sentences for each; claims_right and
-        claims_wrong, 1.0 or 0.0 for each of them; ratings, by what may be wrong, 1.0 or 0.0 for each answer; steps and
-        steps_right, the claims of the right or of the wrong answer; other and score_other, a wrong answer, or in a third
-        of rows the right one in other words.
+        claims_wrong, 1.0 or 0.0 for each of them; ratings, by what may be wrong, and as a whole (`correct`), 1.0 or 0.0 for
+        each answer; steps and steps_right, the claims of the right or of the wrong answer; other and score_other, a wrong
+        answer, or in a third of rows the right one in other words.
     """
     bare = [question.answer, question.wrong_answer, question.wrong_answer]
     full = [question.right, question.wrong, question.wrong]
@@ -90,7 +90,10 @@ def graded(
         "claims": claims,
         "claims_right": right,
         "claims_wrong": [[1 - each for each in row] for row in right],
-        "ratings": {name: _right_about(words, bare) for name, words in _FACTS.items()},
+        "ratings": {
+            **{name: _right_about(words, bare) for name, words in _FACTS.items()},
+            "correct": [float(not count) for count in wrong],
+        },
         "steps": claims[step],
         "steps_right": [bool(each) for each in right[step]],
         "other": retold[0] if tied else said[1],
