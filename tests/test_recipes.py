@@ -243,6 +243,7 @@ def commands():
             yield name, shlex.split(re.sub(r"<.*?>", "somewhere", typed), comments=True)
 
 
+@pytest.mark.slow
 def test_the_commands_for_real_rows_compose():
     for name, typed in commands():
         cfg = compose(typed)

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from aa_lightning.data import functions
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.examples import Examples
 from aa_lightning.data.mixture import Mixture, in_turns
@@ -211,3 +212,56 @@ def test_each_critique_of_a_row_is_an_example_and_rows_without_are_left_out():
         ("5/rejected", ["Wrong."]),
     ]
     assert weaken(Feedback(id="6", messages=QUESTION, chosen=[text("a")], rejected=[text("b")]), "critique") == []
+
+
+# ---------------------------------------------------------------- which pairs
+
+
+def pairs_of(row, **options):
+    made = template(**{**ANSWERS, "kind": "preference", **options})(row, "0")
+    return ["".join(said(example)) for example in made]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("all", ["xz", "xw", "xy", "zw", "zy", "wy"]),
+        ("adjacent", ["xz", "zw", "wy"]),
+        ("best_vs_worst", ["xy"]),
+        ("best_vs_each", ["xz", "xw", "xy"]),
+    ],
+)
+def test_scores_of_5_4_2_and_1_give_these_pairs(policy, expected):
+    assert pairs_of(FOUR, pairs=policy) == expected
+
+
+def test_a_gap_keeps_pairs_that_are_at_least_so_far_apart():
+    """x 5, z 4, w 2, y 1: two or more apart are xw 3, xy 4, zw 2, zy 3."""
+    assert pairs_of(FOUR, accept={"gap": 2}) == ["xw", "xy", "zw", "zy"]
+    with pytest.raises(LeftOut, match="None of 6 pairs is one that `accept` accepts"):
+        pairs_of(FOUR, accept={"gap": 4.5})
+
+
+def test_the_longer_answer_may_be_so_many_times_as_long_and_no_longer():
+    row = {"q": "q", "a": ["aa", "bbb", "cccc"], "s": [3, 2, 1]}
+    assert pairs_of(row, accept={"length_ratio": 1.5}) == ["aabbb", "bbbcccc"]  # 3 / 2 and 4 / 3, but not 4 / 2
+    assert pairs_of(row, accept={"length_ratio": 2}) == ["aabbb", "aacccc", "bbbcccc"]
+
+
+def test_two_responses_are_accepted_by_their_lengths_and_by_their_margin():
+    told = {"kind": "preference", "prompt": [{"text": "q"}], "responses": ["a", "b"], "preferred": "first"}
+    row = {"q": "q", "a": "good", "b": "bad, bad", "m": 0.5}
+    assert len(template(**told, accept={"length_ratio": 2.0})(row, "0")) == 1
+    with pytest.raises(LeftOut, match="accept"):
+        template(**told, accept={"length_ratio": 1.9})(row, "0")
+    assert len(template(**told, margin="m", accept={"gap": 0.5})(row, "0")) == 1
+    with pytest.raises(LeftOut, match="accept"):
+        template(**told, margin="m", accept={"gap": 0.6})(row, "0")
+    with pytest.raises(ValidationError, match="needs `margin`"):
+        template(**told, accept={"gap": 0.6})
+
+
+def test_an_answer_is_as_good_as_few_of_its_claims_are_denied():
+    """Denied where no is likelier than yes: two of three, none of one (a tie is not denied), one of two."""
+    found = functions.find("claim_scores")([[0.1, 0.9, 0.3], [0.5], [0.2, 0.7]], [[0.9, 0.1, 0.4], [0.5], [0.8, 0.3]])
+    assert found == {"claim_scores": [-2, 0, -1]}
