@@ -30,7 +30,7 @@ RECIPES = {  # held-out measures after a few dozen steps: name, and what it is a
     "csr": ("preference_accuracy", 0.6),
     "llava_next_interleave": ("preference_accuracy", 0.5),
     "mavis": ("preference_accuracy", 0.6),
-    "mia_dpo": ("preference_accuracy", 0.6),
+    "mia_dpo": ("margin", 0.0),
     "mrdpo": ("preference_accuracy", 0.5),
     "rlaif_v": ("preference_accuracy", 0.6),
     "silkie": ("preference_accuracy", 0.6),
