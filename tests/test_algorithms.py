@@ -15,7 +15,7 @@ from aa_lightning.compatible import check_compatible
 from aa_lightning.compose import compose
 from aa_lightning.datamodule import EncodedExamples, refined
 from aa_lightning.types import Batch, Feedback, LogLikelihood, text
-from tests.contract.support import make
+from tests.contract.support import config, make
 from tests.vectors.support import algorithm, empty_batch
 
 ROOT = Path(__file__).parents[1]
@@ -148,3 +148,13 @@ def test_a_batch_brings_the_refined_responses_beside_its_pairs():
     nll = -policy.log_likelihood(batch.branches["gold"]).total.sum() / gold["mask"].sum()
     assert metrics["loss/gold"].item() == pytest.approx(nll.item(), rel=1e-5)
     assert loss.item() == pytest.approx((metrics["loss/preference"] + metrics["loss/gold"]).item())
+
+
+@pytest.mark.parametrize("family", ["chameleon", "emu3"])
+def test_pictures_that_are_read_as_tokens_cannot_be_moved_against_an_answer(family):
+    cfg = config(f"tiny_{family}", "adpo")
+    with pytest.raises(
+        ValueError, match=rf"model\.family={family} reads them as tokens .* type a model that sees pixels"
+    ):
+        check_compatible(cfg, algorithm("adpo"), build.data_options(cfg))
+    check_compatible(config("tiny_janus", "adpo"), algorithm("adpo"), build.data_options(cfg))

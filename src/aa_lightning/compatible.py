@@ -58,6 +58,12 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
     if data.shown is not None:  # else `check_spoiled` decides, once rows are read
         check_spoiled(cfg, algorithm, data.shown)
         _check_fits(["data.corruption"], data.corruption, data.shown)
+    if "media" in algorithm.wants and _reads_codes(cfg.model.family):
+        raise ValueError(
+            f"{name} with these options moves pictures along a gradient, and model.family={cfg.model.family} reads them as "
+            "tokens that a frozen model chose, which have none: type a model that sees pixels, for example "
+            "model=tiny_llava, or another algo="
+        )
     if algorithm.moving is not None:
         _check_moving(cfg)
     if data.writes_media and likelihood == "exact" and algorithm.trains == "policy":
@@ -116,6 +122,12 @@ def _speaks(family: str) -> bool:
     from aa_lightning.models.families import FAMILIES
 
     return family in FAMILIES and "audio" in FAMILIES[family].writes
+
+
+def _reads_codes(family: str) -> bool:
+    from aa_lightning.models.families import FAMILIES
+
+    return family in FAMILIES and FAMILIES[family].reads_codes
 
 
 def _check_moving(cfg: DictConfig) -> None:

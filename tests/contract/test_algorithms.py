@@ -57,7 +57,8 @@ def settings_of(model: str):
 
 @cache
 def refusal(model: str, algo: str) -> str | None:
-    cfg = settings_of(model)
+    cfg = settings_of(model).copy()
+    cfg.algo = config("tiny_llava", algo, *OFF.get(algo, [])).algo
     try:
         algorithm = algorithm_of(algo)
         check_compatible(cfg, algorithm, build.data_options(cfg).serving(algorithm))

@@ -272,6 +272,7 @@ FAMILIES = {
             {"language": r"^(model\.text_model|lm_head)\."},
             media=("image",),
             writes=("text", "image"),
+            reads_codes=True,
             required={"image": ("pixel_values", "image_sizes")},
             placeholders=("image_token",),
         ),
@@ -283,6 +284,7 @@ FAMILIES = {
             required={"image": ("pixel_values",)},
             always={"return_for_text_completion": True},  # or every text ends in a separator
             template=chameleon.TURNS,
+            reads_codes=True,
             needs_decoder=True,
             placeholders=("image_token",),
         ),

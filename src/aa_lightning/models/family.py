@@ -35,6 +35,7 @@ class Family:
         grid_seconds: the key that says how many seconds each temporal patch of a clip lasts.
         arguments: what the processor is called with besides, for each kind of medium.
         always: what the processor is called with for every prompt.
+        reads_codes: whether a frozen model turns the pictures of prompts into tokens before this one reads them.
         needs_decoder: whether its library class cannot make the codes that it writes pictures again.
         template: the chat template of checkpoints that bring none, as Jinja source.
         overrides_clip_size: whether the processor class has a clip size of its own, above that of tiny models.
@@ -69,6 +70,7 @@ class Family:
     grid_seconds: str | None = None
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     always: dict[str, Any] = field(default_factory=dict)
+    reads_codes: bool = False
     needs_decoder: bool = False
     template: str | None = None
     overrides_clip_size: bool = False
