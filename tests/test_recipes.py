@@ -181,16 +181,28 @@ def test_rows_that_find_no_company_are_left_out_and_counted():
     assert {row.reason for row in found.dropped} == {found.together.lacking}
 
 
+def test_what_cannot_be_shown_together_is_refused():
+    with pytest.raises(ValueError, match="one turn with one picture"):
+        examples("mia_dpo", "modality=ta2t", "data=shapes_ta2t")
+
+
+ALBUM = "data.together={name:album,forms:[grid],pictures:2,rejected:own}"
+SYMBOLS = "data.together={name:symbols,demonstrations:2,symbols:[foo,bar]}"
+
+
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("together", "algo", "says"),
     [
-        (["modality=ta2t", "data=shapes_ta2t"], "one turn with one picture"),
-        (["algo=reward_ranking"], "learns from ranking rows: type algo=dpo"),
+        (ALBUM, "reward_critique", "answers of their row, and the algorithm learns from feedback rows: type algo=dpo"),
+        (SYMBOLS, "kto", "two answers, and the algorithm learns from rating rows: type algo=dpo"),
+        (SYMBOLS, "odpo", "needs by how much each chosen response is better, and the data set does not say"),
     ],
 )
-def test_what_cannot_be_shown_together_is_refused(overrides, says):
+def test_what_prompts_of_several_rows_cannot_serve_is_refused_before_rows_are_read(together, algo, says):
+    cfg = compose(["data=shapes_colours", together, f"algo={algo}"])
+    algorithm = instantiate(cfg.algo, _convert_="all")
     with pytest.raises(ValueError, match=says):
-        examples("mia_dpo", *overrides)
+        check_compatible(cfg, algorithm, build.data_options(cfg).serving(algorithm))
 
 
 def test_interleaved_prompts_show_one_picture_several_and_clips():

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from aa_lightning.data.corruption import SPOILS, CorruptionOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.sources import check_files
+from aa_lightning.data.together import read_as
 from aa_lightning.types import Algorithm, can_serve
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
                 f"{name} learns from {algorithm.supervision} rows, and {whose} has {kind} rows only: type a data= that "
                 f"has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
             )
+    for together in data.made_by:
+        read_as(together, algorithm.supervision)
     _check_offers(name, algorithm, data)
     if data.shown is not None:  # else `check_spoiled` decides, once rows are read
         check_spoiled(cfg, algorithm, data.shown)

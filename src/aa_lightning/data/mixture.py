@@ -14,6 +14,7 @@ from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import Corruption, CorruptionOptions
 from aa_lightning.data.examples import Dropped, load_examples
 from aa_lightning.data.options import DataOptions, SourceOptions, need_of
+from aa_lightning.data.together import Album, Symbols
 from aa_lightning.types import Algorithm, Example, Kind
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class MixtureOptions:
     def origins(self) -> list[SourceOptions]:
         """Every source of rows."""
         return [origin for part in self.parts.values() for origin in part.data.origins]
+
+    @property
+    def made_by(self) -> list[Album | Symbols]:
+        """What makes prompts of several rows."""
+        return [made for part in self.parts.values() for made in part.data.made_by]
 
     @property
     def shown(self) -> frozenset[str] | None:

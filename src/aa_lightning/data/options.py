@@ -16,7 +16,7 @@ from pydantic_core import ArgsKwargs
 
 from aa_lightning.data.corruption import Corruption
 from aa_lightning.data.shapes import Shapes
-from aa_lightning.data.together import Together
+from aa_lightning.data.together import Album, Symbols, Together
 from aa_lightning.media.options import MediaOptions
 from aa_lightning.types import Algorithm, Kind, RowKind
 
@@ -365,6 +365,11 @@ class DataOptions:
         return [origin for origin in (self.train, self.val) if origin is not None]
 
     @property
+    def made_by(self) -> list[Album | Symbols]:
+        """What makes prompts of several rows."""
+        return [] if self.together is None else [self.together]
+
+    @property
     def shown(self) -> frozenset[str] | None:
         """The media that the mapping puts into prompts; None where only the columns will tell."""
         if self.template is None:
@@ -387,4 +392,5 @@ class DataOptions:
     @property
     def offers(self) -> frozenset[str]:
         """What rows are known to bring besides responses, by the names of `Algorithm.wants`."""
-        return frozenset() if self.template is None else self.template.offers
+        made = self.together is not None and self.together.makes_pairs
+        return frozenset() if self.template is None or made else self.template.offers

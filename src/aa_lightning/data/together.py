@@ -176,7 +176,7 @@ def read_as(together: Album | Symbols | None, wanted: Kind) -> Kind:
     Raises:
         ValueError: what is made is not of that kind.
     """
-    if together is None or (not together.makes_pairs and wanted not in ("feedback", "critique", "ranking")):
+    if together is None or (not together.makes_pairs and wanted not in ("feedback", "critique")):
         return wanted
     if together.makes_pairs and wanted in ("prompt", "demonstration", "preference"):
         return "demonstration"
