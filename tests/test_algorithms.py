@@ -92,10 +92,12 @@ def test_the_page_says_what_each_metric_means():
 
 
 def test_margins_that_are_lengths_correlate_with_them_and_equal_lengths_do_not():
-    """Margins (1, 2, 3) with differences (2, 4, 6), (6, 4, 2), (1, −2, 1) and (5, 5, 5)."""
-    margins = torch.tensor([1.0, 2.0, 3.0])
-    found = [correlation(margins, torch.tensor(d)).item() for d in ([2, 4, 6], [6, 4, 2], [1, -2, 1], [5, 5, 5])]
+    """Margins (1, 2, 3, 4) with differences (2, 4, 6, 8), (8, 6, 4, 2), (1, −1, −1, 1) and (5, 5, 5, 5). Three rows are too
+    few to tell."""
+    margins, lengths = torch.tensor([1.0, 2.0, 3.0, 4.0]), ([2, 4, 6, 8], [8, 6, 4, 2], [1, -1, -1, 1], [5, 5, 5, 5])
+    found = [correlation(margins, torch.tensor(differences)).item() for differences in lengths]
     assert found == pytest.approx([1.0, -1.0, 0.0, 0.0], abs=1e-6)
+    assert correlation(margins[:3], torch.tensor([2, 4, 6])).item() == 0.0
 
 
 def test_the_divergence_is_the_mean_log_ratio_of_all_responses():

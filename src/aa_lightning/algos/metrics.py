@@ -84,7 +84,10 @@ def mean_of(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def correlation(one: Tensor, two: Tensor) -> Tensor:
-    """() Pearson's, over the rows of a batch; 0 where one of them is the same in all rows."""
+    """() Pearson's, over the rows of a batch; 0 where one of them is the same in all rows, or there are fewer than four,
+    which would often agree by chance."""
+    if len(one) < 4:
+        return one.new_zeros(())
     one, two = one - one.mean(), two.to(one.dtype) - two.to(one.dtype).mean()
     return (one * two).sum() / (one.norm() * two.norm()).clamp(min=1e-12)
 
