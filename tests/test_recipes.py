@@ -38,6 +38,7 @@ RECIPES = {  # held-out measures after a few dozen steps: name, and what it is a
     "symdpo": ("margin", 0.0),
     "vlguard": ("harmful/answer_accuracy", 0.9),
 }
+PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
 FEW = "data.limit=60"
 
 
@@ -241,10 +242,9 @@ def test_a_round_trains_an_adapter_and_imitates_refined_captions():
 
 
 def test_every_recipe_stands_here_and_on_its_page():
-    page = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
     others = {"blank_control", "compose_two_stages", "pure_dpo"}  # of other pages
     assert {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")} == set(RECIPES) | others
-    assert all(f"experiment={name}" in page for name in RECIPES)
+    assert all(f"experiment={name}" in PAGE for name in RECIPES)
 
 
 def commands():
@@ -253,6 +253,30 @@ def commands():
         text = (conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").replace("\\\n#", " ")
         for typed in re.findall(r"^# python -m aa_lightning.train (.*)$", text, re.MULTILINE):
             yield name, shlex.split(re.sub(r"<.*?>", "somewhere", typed), comments=True)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "file", "expected"),
+    [
+        (
+            "clip_dpo",
+            "scored_answers",
+            "answers.jsonl",
+            [],
+        ),  # 11 characters to 9, but "A cup." is too short for "Two cups."
+        ("bpo", "scored_answers", "answers.jsonl", [("A red cup.", "A cup."), ("A red cup.", "Two cups.")]),
+        ("rlaif_v", "scored_claims", "claims.jsonl", [("A red cup.", "Two cups.")]),
+        ("csr", "scored_sentences", "beams.jsonl", [("A cup. It is red.", "A cat.")]),
+    ],
+)
+def test_the_rows_that_the_page_shows_become_pairs(tmp_path, recipe, data, file, expected):
+    for name, text in re.findall(r"^```json (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "table.png")
+    cfg = compose([f"experiment={recipe}", f"data={data}", f"data.train.path={tmp_path / file}", "data.val_share=null"])
+    found = build.examples(build.data_options(cfg), "train", "preference")
+    assert [(words(e.chosen), words(e.rejected)) for e in found] == expected
 
 
 @pytest.mark.slow
