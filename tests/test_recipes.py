@@ -262,8 +262,8 @@ def commands():
             "clip_dpo",
             "scored_answers",
             "answers.jsonl",
-            [],
-        ),  # 11 characters to 9, but "A cup." is too short for "Two cups."
+            [("A red cup.", "Two cups.")],
+        ),  # 0.19 apart, 10 and 9 characters
         ("bpo", "scored_answers", "answers.jsonl", [("A red cup.", "A cup."), ("A red cup.", "Two cups.")]),
         ("rlaif_v", "scored_claims", "claims.jsonl", [("A red cup.", "Two cups.")]),
         ("csr", "scored_sentences", "beams.jsonl", [("A cup. It is red.", "A cat.")]),
