@@ -157,6 +157,13 @@ def test_the_misleading_answer_is_right_about_another_picture_of_the_sequence():
             assert check_picture(caption, picture)
 
 
+def test_the_misleading_answer_is_about_as_long():
+    """Captions of one to four shapes: of unlike pictures lengths would differ by 20 characters and more on average."""
+    found = examples("mia_dpo", "data.limit=200")
+    gaps = [len(words(example.chosen)) - len(words(example.rejected)) for example in found]
+    assert np.abs(gaps).mean() < 2 and abs(np.mean(gaps)) < 1
+
+
 def test_a_symbol_stands_for_the_answer_that_only_the_pictures_tell():
     """SymDPO: the demonstration whose picture answers alike has the chosen symbol, the other the rejected one."""
     alone = examples("symdpo", "data.together=null")

@@ -15,6 +15,7 @@ from aa_lightning.types import Example, Kind, Message, Preference, text
 
 STRICT = ConfigDict(extra="forbid")
 Place = tuple[int, int]  # a row, and which of its examples
+_DRAWN = 64  # rows among which one of about the same length is sought
 _ORDINALS = ("first", "second", "third", "fourth")
 _CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
@@ -26,11 +27,13 @@ class Catalogue:
     Attributes:
         read: the decoded example at a place.
         places: by question and answer.
+        asked: by question.
         told: question and answer by place.
     """
 
     read: Callable[[Place], Example]
     places: dict[str, dict[str, list[Place]]] = field(default_factory=dict)
+    asked: dict[str, list[Place]] = field(default_factory=dict)
     told: dict[Place, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, example: Example, place: Place) -> None:
@@ -49,11 +52,7 @@ class Catalogue:
             )
         self.told[place] = question, answer
         self.places.setdefault(question, {}).setdefault(answer, []).append(place)
-
-    def alike(self, place: Place) -> dict[str, list[Place]]:
-        """By answer, the other places where the same is asked."""
-        found = self.places[self.told[place][0]]
-        return {answer: [other for other in places if other != place] for answer, places in found.items()}
+        self.asked.setdefault(question, []).append(place)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -99,12 +98,14 @@ class Album:
         return replace(example, messages=[*example.messages[:-1], turn], **changed)
 
     def _misleading(self, example: Example, place: Place, catalogue: Catalogue, rng: Random) -> list[Place]:
-        """A row whose right answer is wrong here."""
+        """A row whose right answer is wrong here, about as long, or lengths would tell which answer is the better one."""
         if self.rejected == "own" or not isinstance(example, Preference):
             return []
-        right = catalogue.told[place][1]
-        wrong = [other for answer, places in catalogue.alike(place).items() for other in places if answer != right]
-        return [rng.choice(wrong)] if wrong else []
+        question, right = catalogue.told[place]
+        asked = catalogue.asked[question]
+        drawn = [catalogue.told[other] + (other,) for other in rng.sample(asked, min(_DRAWN, len(asked)))]
+        wrong = [(abs(len(answer) - len(right)), other) for _, answer, other in drawn if answer != right]
+        return [min(wrong)[1]] if wrong else []
 
     def _beside(self, place: Place, catalogue: Catalogue, rng: Random, first: list[Place], count: int) -> list[Example]:
         chosen = list(first)
@@ -143,14 +144,17 @@ class Symbols:
 
     def serves(self, place: Place, catalogue: Catalogue) -> bool:
         """Whether the same is asked often enough."""
-        alike = catalogue.alike(place)
-        return bool(alike[catalogue.told[place][1]]) and sum(map(bool, alike.values())) >= self.demonstrations
+        question, right = catalogue.told[place]
+        found = catalogue.places[question]
+        return len(found[right]) > 1 and len(found) >= self.demonstrations
 
     def made(self, example: Example, place: Place, catalogue: Catalogue) -> Preference:
         """The pair of the right and of a wrong symbol, the same whenever it is asked for."""
         rng = Random(f"{self.seed}/symbols/{example.id}")
-        right, alike = catalogue.told[place][1], catalogue.alike(place)
-        wrong = rng.sample([answer for answer in alike if answer != right and alike[answer]], self.demonstrations - 1)
+        question, right = catalogue.told[place]
+        found = catalogue.places[question]
+        alike = {**found, right: [other for other in found[right] if other != place]}
+        wrong = rng.sample([answer for answer in found if answer != right], self.demonstrations - 1)
         answers = rng.sample([right, *wrong], self.demonstrations)
         symbol = dict(zip(answers, rng.sample(self.symbols, len(answers)), strict=True))
         turns: list[Message] = []
