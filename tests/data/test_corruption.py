@@ -1,5 +1,7 @@
 """Corruption spoils the media of prompts, always in the same way, and nothing else."""
 
+import re
+
 import numpy as np
 import pytest
 from hydra.utils import instantiate
@@ -11,7 +13,7 @@ from aa_lightning.compose import compose
 from aa_lightning.data.corruption import SPOILS, Corruption, CorruptionOptions
 from aa_lightning.data.examples import Examples, load_examples
 
-from .support import Memory, data_options, template
+from .support import ROOT, Memory, data_options, template
 
 NAMES = ["blank", "noise", "blur", "crop", "swap"]
 MAPPING = {"kind": "prompt", "prompt": [{"image": "image"}, {"text": "q"}]}
@@ -329,3 +331,10 @@ def test_what_only_the_columns_tell_is_checked_once_rows_are_read():
         check_spoiled(cfg, algorithm, {"audio"})
     with pytest.raises(ValueError, match="prompts of this data set have none"):
         check_spoiled(cfg, algorithm, set())
+
+
+def test_the_page_names_every_corruption_beside_the_media_that_it_is_for():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    for kind, noun in {"image": "pictures", "audio": "sounds", "video": "clips"}.items():
+        named = re.search(rf"^\| {noun} \| (.*?) \|", page, re.MULTILINE)[1]
+        assert set(re.findall(r"`(\w+)`", named)) == {name for name, kinds in SPOILS.items() if kind in kinds}
