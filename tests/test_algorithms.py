@@ -1,5 +1,6 @@
 """What all algorithms share: short files, names of metrics, memory of their own, and a page that tells them."""
 
+import math
 import runpy
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -160,3 +161,32 @@ def test_pictures_that_are_read_as_tokens_cannot_be_moved_against_an_answer(fami
     ):
         check_compatible(cfg, algorithm("adpo"), build.data_options(cfg))
     check_compatible(config("tiny_janus", "adpo"), algorithm("adpo"), build.data_options(cfg))
+
+
+class Reading(Counting):
+    """Also offers its log-likelihoods with a divergence."""
+
+    def with_divergence(self, batch: Batch) -> LogLikelihood:
+        plain = self.log_likelihood(batch)
+        return LogLikelihood(plain.terms, plain.mask, torch.tensor([[[0.5], [0.25]]]))
+
+    @contextmanager
+    def as_reference(self):
+        yield Reading(self.theirs, self.theirs)
+
+
+def test_token_level_dpo_reads_the_policy_once():
+    """u = (2, −1), KL (0.5, 0.25), beta 0.1: z = 0.1 (3 − (0.25 − 0.5)) = 0.325."""
+    policy = Reading(torch.tensor([[2.0, -1.0]]), torch.zeros(1, 2))
+    loss, _ = algorithm("tdpo1")(policy, empty_batch(1))
+    assert policy.read == 1
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-0.325)))
+
+
+def test_one_number_of_whole_distributions_comes_with_the_likelihoods():
+    cap = {"name": "on_policy", "cap": 1.0}
+    with pytest.raises(Exception, match="algo.offset=divergence and algo.weight=on_policy read different numbers"):
+        algorithm("tdpo1", weight=cap)
+    view = {"name": "prompts", "corruption": {"name": "blank"}}
+    with pytest.raises(Exception, match=r"type algo\.weight=null, or 'algo\.compare=\{name: responses\}'"):
+        algorithm("wpo", compare=view)

@@ -59,7 +59,7 @@ def test_the_likeliest_token_is_a_code_in_pictures_and_a_word_in_texts():
     counted = prepared.response["mask"].bool()
     likeliest = policy.likeliest(prepared)
     assert torch.equal((likeliest >= policy.network.words)[counted], is_code(policy, prepared)[counted])
-    assert (policy.divergence(prepared).terms[counted].abs() < 1e-5).all()
+    assert (policy.with_divergence(prepared).statistic[counted].abs() < 1e-5).all()
 
 
 def test_words_in_the_places_of_a_picture_are_refused():

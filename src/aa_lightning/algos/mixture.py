@@ -111,8 +111,8 @@ class Once:
     def likeliest(self, batch: Batch):
         return self._policy.likeliest(batch)
 
-    def divergence(self, batch: Batch):
-        return self._policy.divergence(batch)
+    def with_divergence(self, batch: Batch):
+        return self._policy.with_divergence(batch)
 
     @contextmanager
     def as_reference(self):
@@ -128,6 +128,9 @@ class _OnceReference:
         if read is not None:
             return self._reference.log_likelihood(batch, read=read)
         return _remembered(self._read, self._reference, batch)
+
+    def with_divergence(self, batch: Batch):
+        return self.log_likelihood(batch)
 
 
 def _remembered(read: dict, model: Any, batch: Batch):

@@ -63,9 +63,11 @@ class DivergenceOffset(Part):
     name: Literal["divergence"]
     alpha: NonNegative
     detach: bool
+    statistic: ClassVar = "divergence"
 
     def __call__(self, pairs):
-        chosen, rejected = pairs.policy.divergence(pairs.batch).total.unbind(1)
+        likelihood = pairs.likelihood
+        chosen, rejected = (likelihood.statistic * likelihood.mask).sum(-1).unbind(1)
         chosen = chosen.detach() if self.detach else chosen
         return pairs.beta * self.alpha * (rejected - chosen)
 

@@ -23,10 +23,21 @@ class Part:
     Attributes:
         wants: what a batch must bring besides its responses.
         remembers: statistics that are carried from step to step.
+        statistic: a number of each term's whole distribution that it reads: its `collision`, or its `divergence` from the
+            reference's.
     """
 
     wants: ClassVar[tuple[str, ...]] = ()
     remembers: ClassVar[tuple[str, ...]] = ()
+    statistic: ClassVar[str | None] = None
+
+
+@hyperparameters
+class Moving:
+    """A reference that moves `share` of the way to the policy every so many steps (TR-DPO, 2404.09656)."""
+
+    every: Count
+    share: Share
 
 
 class Objective:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.types import Batch, LogLikelihood, Policy
+from aa_lightning.types import Batch, LogLikelihood
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ class Pairs:
         ours, theirs: (P, 2) reduced log-likelihoods of policy and reference; 0 where there is no reference.
         rewards: (P, 2) β h, with h the transformed difference of the two.
         beta: a number, or (P, 1).
-        policy, batch: for what only some parts read.
+        batch: for what only some parts read.
     """
 
     likelihood: LogLikelihood
@@ -28,7 +28,6 @@ class Pairs:
     theirs: Any
     rewards: Tensor
     beta: Any
-    policy: Policy
     batch: Batch
 
     @property

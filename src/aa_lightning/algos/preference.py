@@ -10,8 +10,9 @@ from aa_lightning import losses
 from aa_lightning.algos import metrics
 from aa_lightning.algos.links import Link
 from aa_lightning.algos.offsets import Offset
-from aa_lightning.algos.options import Count, NonNegative, PolicyObjective, Positive, Share, hyperparameters
+from aa_lightning.algos.options import Moving, NonNegative, PolicyObjective, Positive, hyperparameters
 from aa_lightning.algos.pairs import Pairs
+from aa_lightning.algos.readings import statistic_of
 from aa_lightning.algos.strengths import Strength, Weight
 from aa_lightning.algos.terms import Terms
 from aa_lightning.algos.views import Compare
@@ -19,14 +20,6 @@ from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.types import Batch, LikelihoodKind, LogLikelihood, Policy
 
 _OF_PROBABILITIES = ("forward_kl", "jensen_shannon", "alpha", "odds")
-
-
-@hyperparameters
-class Moving:
-    """A reference that moves `share` of the way to the policy every so many steps (TR-DPO, 2404.09656)."""
-
-    every: Count
-    share: Share
 
 
 @hyperparameters
@@ -71,6 +64,9 @@ class PreferenceOptimization(PolicyObjective):
 
     supervision: ClassVar = "preference"
 
+    def __post_init__(self):
+        statistic_of(self.compare, self.offset, self.weight)
+
     @property
     def uses_reference(self) -> bool:
         return self.reference
@@ -103,7 +99,7 @@ class PreferenceOptimization(PolicyObjective):
         return (*self.link.remembers, *(self.strength.remembers if self.strength else ()))
 
     def __call__(self, policy: Policy, batch: Batch):
-        view = self.compare.of(policy, batch, collision=self.weight is not None)
+        view = self.compare.of(policy, batch, statistic_of(self.compare, self.offset, self.weight))
         likelihood = view.read(policy)
         weights = None if self.terms is None else self.terms(likelihood, batch)
         ours, theirs, fixed = self._reduced(self._guided(policy, batch, likelihood), weights), 0.0, None
@@ -112,7 +108,7 @@ class PreferenceOptimization(PolicyObjective):
                 fixed = view.read(reference)
             theirs = self._reduced(fixed, weights)
         beta, counted = (self.beta, 1.0) if self.strength is None else self.strength(self.beta, ours - theirs, batch)
-        pairs = Pairs(likelihood, ours, theirs, beta * self._transformed(ours - theirs), beta, policy, batch)
+        pairs = Pairs(likelihood, ours, theirs, beta * self._transformed(ours - theirs), beta, batch)
         per_pair = counted * self.link(pairs, pairs.gap - (self.offset(pairs) if self.offset else 0.0))
         if self.weight:
             per_pair = self.weight(pairs) * per_pair

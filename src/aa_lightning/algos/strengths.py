@@ -55,6 +55,7 @@ class OnPolicyWeight(Part):
 
     name: Literal["on_policy"]
     cap: Positive | None
+    statistic: ClassVar = "collision"
 
     def __call__(self, pairs):
         likelihood = pairs.likelihood

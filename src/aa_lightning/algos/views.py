@@ -6,62 +6,15 @@ the same pair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from aa_lightning.algos.options import Count, Part, Positive, hyperparameters
+from aa_lightning.algos.readings import OwnMistakes, TwoPrompts, View, WithCollision, WithDivergence
 from aa_lightning.data.corruption import CorruptionOptions
-from aa_lightning.types import Batch, Likelihood, LogLikelihood, Policy
-
-
-@dataclass
-class View:
-    """A batch to read, in one of the ways below."""
-
-    batch: Batch
-
-    def read(self, model: Likelihood) -> LogLikelihood:
-        """(P, 2, T) terms of what is compared."""
-        return model.log_likelihood(self.batch)
-
-
-@dataclass
-class WithCollision(View):
-    """Each term comes with log Σ_v p_v²."""
-
-    def read(self, model: Likelihood) -> LogLikelihood:
-        return model.log_likelihood(self.batch, collision=True)
-
-
-@dataclass
-class TwoPrompts(View):
-    """The chosen response after its prompt, and after a spoiled one."""
-
-    def read(self, model: Likelihood) -> LogLikelihood:
-        clean, spoiled = model.log_likelihood(self.batch), model.log_likelihood(self.batch.branches["corrupted"])
-        return _beside(clean, spoiled)
-
-
-@dataclass
-class OwnMistakes(View):
-    """The chosen response, and what the policy would have said at each of its tokens had it not seen clearly."""
-
-    own: object = None
-
-    def read(self, model: Likelihood) -> LogLikelihood:
-        return _beside(model.log_likelihood(self.batch), model.log_likelihood(self.batch, read=self.own))
-
-
-def _beside(first: LogLikelihood, second: LogLikelihood) -> LogLikelihood:
-    import torch
-
-    terms = torch.stack([first.terms[:, 0], second.terms[:, 0]], 1)
-    return LogLikelihood(terms, torch.stack([first.mask[:, 0], second.mask[:, 0]], 1))
-
-
-# ---------------------------------------------------------------- options
+from aa_lightning.types import Batch, Policy
 
 
 @hyperparameters
@@ -70,8 +23,8 @@ class Responses(Part):
 
     name: Literal["responses"]
 
-    def of(self, policy: Policy, batch: Batch, collision: bool) -> View:
-        return WithCollision(batch) if collision else View(batch)
+    def of(self, policy: Policy, batch: Batch, statistic: str | None) -> View:
+        return {None: View, "collision": WithCollision, "divergence": WithDivergence}[statistic](batch)
 
 
 @hyperparameters
@@ -82,7 +35,7 @@ class Prompts(Part):
     corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
 
-    def of(self, policy: Policy, batch: Batch, collision: bool) -> View:
+    def of(self, policy: Policy, batch: Batch, statistic: str | None) -> View:
         return TwoPrompts(batch)
 
 
@@ -94,7 +47,7 @@ class Own(Part):
     corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
 
-    def of(self, policy: Policy, batch: Batch, collision: bool) -> View:
+    def of(self, policy: Policy, batch: Batch, statistic: str | None) -> View:
         return OwnMistakes(batch, policy.likeliest(batch.branches["corrupted"]))
 
 
@@ -112,7 +65,7 @@ class Adversarial(Part):
     steps: Count
     wants: ClassVar = ("media",)
 
-    def of(self, policy: Policy, batch: Batch, collision: bool) -> View:
+    def of(self, policy: Policy, batch: Batch, statistic: str | None) -> View:
         return View(replace(batch, prompt={**batch.prompt, **self._moved(policy, batch)}))
 
     def _moved(self, policy: Policy, batch: Batch):

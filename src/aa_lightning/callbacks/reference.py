@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from aa_lightning.algos.preference import Moving
+from aa_lightning.algos.options import Moving
 
 
 class MovingReference(L.Callback):

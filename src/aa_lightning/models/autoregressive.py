@@ -154,12 +154,13 @@ class AutoregressivePolicy(nn.Module):
         found = self.network(batch, of=logprobs.likeliest).statistic
         return _spread(found, batch.response["mask"])[: len(batch)]
 
-    def divergence(self, batch: Batch) -> LogLikelihood:
-        """KL(reference ‖ policy) over the vocabulary at each token, (P, K, T), in nats."""
+    def with_divergence(self, batch: Batch) -> LogLikelihood:
+        """log p of every response token, each with KL(reference ‖ policy) over the vocabulary, in nats."""
         with self.as_reference() as reference:
             theirs = reference.distributions(batch)
         found = self.network(batch, of=logprobs.divergence_from(theirs))
-        return LogLikelihood(_spread(found.statistic, batch.response["mask"])[: len(batch)], found.mask)
+        apart = _spread(found.statistic, batch.response["mask"])[: len(batch)]
+        return LogLikelihood(found.terms, found.mask, apart)
 
     def noisy_embeddings(self, alpha: float) -> AbstractContextManager:
         """Noise on token embeddings while the context lasts, in training mode alone."""

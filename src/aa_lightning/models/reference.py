@@ -60,6 +60,10 @@ class _Frozen:
         """Its terms; `collision` is a policy's business and left out."""
         return self._network(batch) if read is None else self._network(batch, read=read)
 
+    def with_divergence(self, batch: Batch) -> LogLikelihood:
+        """Its terms; how far a policy is from it is a policy's business."""
+        return self.log_likelihood(batch)
+
     @torch.no_grad()
     def distributions(self, batch: Batch) -> Tensor:
         """(N, V) log-probabilities of the whole vocabulary at each counted token."""
