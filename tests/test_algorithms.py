@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
 import aa_lightning
 from aa_lightning import build
@@ -190,3 +191,11 @@ def test_one_number_of_whole_distributions_comes_with_the_likelihoods():
     view = {"name": "prompts", "corruption": {"name": "blank"}}
     with pytest.raises(Exception, match=r"type algo\.weight=null, or 'algo\.compare=\{name: responses\}'"):
         algorithm("wpo", compare=view)
+
+
+def test_the_fading_noise_of_povid_is_one_word_as_the_page_says():
+    typed = "algo.parts.own.compare.corruption.name=diffuse"
+    assert f"`{typed}`" in PAGE
+    cfg = compose(["algo=povid", "modality=ti2t", typed])
+    wanted = instantiate(cfg.algo, _convert_="all").corruption
+    assert (wanted.name, wanted.step) == ("diffuse", 500)
