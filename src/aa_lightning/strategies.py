@@ -155,8 +155,9 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     class. What is gathered at a time when a model is sharded."""
     found: list[nn.Module] = []
     for child in model.children():
-        same = isinstance(child, nn.ModuleList) and len(child) > 1 and len({type(block) for block in child}) == 1
-        found += list(child) if same else blocks(child)
+        kinds = {type(block) for block in child} if isinstance(child, nn.ModuleList) and len(child) > 1 else set()
+        called = len(kinds) == 1 and kinds != {nn.ModuleList}  # lists of lists are called one layer at a time
+        found += list(child) if called else blocks(child)
     return found
 
 

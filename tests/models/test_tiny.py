@@ -23,6 +23,7 @@ IMAGE_TEXT = {
     "mllama": "<|image|>",
     "gemma3": "<start_of_image>",
     "internvl": "<IMG_CONTEXT>\n",
+    "mistral3": "[IMG]",
 }
 VISION = list(IMAGE_TEXT)
 FAMILIES = TEXT + VISION

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from aa_lightning.strategies import blocks, check_sharded
 from aa_lightning.workers import run_workers
@@ -84,3 +85,10 @@ def test_weights_that_were_not_sharded_are_refused_and_named():
 def test_the_blocks_that_are_gathered_one_at_a_time_are_the_layers():
     found = blocks(ToyPolicy(dropout=0.0).network)
     assert [type(block).__name__ for block in found] == ["LlamaDecoderLayer"] * 2
+
+
+def test_lists_of_lists_are_no_blocks_since_nothing_calls_them():
+    """The upsampling layers of a vocoder; `fully_shard` refuses a list."""
+    lists = nn.ModuleList([nn.ModuleList([nn.Linear(2, 2)]), nn.ModuleList([nn.Linear(2, 2)])])
+    layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    assert blocks(nn.ModuleDict({"ups": lists, "layers": layers})) == list(layers)

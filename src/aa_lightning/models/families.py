@@ -183,6 +183,13 @@ FAMILIES = {
             frames=8,
         ),
         Family(
+            "mistral3",
+            freeze_groups.JOINED,
+            media=("image",),
+            required={"image": ("pixel_values", "image_sizes")},
+            placeholders=("image_token", "image_break_token", "image_end_token"),
+        ),
+        Family(
             "llava_next_video",
             freeze_groups.JOINED,
             media=("video", "image"),

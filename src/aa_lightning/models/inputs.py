@@ -16,6 +16,7 @@ from aa_lightning.media.video import Clip, sampled
 from aa_lightning.models.family import Family
 
 Media = dict[str, list[Any]]  # by kind, in the order in which a prompt shows them
+_SIDE = 56  # pixels of a stand-in
 _TICKS = 1000  # per second: the clock in which processors are told when a frame was taken
 
 
@@ -87,14 +88,17 @@ def check(row: str, media: Media, family: Family, processor: Any) -> None:
 
 
 def stand_in(medium: str, processor: Any, frames: int | None) -> dict[str, Any]:
-    """A part without meaning: a black picture, two black frames, a fifth of a second of silence."""
+    """A part without meaning: a black picture, two black frames, a fifth of a second of silence.
+
+    Pictures and frames are of two by two tokens at the usual 28 pixels: Mistral 3's class fails on a batch of one token.
+    """
     if medium == "image":
-        return {"type": "image", "image": Image.new("RGB", (28, 28))}
+        return {"type": "image", "image": Image.new("RGB", (_SIDE, _SIDE))}
     if medium == "audio":
         rate = processor.feature_extractor.sampling_rate
         return {"type": "audio", "audio": Sound(np.zeros(rate // 5, np.float32), rate)}
     count = frames or 2
-    return {"type": "video", "video": Clip(np.zeros((count, 28, 28, 3), np.uint8), np.arange(count) / 2.0, None)}
+    return {"type": "video", "video": Clip(np.zeros((count, _SIDE, _SIDE, 3), np.uint8), np.arange(count) / 2.0, None)}
 
 
 def _samples(sound: Sound, rate: int, step: float | None) -> np.ndarray:
