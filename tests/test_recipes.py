@@ -35,7 +35,7 @@ RECIPES = {  # held-out measures after a few dozen steps: name, and what it is a
     "rlaif_v": ("preference_accuracy", 0.6),
     "silkie": ("preference_accuracy", 0.6),
     "sima": ("preference_accuracy", 0.6),
-    "symdpo": ("margin", 0.0),
+    "symdpo": ("answer_accuracy", 0.3),  # one of the two symbols shown, of four
     "vlguard": ("harmful/answer_accuracy", 0.9),
 }
 PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
