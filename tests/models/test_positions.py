@@ -8,7 +8,7 @@ import torch
 from aa_lightning.models import positions
 from tests.contract.support import batch_of, borrow, make
 
-COUNTING = ["tiny_qwen2_vl", "tiny_qwen2_5_vl", "tiny_qwen3_vl", "tiny_qwen2_5_omni", "tiny_qwen3_omni"]
+COUNTING = ["tiny_qwen2_5_vl", "tiny_qwen3_vl", "tiny_qwen2_5_omni", "tiny_qwen3_omni"]
 
 
 def batch_and_network(model: str):
@@ -20,7 +20,7 @@ def batch_and_network(model: str):
 
 
 def test_policy_and_reference_remember_together():
-    _, policy, _ = make("tiny_qwen2_vl", "dpo")
+    _, policy, _ = make("tiny_qwen2_5_vl", "dpo")
     assert policy.reference.network.positions is policy.network.positions
 
 
@@ -64,7 +64,7 @@ def test_the_same_tokens_with_another_clip_length_are_another_row():
 
 
 def test_what_is_remembered_has_a_limit_and_rows_beyond_it_are_counted_again(monkeypatch):
-    batch, network = batch_and_network("tiny_qwen2_vl")
+    batch, network = batch_and_network("tiny_qwen2_5_vl")
     first = network.positions(network.backbone, batch)
     network.positions = positions.Positions(network.family)
     monkeypatch.setattr(positions, "_MOST_BYTES", 24 * int(batch.prompt["attention_mask"][0].sum()))
