@@ -38,6 +38,7 @@ test-slow: setup  ## the tests that take long
 docs: setup  ## the tables in docs/
 	$(RUN) docs/generate.py
 	$(RUN) docs/generate_algorithms.py
+	$(RUN) docs/generate_models.py
 
 lint: setup  ## style
 	$(VENV)/bin/ruff check src tests benchmarks
