@@ -15,7 +15,7 @@ from aa_lightning import build
 from aa_lightning.compatible import check_compatible
 from aa_lightning.compose import compose
 from aa_lightning.data.examples import Examples
-from aa_lightning.data.options import TemplateOptions
+from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.shapes import check_answer, check_picture
 from aa_lightning.data.template import Template
 from aa_lightning.data.together import Symbols

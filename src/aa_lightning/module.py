@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from aa_lightning import strategies
-from aa_lightning.config import Optimizer, show
+from aa_lightning.config import Optimizer
+from aa_lightning.same_run import check_same_run
 from aa_lightning.types import Algorithm, Batch
 
 
@@ -132,59 +132,6 @@ class AlignmentModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_same_run(checkpoint["hyper_parameters"]["config"], self.hparams["config"])
         self.memory.update(checkpoint["memory"])
-
-
-_KEPT = {"model": ("family", "path", "tiny", "parts", "dtype", "freeze", "lora"), "algo": ("_target_",)}
-_ROWS = (  # of data: which rows come, and in which order
-    *("train", "val_share", "template", "templates", "together", "corruption", "limit", "on_bad_row"),
-    "temperature",
-)
-_ABSENT = "nothing"
-
-
-def check_same_run(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run under another model, another algorithm, or on other rows.
-
-    Raises:
-        ValueError: what differs.
-    """
-    before, now = _shaping(saved), _shaping(ours)
-    for key in before:  # an earlier version may have had fewer
-        for where, given, wanted in _differences(key, before[key], now.get(key, _ABSENT)):
-            raise ValueError(
-                f"the run was made with {where}={show(given)} and is now asked to go on with {where}={show(wanted)}: type "
-                "resume=<run folder> without other model, algorithm and data settings, or init=<run folder> in their place "
-                "to start a new run from its weights"
-            )
-
-
-def _shaping(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What weights, moments and their order hang on, by dotted key."""
-    kept = {
-        f"{section}.{key}": config[section][key]
-        for section, keys in _KEPT.items()
-        for key in keys
-        if key in config[section]
-    }
-    data = config["data"]
-    parts = {"data.parts": {name: _part(part) for name, part in data["parts"].items()}} if "parts" in data else {}
-    return {**kept, **parts, **{f"data.{key}": data[key] for key in _ROWS if key in data}}
-
-
-def _part(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {"weight": part["weight"], "data": {key: part["data"][key] for key in _ROWS if key in part["data"]}}
-
-
-def _differences(where: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
-    """The keys whose values differ. A file that was moved is the same file."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for key in dict.fromkeys([*before, *now]):
-            yield from _differences(f"{where}.{key}", before.get(key, _ABSENT), now.get(key, _ABSENT))
-    elif where.startswith("data.") and where.endswith((".path", ".root")):
-        if where.endswith(".path") and Path(before).name != Path(now).name:
-            yield where, before, now
-    elif before != now:
-        yield where, before, now
 
 
 def _fill_missing(optimizer: torch.optim.Optimizer) -> None:

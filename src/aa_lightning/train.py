@@ -70,7 +70,7 @@ def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
 
     from aa_lightning.callbacks.checkpoint import newest, step_of
     from aa_lightning.console import say
-    from aa_lightning.module import check_same_run
+    from aa_lightning.same_run import check_same_run
 
     if (run / "config.yaml").is_file():
         check_same_run(*(OmegaConf.to_container(c, resolve=True) for c in (OmegaConf.load(run / "config.yaml"), cfg)))

@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 import aa_lightning  # noqa: F401
-from aa_lightning.data.options import DataOptions, TemplateOptions
+from aa_lightning.data.mapping import TemplateOptions
+from aa_lightning.data.options import DataOptions
 from aa_lightning.data.template import Template
 
 ROOT = Path(__file__).parents[2]

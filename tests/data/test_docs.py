@@ -13,7 +13,7 @@ from PIL import Image
 
 from aa_lightning import build
 from aa_lightning.config import check_config
-from aa_lightning.data.options import Select
+from aa_lightning.data.mapping import Select
 from aa_lightning.launch import conf_dir
 
 from .support import asked, said

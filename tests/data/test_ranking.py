@@ -6,8 +6,8 @@ from pydantic import TypeAdapter, ValidationError
 from aa_lightning.data import functions
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.examples import Examples
+from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.mixture import Mixture, in_turns
-from aa_lightning.data.options import TemplateOptions
 from aa_lightning.data.template import Template
 from aa_lightning.types import Feedback, Preference, Ranking, text, weaken
 

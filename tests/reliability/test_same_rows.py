@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from aa_lightning.compose import compose
-from aa_lightning.module import check_same_run
+from aa_lightning.same_run import check_same_run
 from aa_lightning.train import train
 from tests.reliability.support import TINY
 

@@ -7,7 +7,7 @@ from numbers import Real
 from random import Random
 from typing import Any
 
-from aa_lightning.data.options import Preferred, Selector
+from aa_lightning.data.mapping import Preferred, Selector
 from aa_lightning.data.pairing import best_of_n
 from aa_lightning.data.reading import Reader, name
 

@@ -13,7 +13,7 @@ from typing import Any
 from aa_lightning import media
 from aa_lightning.data import paths
 from aa_lightning.data.bad_row import BadRow, LeftOut
-from aa_lightning.data.options import PartOptions, Select, Selector
+from aa_lightning.data.mapping import PartOptions, Select, Selector
 from aa_lightning.types import Part, text
 
 _NO_NUMBER = ("", "n/a", "na", "none", "null", "nan")

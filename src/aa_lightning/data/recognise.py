@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from aa_lightning.data.files import first_row
-from aa_lightning.data.options import PartOptions, Select, TemplateOptions
+from aa_lightning.data.mapping import PartOptions, Select, TemplateOptions
 
 _MEDIA = ("image", "audio", "video")
 _RESPONSES = ("response", "completion")

@@ -10,7 +10,7 @@ from typing import Any
 
 from aa_lightning.data import functions
 from aa_lightning.data.bad_row import BadRow, LeftOut
-from aa_lightning.data.options import PartOptions, Selector, TemplateOptions
+from aa_lightning.data.mapping import PartOptions, Selector, TemplateOptions
 from aa_lightning.data.pairing import above, acceptable, best_of_n, rejection_sampling
 from aa_lightning.data.ranking import (
     by_scores,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from aa_lightning.data.options import Select, Selector
+from aa_lightning.data.mapping import Select, Selector
 from aa_lightning.data.reading import Reader, name
 from aa_lightning.types import Message, Part, text
 
