@@ -2,10 +2,10 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid")
+from aa_lightning.config import STRICT
 
 hyperparameters = dataclass(frozen=True, kw_only=True, config=STRICT)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from aa_lightning.config import STRICT
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import Corruption, CorruptionOptions
 from aa_lightning.data.examples import Dropped, load_examples
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 Fit = Callable[[Sequence[Example]], Sequence[Example]]
-STRICT = ConfigDict(extra="forbid")
 LARGEST = 20_000_000  # rows in an epoch
 _EXTRA = ("margin", "safe", "steps")  # what rows may bring besides responses
 Order = tuple["np.ndarray", "np.ndarray"]  # at each place: which part, and which of its rows

@@ -8,12 +8,12 @@ from dataclasses import field, replace
 from random import Random
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from aa_lightning.config import STRICT
 from aa_lightning.types import Example, Kind, Message, Preference, text
 
-STRICT = ConfigDict(extra="forbid")
 Place = tuple[int, int]  # a row, and which of its examples
 _DRAWN = 64  # rows among which one of about the same length is sought
 _ORDINALS = ("first", "second", "third", "fourth")

@@ -55,11 +55,24 @@ class TokenNetwork(nn.Module):
             of: a function of each token's whole distribution, whose value comes along as `statistic`.
         """
         states, hidden = self._predicting(batch)
-        ids, mask = batch.response["input_ids"] if read is None else read, batch.response["mask"]
-        head, real = self.head, len(batch)
-        terms = token_logprobs(states, head, ids[mask.bool()], temperature, self.cap)
-        found = None if of is None else statistic(states, head, of, self.cap)
+        mask, real = batch.response["mask"], len(batch)
+        own = batch.response["input_ids"][mask.bool()]
+        terms = self.logprobs(states, own if read is None else read[mask.bool()], own, temperature)
+        found = None if of is None else self.statistic(states, own, of)
         return LogLikelihood(_spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found)
+
+    def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
+        """(N,) log-probabilities of tokens, by the states (N, H) that predict them.
+
+        Args:
+            ids: (N,) whose probabilities are read.
+            own: (N,) the response's tokens in these places.
+        """
+        return token_logprobs(states, self.head, ids, temperature, self.cap)
+
+    def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
+        """(N,) `of` of the whole distribution in each of these places."""
+        return statistic(states, self.head, of, self.cap)
 
     def read(self, hidden: Tensor, layout: layouts.Layout, ids: Tensor, counted: Tensor) -> LogLikelihood:
         """Log-probabilities of some tokens of the responses, from hidden states that are there already.

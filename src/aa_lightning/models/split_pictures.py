@@ -16,7 +16,7 @@ from aa_lightning.models.grammar import Grammar
 from aa_lightning.models.image_tokens import PictureNetwork
 from aa_lightning.models.janus import embed
 from aa_lightning.models.logprobs import Statistic, statistic, token_logprobs
-from aa_lightning.types import Batch, LogLikelihood
+from aa_lightning.types import Batch
 
 _NEVER = -1e4  # a logit whose probability is exactly 0 in float32, and whose product with 0 is 0
 
@@ -28,29 +28,13 @@ class SplitNetwork(PictureNetwork):
         super().__init__(model, family, grammar, layout)
         self.words = model.get_output_embeddings().out_features
 
-    def forward(
-        self,
-        batch: Batch,
-        temperature: float = 1.0,
-        read: Tensor | None = None,
-        of: Statistic | None = None,
-        restricted: bool = False,
-    ) -> LogLikelihood:
-        """Log-probabilities of every response token, (P, K, T): of words among all words, of codes among all codes.
-
-        Args:
-            temperature, read, of, restricted: as for models with one head.
+    def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
+        """Of words among all words, of codes among all codes.
 
         Raises:
             ValueError: words are read in the places of a picture, or codes in those of a text.
         """
-        if restricted:
-            return self._restricted(batch, temperature)
-        states, hidden = self._predicting(batch)
-        mask = batch.response["mask"]
-        counted, real = mask.bool(), len(batch)
-        codes = batch.response["input_ids"][counted] >= self.words
-        ids = (batch.response["input_ids"] if read is None else read)[counted]
+        codes = own >= self.words
         if not torch.equal(ids >= self.words, codes):
             raise ValueError(
                 "tokens of other responses are read here in the places of this one's, and its pictures stand elsewhere: "
@@ -63,9 +47,11 @@ class SplitNetwork(PictureNetwork):
         ):
             found = token_logprobs(states[place], head, ids[place] - first, temperature)
             terms = terms.to(found.dtype).masked_scatter(place, found)
-        spread = torch.zeros(mask.shape, dtype=terms.dtype, device=mask.device).masked_scatter(counted, terms)
-        told = None if of is None else statistic(_marked(states, codes), _Either(self.head, self.words), of)
-        return LogLikelihood(spread[:real] + self.idle(hidden, batch), mask[:real], told)
+        return terms
+
+    def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
+        """Over words in the places of words, over codes in those of codes."""
+        return statistic(_marked(states, own >= self.words), _Either(self.head, self.words), of)
 
     @property
     def head(self) -> nn.Module:
