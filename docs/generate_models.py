@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from aa_lightning.models.families import FAMILIES  # noqa: E402
 from tests.contract import support, test_algorithms, test_layouts, test_likelihood  # noqa: E402
+from tests.models import test_speech  # noqa: E402
 from tests.strategies import real, test_real  # noqa: E402
 
 CONF, PAGE = ROOT / "conf" / "model", ROOT / "docs" / "models.md"
@@ -82,7 +83,7 @@ def _promises(model: str) -> list[str]:
         "the same twice": test_likelihood.MODELS,
         "the same padded": test_likelihood.TOKENS,
         "in shared rows": test_layouts.TOKENS,
-        "the library's": test_layouts.ALONE,
+        "the library's": [*test_layouts.ALONE, *test_speech.TALKERS],
     }
     found = [promise for promise, models in kept.items() if model in models]
     return [*found, f"moved by {' and '.join(moved)}"] if moved else found

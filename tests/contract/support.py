@@ -26,6 +26,7 @@ CORE = ("tiny_qwen2", "tiny_llava", "tiny_qwen2_5_vl", "tiny_sd")  # of these, w
 MODALITY = {
     "tiny_sd": "t2i",
     "tiny_qwen2_5_omni_speech": "t2a",
+    "tiny_qwen3_omni_speech": "t2a",
 }  # of models that write media; what others read stands in the table of families
 READS = {"image": "ti2t", "audio": "ta2t", "video": "tv2t"}
 SHOWN = {

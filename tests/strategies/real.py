@@ -52,6 +52,7 @@ FAMILIES = {  # whose rows, towers or VQ models have shapes of their own; under 
     "emu3": ["modality=ti2ti", "model=tiny_emu3", "algo=dpo", *SHAPES],
     "janus": ["modality=ti2ti", "model=tiny_janus", "algo=dpo", *SHAPES],
     "speech": ["modality=t2a", "model=tiny_qwen2_5_omni_speech", "algo=dpo", *SHAPES],
+    "speech_in_steps": ["modality=t2a", "model=tiny_qwen3_omni_speech", "algo=dpo", *SHAPES],
     "mixed_qwen3_omni": ["modality=any2t", "model=tiny_qwen3_omni", "algo=dpo", *MIXED],
 }
 VARIANTS |= FAMILIES

@@ -1,7 +1,7 @@
 """Token models that answer with speech: text by the thinker, codec tokens by the talker, one exact likelihood of both.
 
-In a response, codec tokens stand behind the text under ids from `first_code` on, so that everything which reads tokens,
-masks and terms serves them too.
+In a response, codec tokens stand behind the text under ids from `first_code` on, step by step, so that everything which
+reads tokens, masks and terms serves them too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,56 +23,73 @@ from aa_lightning.models.reference import Reference
 from aa_lightning.models.speech_encoding import SpeechEncoder
 from aa_lightning.types import Batch, Response, Rollout
 
-VOICES = "spk_dict.pt"  # beside a checkpoint, where the library looks for its speakers
-_RATE = 24_000  # of sounds that the checkpoint's own decoder makes
 _NEVER = -1e4  # nats: no float tells its probability from 0, and its product with 0 is 0
 
 
 class JointHead:
-    """Logits over text and codec tokens together, from states of either network.
+    """Logits over text and codec tokens together, from states of any of the networks.
 
     Args:
-        text, codec: the two heads.
+        text: the thinker's head.
+        codec: the head of each token of a step.
     """
 
-    def __init__(self, text: nn.Linear, codec: nn.Linear):
-        self.text, self.codec = text, codec
-        self.out_features = text.out_features + codec.out_features
+    def __init__(self, text: nn.Linear, codec: list[nn.Linear]):
+        self.heads = [text, *codec]
+        self.codes = max(head.out_features for head in codec)
+        self.out_features = text.out_features + self.codes
 
     def __call__(self, states: Tensor) -> Tensor:
         """(N, V + C) from what `joined` makes. A text token's place has no codec tokens, and the other way round."""
-        spoken = states[:, -1] > 0
-        text = self.text(states[~spoken, : self.text.in_features]).float()
-        codec = self.codec(states[spoken, : self.codec.in_features]).float()
-        rest = (0, self.codec.out_features), (self.text.out_features, 0)
-        rows = [nn.functional.pad(logits, side, value=_NEVER) for logits, side in zip((text, codec), rest, strict=True)]
-        return _in_place(*rows, spoken)
+        kinds, (text, *_) = states[:, -1].long(), self.heads
+        parts = []
+        for kind, head in enumerate(self.heads):
+            logits = head(states[kinds == kind, : head.in_features]).float()
+            rest = (text.out_features, self.codes - head.out_features) if kind else (0, self.codes)
+            parts.append(nn.functional.pad(logits, rest, value=_NEVER))
+        return _in_place(parts, kinds)
 
-    def joined(self, text: Tensor, codec: Tensor, spoken: Tensor) -> Tensor:
-        """(N, H) states of text and of speech in the places of their tokens, the last column 1 for speech.
+    def joined(self, text: Tensor, codec: Tensor, kinds: Tensor) -> Tensor:
+        """(N, H) states of text and of speech in the places of their tokens, the last column telling which head is theirs.
 
         Args:
-            spoken: (N,) bool, the kinds of the tokens.
+            kinds: (N,) 0 for text, g for the g-th token of a step.
         """
-        width = max(self.text.in_features, self.codec.in_features)
-        marked = [
-            nn.functional.pad(nn.functional.pad(states, (0, width - states.shape[1])), (0, 1), value=float(kind))
-            for kind, states in enumerate((text, codec))
-        ]
-        return _in_place(*marked, spoken)
+        width = max(head.in_features for head in self.heads)
+        states = [nn.functional.pad(states, (0, width - states.shape[1])) for states in (text, codec)]
+        states = _in_place(states, (kinds > 0).long())
+        return torch.cat([states, kinds[:, None].to(states.dtype)], 1)
 
 
 class SpeechNetwork(TokenNetwork):
-    """Thinker and talker in the (P, K) layout."""
+    """Thinker and talker in the (P, K) layout.
 
-    def __init__(self, model: nn.Module, family: Family, layout: str = "auto", speaker: str | None = None):
+    Args:
+        speaks: the kind of talker.
+        speaker: whose voice it has; None: the first.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: Family,
+        layout: str,
+        speaks: Callable[[nn.Module, str | None], talker.Talker],
+        speaker: str | None,
+    ):
         super().__init__(model, family, layout)
-        self.voice = _voice(model, speaker)["bos_token"]
+        self._speaks, self._speaker = speaks, speaker
+        self.codes = self.talker.codes
 
     @property
     def writer(self) -> nn.Module:
         """The thinker."""
         return self.model.thinker
+
+    @property
+    def talker(self) -> talker.Talker:
+        """The talker, by the modules that the model has now: a strategy may wrap them."""
+        return self._speaks(self.model, self._speaker)
 
     @property
     def first_code(self) -> int:
@@ -81,40 +99,43 @@ class SpeechNetwork(TokenNetwork):
     @property
     def head(self) -> JointHead:
         """Over text and codec tokens."""
-        return JointHead(self.writer.get_output_embeddings(), self.model.talker.codec_head)
-
-    @property
-    def mute(self) -> Tensor:
-        """(C,) bool: codec tokens that stand for no sound, except the one that ends a speech."""
-        own = self.model.talker
-        special = min(own.codec_bos_token, own.codec_eos_token, own.codec_pad_token, own.codec_mask_token)
-        codes = min(special, self.model.config.token2wav_config.dit_config.num_embeds)
-        muted = torch.arange(own.codebook_size, device=own.codec_head.weight.device) >= codes
-        muted[own.codec_eos_token] = False
-        return muted
+        return JointHead(self.writer.get_output_embeddings(), self.talker.heads)
 
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The states that predict the counted tokens, and all hidden states of the thinker."""
         counted, ids = batch.response["mask"].bool(), batch.response["input_ids"]
         spoken = counted & (ids >= self.first_code)
         texts = self._texts(batch, counted & ~spoken)
-        hidden, layout = self.hidden(texts)
+        hidden, told, layout = self._thought(texts)
         own = texts.response["mask"].bool()
-        said = hidden[layout.rows[own], layout.before[own]]
-        codes, heard = _front(ids - self.first_code, spoken)
-        read = talker.rows(self.model, self.voice, texts, hidden, layout, codes, heard)
-        lengths = batch.prompt["attention_mask"].sum(-1).repeat_interleave(ids.shape[1])
-        states = talker.states(self.model.talker, read, lengths, codes.shape[1])
-        return self.head.joined(said, states[heard], spoken[counted]), hidden
+        written = hidden[layout.rows[own], layout.before[own]]
+        begun = self.talker.begun(texts, told, layout)
+        groups = self.codes.groups
+        codes, heard = (_steps(front, groups) for front in _front(ids - self.first_code, spoken))
+        states = talker.predicting(self.talker, begun, codes, heard)
+        kinds = counted.long()[counted] * 0
+        kinds[spoken[counted]] = torch.arange(1, groups + 1, device=ids.device).expand(heard.shape)[heard]
+        return self.head.joined(written, states[heard], kinds), hidden
 
-    def speak(self, texts: Batch, length: int, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Codec tokens (P, K, S) for texts, their log-probabilities, and which of them are said."""
-        p, k, _ = texts.response["mask"].shape
-        hidden, layout = self.hidden(texts)
-        nothing = texts.response["input_ids"].new_zeros(p * k, 0)
-        read = talker.rows(self.model, self.voice, texts, hidden, layout, nothing, nothing)
-        drawn = talker.speak(self.model.talker, read, length, temperature, self.mute)
-        return tuple(tensor.unflatten(0, (p, k)) for tensor in drawn)
+    def _thought(self, texts: Batch) -> tuple[Tensor, Tensor, layouts.Layout]:
+        """The thinker's last states of prompts and texts, those that the talker reads, and where their tokens stand."""
+        told: list[Tensor] = []
+        inside = self.talker.listens_to
+        if inside is None:
+            hidden, layout = self.hidden(texts)
+            return hidden, hidden, layout
+        hook = inside.register_forward_hook(lambda module, given, output: told.append(output))
+        try:
+            hidden, layout = self.hidden(texts)
+        finally:
+            hook.remove()
+        return hidden, told[0], layout
+
+    def speak(self, texts: Batch, longest: int, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Codec tokens (P, K, S·G) for texts, their log-probabilities, and which of them are said."""
+        _, told, layout = self._thought(texts)
+        drawn = talker.speak(self.talker, self.talker.begun(texts, told, layout), longest, temperature)
+        return tuple(tensor.unflatten(0, texts.response["mask"].shape[:2]) for tensor in drawn)
 
     def _texts(self, batch: Batch, written: Tensor) -> Batch:
         """The batch with the text of its responses alone."""
@@ -128,9 +149,8 @@ class SpeechPolicy(AutoregressivePolicy):
     Args:
         network: thinker and talker.
         encoder: text, and codec tokens of sounds.
-        decoder: codec tokens → sound; None: the checkpoint's own.
-        speaker: whose voice the checkpoint's own decoder has; None: the first.
-        longest: codec tokens of a drawn response at most.
+        decoder: codec tokens, as the encoder's function gives them → sound; None: the checkpoint's own.
+        longest: steps of speech of a drawn response at most.
     """
 
     def __init__(
@@ -139,12 +159,11 @@ class SpeechPolicy(AutoregressivePolicy):
         encoder: SpeechEncoder,
         reference: Reference,
         adapters: Adapters | None = None,
-        decoder: Callable[[list[int]], Sound] | None = None,
-        speaker: str | None = None,
+        decoder: Callable[[list[Any]], Sound] | None = None,
         longest: int = 1024,
     ):
         super().__init__(network, encoder, reference, adapters)
-        self.decoder, self.speaker, self.longest = decoder, speaker, longest
+        self.decoder, self.longest = decoder, longest
 
     @torch.no_grad()
     def sample(self, batch: Batch, n: int, max_new_tokens: int = 64, temperature: float = 1.0) -> Rollout:
@@ -174,43 +193,23 @@ class SpeechPolicy(AutoregressivePolicy):
         return Rollout(rollout, responses, logprobs * said, said)
 
     def decode(self, tokens: Tensor) -> Response:
-        """The text and the sound that drawn tokens (T,) stand for; without codec tokens there is no sound."""
-        first = self.network.first_code
+        """The text and the sound that drawn tokens (T,) stand for; without a whole step of sound there is none."""
+        first, known = self.network.first_code, self.network.codes
         response = self.encoder.decode(tokens[tokens < first].cpu())
         codes = tokens[tokens >= first] - first
-        codes = codes[~self.network.mute[codes] & (codes != self.network.model.talker.codec_eos_token)]
-        return [*response, {"type": "audio", "audio": self._sound(codes)}] if len(codes) else response
+        steps = codes[: len(codes) // known.groups * known.groups].view(-1, known.groups)
+        steps = steps[(steps < steps.new_tensor(known.sizes)).all(-1)]
+        return [*response, {"type": "audio", "audio": self._sound(steps)}] if len(steps) else response
 
-    def _sound(self, codes: Tensor) -> Sound:
-        if self.decoder is not None:
-            return self.decoder(codes.tolist())
-        model, voice = self.network.model, _voice(self.network.model, self.speaker)
-        wave = model.token2wav(
-            codes[None],
-            conditioning=voice["cond"].to(codes.device).float(),
-            reference_mel=voice["ref_mel"].to(codes.device).float(),
-        )
-        return Sound(wave.flatten().float().cpu().numpy(), _RATE)
+    def _sound(self, steps: Tensor) -> Sound:
+        if self.decoder is None:
+            return self.network.talker.sound(steps)
+        return self.decoder((steps[:, 0] if steps.shape[1] == 1 else steps).tolist())
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write what transformers loads by itself, its speakers included; arguments as for text models."""
         super().save(folder, weights)
-        torch.save(self.network.model.speaker_map, folder / VOICES)
-
-
-def _voice(model: nn.Module, speaker: str | None) -> dict:
-    """The voice of a speaker; None: the first.
-
-    Raises:
-        ValueError: the checkpoint has no such speaker.
-    """
-    voices = model.speaker_map
-    if speaker is not None and speaker not in voices:
-        raise ValueError(
-            f"model.speech.speaker={speaker} is no speaker of this checkpoint, which has {', '.join(voices)}: type "
-            f"model.speech.speaker={next(iter(voices))}"
-        )
-    return voices[speaker or next(iter(voices))]
+        self.network.talker.keep(folder)
 
 
 def _front(values: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,7 +219,12 @@ def _front(values: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     return values.gather(-1, order), chosen.gather(-1, order)
 
 
-def _in_place(text: Tensor, codec: Tensor, spoken: Tensor) -> Tensor:
-    """(N, …) rows of the two kinds in the order that `spoken` tells."""
-    order = torch.cat([(~spoken).nonzero()[:, 0], spoken.nonzero()[:, 0]]).argsort()
-    return torch.cat([text, codec])[order]
+def _steps(tokens: Tensor, groups: int) -> Tensor:
+    """(R, S, G) from tokens one after another (R, L); the end of a speech is a token alone, and zeros fill its step."""
+    return nn.functional.pad(tokens, (0, -tokens.shape[1] % groups)).unflatten(-1, (-1, groups))
+
+
+def _in_place(parts: list[Tensor], kinds: Tensor) -> Tensor:
+    """(N, …) rows of several kinds, given kind by kind, in the order that `kinds` (N,) tells."""
+    order = torch.cat([(kinds == kind).nonzero()[:, 0] for kind in range(len(parts))]).argsort()
+    return torch.cat(parts)[order]

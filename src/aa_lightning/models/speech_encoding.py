@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from aa_lightning.media.audio import Sound
 from aa_lightning.models.encoding import Limits, TokenEncoder, TooLong
 from aa_lightning.models.family import Family
+from aa_lightning.models.talker import Codes
 from aa_lightning.types import Prompt, Response
 
 
@@ -19,8 +21,9 @@ class SpeechEncoder(TokenEncoder):
 
     Args:
         first_code: the id that codec token 0 gets.
-        end_code: the codec token that ends a speech.
-        codec: sound → codec tokens, where responses are to be learned with their sounds; None: texts alone.
+        known: the codec tokens of the checkpoint.
+        codec: sound → codec tokens, one for each step, or G in a list where a step has several; None: responses are
+            learned without sounds.
     """
 
     def __init__(
@@ -30,11 +33,11 @@ class SpeechEncoder(TokenEncoder):
         limits: Limits | None,
         frames: int | None,
         first_code: int,
-        end_code: int,
-        codec: Callable[[Sound], list[int]] | None,
+        known: Codes,
+        codec: Callable[[Sound], list[Any]] | None,
     ):
         super().__init__(processor, family, limits, frames)
-        self.first_code, self.end_code, self.codec = first_code, end_code, codec
+        self.first_code, self.known, self.codec = first_code, known, codec
 
     def _response(self, prompt: Prompt, response: Response) -> Tensor:
         kinds = [part["type"] for part in response]
@@ -61,10 +64,18 @@ class SpeechEncoder(TokenEncoder):
                 "that turns a sound into codec tokens: type model.speech.encoder=<package.module.function> (sound → "
                 "tokens), or leave the sound out of data.template.responses, so that the text is learned and spoken"
             )
-        codes = self.codec(sound)
-        if any(not 0 <= code < self.end_code for code in codes):
+        steps = [step if isinstance(step, list | tuple) else [step] for step in self.codec(sound)]
+        sizes = self.known.sizes
+        wrong = next((len(step) for step in steps if len(step) != len(sizes)), None)
+        if wrong is not None:
             raise ValueError(
-                f"row {prompt.id}: model.speech.encoder gave codec tokens from {min(codes)} to {max(codes)}, and this "
-                f"model's lie between 0 and {self.end_code - 1}: give an encoder that belongs to the checkpoint"
+                f"row {prompt.id}: model.speech.encoder gave steps of {wrong} codec tokens, and this model speaks in steps "
+                f"of {len(sizes)}: give an encoder that belongs to the checkpoint"
             )
-        return [self.first_code + code for code in (*codes, self.end_code)]
+        for own, size in zip(zip(*steps, strict=True), sizes, strict=False):
+            if not 0 <= min(own) <= max(own) < size:
+                raise ValueError(
+                    f"row {prompt.id}: model.speech.encoder gave codec tokens from {min(own)} to {max(own)}, and this "
+                    f"model's lie between 0 and {size - 1}: give an encoder that belongs to the checkpoint"
+                )
+        return [self.first_code + code for code in (*itertools.chain(*steps), self.known.end)]

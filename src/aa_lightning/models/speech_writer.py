@@ -12,14 +12,19 @@ from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.encoding import Limits
 from aa_lightning.models.family import Family
 from aa_lightning.models.named import named
+from aa_lightning.models.qwen2_5_talker import Qwen25Talker
+from aa_lightning.models.qwen3_talker import Qwen3Talker
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.speech import SpeechNetwork, SpeechPolicy
 from aa_lightning.models.speech_encoding import SpeechEncoder
+from aa_lightning.models.talker import Talker
+
+TALKERS: dict[str, type[Talker]] = {"qwen2_5_omni_speech": Qwen25Talker, "qwen3_omni_speech": Qwen3Talker}
 
 
 def speech_network(model: nn.Module, family: Family, options: ModelOptions) -> SpeechNetwork:
     """Thinker and talker in the (P, K) layout."""
-    return SpeechNetwork(model, family, options.layout, options.speech.speaker)
+    return SpeechNetwork(model, family, options.layout, TALKERS[family.name], options.speech.speaker)
 
 
 def speech_encoder(
@@ -27,9 +32,8 @@ def speech_encoder(
 ) -> SpeechEncoder:
     """The encoder, from configuration and processor alone."""
     vocabulary = config.thinker_config.get_text_config().vocab_size
-    end = config.talker_config.tts_codec_end_token_id
-    codec = function("encoder", options.speech.encoder)
-    return SpeechEncoder(processor, family, limits, options.frames, vocabulary, end, codec)
+    codec, known = function("encoder", options.speech.encoder), TALKERS[family.name].codes_of(config)
+    return SpeechEncoder(processor, family, limits, options.frames, vocabulary, known, codec)
 
 
 def speech_policy(
@@ -44,8 +48,8 @@ def speech_policy(
     """The policy around the model."""
     encoder = speech_encoder(model.config, processor, family, options, limits)
     decoder = function("decoder", options.speech.decoder)
-    network, speech = speech_network(model, family, options), options.speech
-    return SpeechPolicy(network, encoder, reference, adapters, decoder, speech.speaker, speech.longest)
+    network = speech_network(model, family, options)
+    return SpeechPolicy(network, encoder, reference, adapters, decoder, options.speech.longest)
 
 
 def function(option: str, path: str | None) -> Callable | None:

@@ -73,6 +73,7 @@ FAMILIES: dict[str, TinyFamily] = {
     "qwen2_5_omni": TinyFamily(omni.OmniSizes, omni.qwen2_5_omni),
     "qwen3_omni": TinyFamily(omni.ExpertSizes, omni.qwen3_omni),
     "qwen2_5_omni_speech": TinyFamily(speech.SpeechSizes, speech.qwen2_5_omni_speech),
+    "qwen3_omni_speech": TinyFamily(speech.ExpertSpeechSizes, speech.qwen3_omni_speech),
     "clip": TinyFamily(VisionSizes, towers.clip),
     "siglip": TinyFamily(VisionSizes, towers.siglip),
     "whisper": TinyFamily(hearing.AudioSizes, towers.whisper),

@@ -65,19 +65,11 @@ def qwen2_5_omni(sizes: OmniSizes, markers: Sequence[str] = ()) -> tuple[Any, An
     return finish(hf.Qwen2_5OmniThinkerForConditionalGeneration(config), tokenizer, sizes), processor
 
 
-def qwen3_omni(sizes: ExpertSizes) -> tuple[Any, Any]:
-    """`Qwen3OmniMoeThinkerForConditionalGeneration`."""
-    tokenizer = qwen_tokenizer(named=_MARKERS)
-    experts = {
-        "num_experts": sizes.experts,
-        "num_experts_per_tok": sizes.experts_per_token,
-        "moe_intermediate_size": sizes.expert_mlp,
-        "decoder_sparse_step": 1,
-        "mlp_only_layers": [],
-        "head_dim": sizes.width // sizes.heads,
-    }
+def qwen3_omni(sizes: ExpertSizes, markers: Sequence[str] = ()) -> tuple[Any, Any]:
+    """`Qwen3OmniMoeThinkerForConditionalGeneration`, with further control tokens."""
+    tokenizer = qwen_tokenizer(markers, named=_MARKERS)
     config = hf.Qwen3OmniMoeThinkerConfig(
-        text_config={**_text(sizes, tokenizer), **experts},
+        text_config={**_text(sizes, tokenizer), **experts(sizes), "head_dim": sizes.width // sizes.heads},
         vision_config=_deep_tower(sizes),
         audio_config=_chunked_tower(sizes),
         audio_token_id=tokenizer.audio_token_id,
@@ -87,6 +79,17 @@ def qwen3_omni(sizes: ExpertSizes) -> tuple[Any, Any]:
     )
     processor = hf.Qwen3OmniMoeProcessor(**_processors(sizes), tokenizer=tokenizer, chat_template=_TEMPLATE)
     return finish(hf.Qwen3OmniMoeThinkerForConditionalGeneration(config), tokenizer, sizes), processor
+
+
+def experts(sizes: ExpertSizes) -> dict[str, Any]:
+    """The arguments of configurations whose every layer is a mixture."""
+    return {
+        "num_experts": sizes.experts,
+        "num_experts_per_tok": sizes.experts_per_token,
+        "moe_intermediate_size": sizes.expert_mlp,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+    }
 
 
 def _text(sizes: OmniSizes, tokenizer: Any) -> dict[str, Any]:

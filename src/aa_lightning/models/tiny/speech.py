@@ -1,4 +1,7 @@
-"""Tiny Qwen2.5-Omni with its talker: a thinker that writes text, a talker that speaks it, and what makes it heard."""
+"""Tiny Qwen-Omni with their talkers: a thinker that writes text, a talker that speaks it, and what makes it heard.
+
+Their own decoders of codec tokens have random weights and are not meant to be heard: `codec.py` is.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,20 @@ from aa_lightning.models.tiny.qwen_vl import multimodal_rope
 _MEL = 8
 _SPOKEN = ("<|speaker|>", "<|speech_end|>", "<|speech_pad|>")
 _SPECIAL = ("start", "end", "pad", "mask")  # codec tokens that stand for no sound
+_SPECIAL_3 = ("eos", "bos", "pad", "nothink", "think_bos", "think_eos")  # of the talker of Qwen3
 _SPEAKERS = "spk_dict.pt"  # where the library looks for them
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechSizes(omni.OmniSizes):
     """A thinker, and a talker of its width."""
+
+    talker_layers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertSpeechSizes(omni.ExpertSizes):
+    """The same over mixtures of experts."""
 
     talker_layers: int = 2
 
@@ -38,8 +49,7 @@ class Speakers:
 
 
 def qwen2_5_omni_speech(sizes: SpeechSizes) -> tuple[Any, Any, Speakers]:
-    """`Qwen2_5OmniForConditionalGeneration`. Its own decoder of codec tokens has random weights and is not meant to be
-    heard: `codec.py` is."""
+    """`Qwen2_5OmniForConditionalGeneration`."""
     thinker, processor = omni.qwen2_5_omni(sizes, _SPOKEN)
     tokenizer = processor.tokenizer
     speaker, end, pad = tokenizer.convert_tokens_to_ids(list(_SPOKEN))
@@ -67,8 +77,72 @@ def qwen2_5_omni_speech(sizes: SpeechSizes) -> tuple[Any, Any, Speakers]:
     return model, processor, Speakers({"Chelsie": voice})
 
 
+def qwen3_omni_speech(sizes: ExpertSpeechSizes) -> tuple[Any, Any]:
+    """`Qwen3OmniMoeForConditionalGeneration`; a step of speech is three codec tokens."""
+    thinker, processor = omni.qwen3_omni(sizes, _SPOKEN)
+    tokenizer = processor.tokenizer
+    start, end, pad = tokenizer.convert_tokens_to_ids(list(_SPOKEN))
+    im_start, im_end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    groups, size = len(codec.STEPS), max(codec.STEPS)
+    special = {f"codec_{name}_id": size + i for i, name in enumerate(_SPECIAL_3)}
+    special["codec_eos_token_id"] = special.pop("codec_eos_id")
+    shape = {**text_config(sizes, tokenizer), **dict.fromkeys(("eos_token_id", "bos_token_id", "pad_token_id"))}
+    shape = {**shape, "num_hidden_layers": sizes.talker_layers, "head_dim": sizes.width // sizes.heads}
+    backbone = {
+        **shape,
+        **omni.experts(sizes),
+        "vocab_size": size + 1024,  # the library never draws the last 1024, except the end
+        "shared_expert_intermediate_size": sizes.expert_mlp,
+        "rope_parameters": multimodal_rope(sizes),
+    }
+    talker = {
+        **{key: value for key, value in thinker.config.to_dict().items() if key.endswith(("token_id", "per_seconds"))},
+        **special,
+        "text_config": backbone,
+        "code_predictor_config": {**shape, "vocab_size": size, "num_hidden_layers": 1, "num_code_groups": groups},
+        "num_code_groups": groups,
+        "thinker_hidden_size": sizes.width,
+        "accept_hidden_layer": 1,
+        "spatial_merge_size": 2,
+        "speaker_id": {"ethan": size + len(_SPECIAL_3)},
+    }
+    config = hf.Qwen3OmniMoeConfig(
+        thinker_config=thinker.config.to_dict(),
+        talker_config=talker,
+        code2wav_config=_wave_decoder(size, groups),
+        im_start_token_id=im_start,
+        im_end_token_id=im_end,
+        tts_bos_token_id=start,
+        tts_eos_token_id=end,
+        tts_pad_token_id=pad,
+        **{f"{role}_token_id": tokenizer.encode(role)[0] for role in ("system", "user", "assistant")},
+    )
+    model = hf.Qwen3OmniMoeForConditionalGeneration(config)
+    for layer in model.talker.model.layers:  # the library leaves what the memory held in them
+        for weight in (*layer.mlp.experts.parameters(), *layer.mlp.gate.parameters()):
+            torch.nn.init.normal_(weight, std=sizes.init_std)
+    return finish(model, tokenizer, sizes), processor
+
+
 def _mel(frames: int) -> Tensor:
     return torch.randn(1, frames, _MEL)
+
+
+def _wave_decoder(size: int, groups: int) -> dict[str, Any]:
+    """The smallest decoder of several codebooks that the library runs."""
+    return {
+        "codebook_size": size,
+        "num_quantizers": groups,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "decoder_dim": 32,
+        "upsample_rates": [2, 2],
+        "upsampling_ratios": [2, 2],
+    }
 
 
 def _vocoder(codes: int) -> dict[str, Any]:
