@@ -39,7 +39,7 @@ class AlignmentModule(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         batch = self._prepared(batch)
-        batch.normalizer, batch.memory = self._normalizer(batch), self.memory
+        batch.normalizer, batch.memory, batch.measured = self._normalizer(batch), self.memory, self._is_written
         loss, metrics = self.algorithm(self.policy, batch)
         self._refuse_non_finite(loss, batch)
         self._log("train", {"loss": loss.detach(), **metrics}, batch)
@@ -47,7 +47,7 @@ class AlignmentModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         batch = self._prepared(batch)
-        batch.memory = dict(self.memory)  # what is written there is forgotten
+        batch.memory, batch.measured = dict(self.memory), True  # what is written into the memory is forgotten
         loss, metrics = self.algorithm(self.policy, batch)
         self._log("val", {"loss": loss.detach(), **metrics}, batch)
 
@@ -79,13 +79,18 @@ class AlignmentModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if not isinstance(self.trainer.strategy, strategies.DeepSpeed):  # which keeps gradients to itself
             _fill_missing(optimizer)
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps:
-            return  # Lightning writes no row for this step, and would put its numbers into a later one
+        if not self._is_written:
+            return  # Lightning would put the numbers of this step into a later one
         self.log("train/lr", optimizer.param_groups[0]["lr"])
         gradients = [p.grad for p in self.policy.parameters() if p.grad is not None]
         if gradients:  # DeepSpeed keeps them to itself
             norm = torch.nn.utils.get_total_norm(gradients)
             self.log("train/grad_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+    @property
+    def _is_written(self) -> bool:
+        """Whether Lightning writes a row of metrics for this step."""
+        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
 
     def _log(self, stage: str, metrics: Mapping[str, Tensor], batch: Batch) -> None:
         named = {f"{stage}/{name}": value for name, value in metrics.items()}

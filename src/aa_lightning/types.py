@@ -211,7 +211,8 @@ class Batch:
     (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is the number of supervised terms that a token mean
     divides by; None means those of this batch alone. `branches` are the same rows in another light: `corrupted` prompts,
     responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined response (`gold`).
-    `memory` holds the running statistics of an algorithm that has some; what it writes there lasts.
+    `memory` holds the running statistics of an algorithm that has some; what it writes there lasts. `measured` asks for
+    what only metrics need, in steps whose metrics are written down.
 
     `len` counts the prompts. Tensors may have one row more, a companion: a masked prompt with a medium, put into batches
     without one so that all processes pass through the same modules in the same order.
@@ -228,6 +229,7 @@ class Batch:
     normalizer: Tensor | None = None
     branches: dict[str, Batch] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
+    measured: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -249,12 +251,14 @@ class LogLikelihood:
 
     `terms` (P, K, T) are nats for an exact likelihood, minus mean squared errors for a bound. `mask` (P, K, T) weighs
     them: 1 for a counted token, 0 for padding; 1/T for each of T draws. `statistic` is a further
-    number of each term, where it was asked for.
+    number of each term, where it was asked for; `measures` are further constants of each term by the names of
+    metrics, of batches that are `measured`.
     """
 
     terms: Tensor
     mask: Tensor
     statistic: Tensor | None = None
+    measures: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def total(self) -> Tensor:

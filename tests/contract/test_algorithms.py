@@ -31,6 +31,7 @@ AT_REFERENCE = {  # the loss where the policy is its reference, with likelihood 
     "mpo": 0.8 * LN2 + 0.2 * 2 * LN2,
     "mdpo": 3 * LN2,
 }
+OWN_PAIRS = {"adpo", "image_dpo"}  # which compare one answer in two lights, and no two answers
 OFF = {
     **{name: ["algo.nll=0"] for name in ("dpo", "rpo", "mm_dpo")},
     "mpo": ["algo.parts.preference.nll=0"],
@@ -103,6 +104,7 @@ def test_a_step_from_the_reference_has_the_closed_value_and_moves_the_model(mode
     policy = policy_of(model, algorithm.trains)
     policy.zero_grad(set_to_none=True)
     batch = batch_for(model, algorithm, policy)
+    batch.measured = True
     loss, metrics = algorithm(policy, batch)
     if algo == "info_nca":  # soft labels over K answers, all as likely as under the reference
         assert loss.item() == pytest.approx(math.log(batch.supervision["scores"].shape[1]), rel=2e-6)
@@ -112,6 +114,8 @@ def test_a_step_from_the_reference_has_the_closed_value_and_moves_the_model(mode
     squared = sum(p.grad.double().square().sum() for p in policy.parameters() if p.grad is not None)
     assert math.isfinite(squared) and squared > 0
     assert {"logp/chosen", "length/chosen"} <= set(metrics) or algorithm.trains == "reward_model"
+    measured = algorithm.trains == "policy" and policy.likelihood == "exact" and algo not in OWN_PAIRS
+    assert not measured or {"entropy/chosen", "token_accuracy/chosen"} <= set(metrics)
     assert all(math.isfinite(value) for value in metrics.values())
     assert {listed(name) for name in metrics} <= set(NAMES)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aa_lightning.datamodule import EncodedExamples
+from aa_lightning.models import logprobs
 from aa_lightning.types import Batch
 from tests.contract.support import MODELS, SHOWN, batch_of, borrow, build, make, modality
 
@@ -24,6 +25,20 @@ def test_log_likelihood_is_the_same_to_the_bit_on_a_prepared_batch(made):
     first, second = policy.log_likelihood(batch), policy.log_likelihood(batch)
     assert torch.equal(first.terms, second.terms)
     assert first.total.shape == (3, 2)
+
+
+@pytest.mark.parametrize("model", TOKENS)
+def test_entropy_and_hits_are_those_of_the_whole_distribution_of_each_token(model):
+    _, policy, cfg = borrow(model)
+    batch = policy.prepare(batch_of(cfg, policy, "preference"))
+    assert policy.log_likelihood(batch).measures == {}
+    batch.measured = True
+    found, counted = policy.log_likelihood(batch), batch.response["mask"].bool()
+    whole = policy.network(batch, of=logprobs.whole).statistic
+    said = found.terms[counted]
+    assert torch.allclose(found.measures["entropy"][counted], -(whole.exp() * whole).sum(-1), atol=1e-5)
+    assert torch.equal(found.measures["token_accuracy"][counted].bool(), said >= whole.amax(-1) - 1e-4)
+    assert not any(measure.requires_grad for measure in found.measures.values())
 
 
 def test_dpo_starts_at_log_two(made):

@@ -28,6 +28,7 @@ PAIRS = ["modality=ti2t", "model=tiny_llava"]
 VARIANTS = {
     "dpo": [*PAIRS, "algo=dpo"],
     "lora": [*PAIRS, "algo=dpo", "model.lora.rank=4"],
+    "tdpo2": [*PAIRS, "algo=tdpo2"],  # reads whole distributions beside the tokens
     "sft": [*PAIRS, "algo=sft"],
     "reward": [*PAIRS, "algo=reward_model"],
     "pictures": ["modality=t2i", "algo=dpo", "algo.beta=100", "optimizer.lr=1e-5"],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 NAMES = (
     *("reward/chosen", "reward/rejected", "reward/margin", "reward/accuracy", "reward/baseline", "reward/ties"),
     *("logp/chosen", "logp/rejected", "logp/per_term", "length/chosen", "length/rejected", "length/correlation"),
+    *("entropy/chosen", "entropy/rejected", "token_accuracy/chosen", "token_accuracy/rejected"),
     *("kl", "weight/best", "cost/sign_accuracy", "accuracy/<criterion>", "loss/<part>"),
 )
 
@@ -39,6 +40,8 @@ def of_likelihoods(likelihood: LogLikelihood, reference: LogLikelihood | None = 
     """Of the first and the last response of each prompt; of the only one where there is one."""
     logp = likelihood.total.detach()
     found = {f"logp/{name}": logp[:, column].mean() for name, column in _sides(logp)}
+    for measure, values in _measures(likelihood):
+        found |= {f"{measure}/{name}": values[:, column].mean() for name, column in _sides(values)}
     return {**found, **_lengths(likelihood.size), **log_ratio(likelihood, reference)}
 
 
@@ -64,6 +67,7 @@ def of_ratings(
     for name, counted in sides:
         found[f"logp/{name}"] = mean_of(likelihood.total.detach(), counted)
         found[f"length/{name}"] = mean_of(likelihood.size, counted)
+        found |= {f"{measure}/{name}": mean_of(values, counted) for measure, values in _measures(likelihood)}
     return {**found, **log_ratio(likelihood, reference)}
 
 
@@ -90,6 +94,12 @@ def correlation(one: Tensor, two: Tensor) -> Tensor:
         return one.new_zeros(())
     one, two = one - one.mean(), two.to(one.dtype) - two.to(one.dtype).mean()
     return (one * two).sum() / (one.norm() * two.norm()).clamp(min=1e-12)
+
+
+def _measures(likelihood: LogLikelihood) -> list[tuple[str, Tensor]]:
+    """Names, and means over the tokens of each response (P, K)."""
+    size = likelihood.size.clamp(min=1)
+    return [(name, (values * likelihood.mask).sum(-1) / size) for name, values in likelihood.measures.items()]
 
 
 def _lengths(size: Tensor) -> Metrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,9 @@ from aa_lightning.models.positions import Positions
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood, Rollout
+
+
+_ROUNDING = 1e-4  # nats between two ways to the same log-probability
 
 
 class TokenNetwork(nn.Module):
@@ -59,7 +63,9 @@ class TokenNetwork(nn.Module):
         own = batch.response["input_ids"][mask.bool()]
         terms = self.logprobs(states, own if read is None else read[mask.bool()], own, temperature)
         found = None if of is None else self.statistic(states, own, of)
-        return LogLikelihood(_spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found)
+        measures = self._measures(states, own, terms, mask) if batch.measured else {}
+        measures = {name: values[:real] for name, values in measures.items()}
+        return LogLikelihood(_spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found, measures)
 
     def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
         """(N,) log-probabilities of tokens, by the states (N, H) that predict them.
@@ -73,6 +79,13 @@ class TokenNetwork(nn.Module):
     def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
         """(N,) `of` of the whole distribution in each of these places."""
         return statistic(states, self.head, of, self.cap)
+
+    @torch.no_grad()
+    def _measures(self, states: Tensor, own: Tensor, terms: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """(P, K, T) entropy in nats, and 1 for tokens than which none is likelier."""
+        entropy, highest = self.statistic(states, own, logprobs.entropy_and_highest).unbind(-1)
+        hits = (terms >= highest - _ROUNDING).to(entropy.dtype)
+        return {"entropy": _spread(entropy, mask), "token_accuracy": _spread(hits, mask)}
 
     def read(self, hidden: Tensor, layout: layouts.Layout, ids: Tensor, counted: Tensor) -> LogLikelihood:
         """Log-probabilities of some tokens of the responses, from hidden states that are there already.
@@ -173,7 +186,7 @@ class AutoregressivePolicy(nn.Module):
             theirs = reference.distributions(batch)
         found = self.network(batch, of=logprobs.divergence_from(theirs))
         apart = _spread(found.statistic, batch.response["mask"])[: len(batch)]
-        return LogLikelihood(found.terms, found.mask, apart)
+        return replace(found, statistic=apart)
 
     def noisy_embeddings(self, alpha: float) -> AbstractContextManager:
         """Noise on token embeddings while the context lasts, in training mode alone."""
@@ -244,7 +257,7 @@ def with_collision(network: TokenNetwork, batch: Batch, read: Tensor | None = No
     """Log-probabilities, each with the detached log Σ_v p_v² over the vocabulary."""
     found = network(batch, read=read, of=logprobs.collision)
     chance = _spread(found.statistic.detach(), batch.response["mask"])[: len(batch)]
-    return LogLikelihood(found.terms, found.mask, chance)
+    return replace(found, statistic=chance)
 
 
 def _spread(values: Tensor, mask: Tensor) -> Tensor:

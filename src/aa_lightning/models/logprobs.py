@@ -78,6 +78,11 @@ def collision(logprobs: Tensor, rows: slice) -> Tensor:
     return (2 * logprobs).logsumexp(-1)
 
 
+def entropy_and_highest(logprobs: Tensor, rows: slice) -> Tensor:
+    """(n, 2) −Σ_v p_v log p_v and max_v log p_v, in nats."""
+    return torch.stack([torch.special.entr(logprobs.exp()).sum(-1), logprobs.amax(-1)], -1)
+
+
 def likeliest(logprobs: Tensor, rows: slice) -> Tensor:
     """(n,) the likeliest token."""
     return logprobs.argmax(-1)
