@@ -19,7 +19,6 @@ from aa_lightning.models.reference import Reference
 from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
-
 _ROUNDING = 1e-4  # nats between two ways to the same log-probability
 
 
