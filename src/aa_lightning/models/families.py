@@ -69,12 +69,21 @@ _QWEN_IMAGE = {
 }
 _BOUNDED = {"videos_kwargs": {"cap_pixels_per_frame": True}}  # as the published models were run
 _WINDOW = "feature_extractor.chunk_length"
-_OMNI_TOKENS = ("image_token", "audio_token", "video_token")
-_OMNI_KEYS = {
-    "image": ("pixel_values", "image_grid_thw", "attention_mask"),
-    "audio": ("input_features", "feature_attention_mask", "attention_mask"),
-    "video": ("pixel_values_videos", "video_grid_thw", "video_second_per_grid", "attention_mask"),
+_OMNI: dict[str, Any] = {
+    "media": ("image", "audio", "video"),
+    "required": {
+        "image": ("pixel_values", "image_grid_thw", "attention_mask"),
+        "audio": ("input_features", "feature_attention_mask", "attention_mask"),
+        "video": ("pixel_values_videos", "video_grid_thw", "video_second_per_grid", "attention_mask"),
+    },
+    "placeholders": ("image_token", "audio_token", "video_token"),
+    "rope": _omni_rope,
+    "grid_seconds": "video_second_per_grid",
+    "overrides_clip_size": True,
+    "arguments": _BOUNDED,
+    "towers": (("image", "video"), ("audio",)),
 }
+_FOLDED = 0.08  # seconds: three convolutions of stride 2 over frames of 10 ms
 _MLLAMA_KEYS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
 
 FAMILIES = {
@@ -230,64 +239,36 @@ FAMILIES = {
         Family(
             "qwen2_5_omni",
             freeze_groups.OMNI,
-            media=("image", "audio", "video"),
-            required=_OMNI_KEYS,
-            placeholders=_OMNI_TOKENS,
+            **_OMNI,
             unused=lambda config: r"^model\.audio_tower\.audio_bos_eos_token\.",  # of another model in this class
-            rope=_omni_rope,
-            grid_seconds="video_second_per_grid",
-            overrides_clip_size=True,
-            arguments=_BOUNDED,
             longest_sound=_WINDOW,
-            towers=(("image", "video"), ("audio",)),
             whole=("qwen2_5_omni", "thinker_config"),
             part="qwen2_5_omni_thinker",
         ),
         Family(
             "qwen2_5_omni_speech",
             freeze_groups.SPEECH,
-            media=("image", "audio", "video"),
+            **_OMNI,
             writes=("text", "audio"),
-            required=_OMNI_KEYS,
-            placeholders=_OMNI_TOKENS,
             unused=lambda config: r"^thinker\.model\.audio_tower\.audio_bos_eos_token\.|^token2wav\.",  # only heard
-            rope=_omni_rope,
-            grid_seconds="video_second_per_grid",
-            overrides_clip_size=True,
-            arguments=_BOUNDED,
             longest_sound=_WINDOW,
-            towers=(("image", "video"), ("audio",)),
             part="qwen2_5_omni",
         ),
         Family(
             "qwen3_omni",
             freeze_groups.OMNI,
-            media=("image", "audio", "video"),
-            required=_OMNI_KEYS,
-            placeholders=_OMNI_TOKENS,
-            rope=_omni_rope,
-            grid_seconds="video_second_per_grid",
-            overrides_clip_size=True,
-            arguments=_BOUNDED,
-            towers=(("image", "video"), ("audio",)),
-            sound_step=0.08,  # three convolutions of stride 2 over frames of 10 ms
+            **_OMNI,
+            sound_step=_FOLDED,
             whole=("qwen3_omni_moe", "thinker_config"),
             part="qwen3_omni_moe_thinker",
         ),
         Family(
             "qwen3_omni_speech",
             freeze_groups.SPEECH,
-            media=("image", "audio", "video"),
+            **_OMNI,
             writes=("text", "audio"),
-            required=_OMNI_KEYS,
-            placeholders=_OMNI_TOKENS,
             unused=lambda config: r"^code2wav\.",
-            rope=_omni_rope,
-            grid_seconds="video_second_per_grid",
-            overrides_clip_size=True,
-            arguments=_BOUNDED,
-            towers=(("image", "video"), ("audio",)),
-            sound_step=0.08,
+            sound_step=_FOLDED,
             part="qwen3_omni_moe",
         ),
         Family(
