@@ -48,8 +48,14 @@ RISES = {
 
 # what moves, and one medium among three, take longer to see
 LONGER = {"tv2t": ["trainer.max_steps=100"], "any2t": ["trainer.max_steps=150"]}
-# a mixture of experts whose tower feeds several layers, and towers that a language model never heard of
-LONGEST = {model: ["trainer.max_steps=300", "optimizer.lr=1e-3"] for model in ("tiny_qwen3_omni", "tiny_compose")}
+# a mixture of experts whose tower feeds several layers, towers that a language model never heard of, pictures of codes
+LONGEST = {
+    "tiny_compose": ["trainer.max_steps=800", "optimizer.lr=1e-3"],
+    "tiny_emu3": ["trainer.max_steps=300", "optimizer.lr=2e-3"],
+    "tiny_llava_next_video": ["trainer.max_steps=300", "optimizer.lr=1e-3"],
+    "tiny_qwen2_5_omni": ["trainer.max_steps=500", "optimizer.lr=1e-3"],
+    "tiny_qwen3_omni": ["trainer.max_steps=300", "optimizer.lr=1e-3"],
+}
 SD = {
     "dpo": ["optimizer.lr=1e-3", "trainer.max_steps=120"],
     "sft": ["optimizer.lr=3e-3", "trainer.max_steps=60", "model.draws=2", "model.eval_draws=4"],
