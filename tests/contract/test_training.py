@@ -55,6 +55,7 @@ LONGEST = {
     "tiny_llava_next_video": ["trainer.max_steps=300", "optimizer.lr=1e-3"],
     "tiny_qwen2_5_omni": ["trainer.max_steps=500", "optimizer.lr=1e-3"],
     "tiny_qwen3_omni": ["trainer.max_steps=300", "optimizer.lr=1e-3"],
+    "tiny_video_llava": ["trainer.max_steps=300", "optimizer.lr=1e-3"],
 }
 SD = {
     "dpo": ["optimizer.lr=1e-3", "trainer.max_steps=120"],
