@@ -127,7 +127,11 @@ def test_the_words_of_a_critique_stand_behind_the_answer_and_are_marked(options)
     assert (told <= mask).all()
 
 
-def test_critiques_are_read_with_the_probabilities_that_the_policy_gives_them(options):
+@pytest.mark.parametrize(("model", "modality"), [("tiny_qwen2", "t2t"), ("tiny_janus", "ti2ti")])
+def test_critiques_are_read_with_the_probabilities_that_the_policy_gives_them(model, modality):
+    """Janus gives words theirs among words, and codes of pictures among codes."""
+    composed = compose([f"modality={modality}", f"model={model}", "algo=reward_model", "init=null"])
+    options = build.options(composed, "model")
     policy = load_policy(options, Limits(), reference=False).eval()
     scorer = load_scorer(options, Limits(), speaks=16).eval()
     batch = collated(criticised(("Correct: two.", "There are two shapes."), (None, "No.")), policy.encoder, "critique")

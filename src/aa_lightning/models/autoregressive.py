@@ -94,8 +94,8 @@ class TokenNetwork(nn.Module):
             ids, counted: (P, K, T) the tokens, and 1 for those that are read.
         """
         read = counted.bool()
-        states, head = hidden[layout.rows[read], layout.before[read]], self.head
-        return LogLikelihood(_spread(token_logprobs(states, head, ids[read], cap=self.cap), counted), counted)
+        states, own = hidden[layout.rows[read], layout.before[read]], ids[read]
+        return LogLikelihood(_spread(self.logprobs(states, own, own, 1.0), counted), counted)
 
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, H) the states that predict the counted tokens, and all hidden states."""
