@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.contract import support  # noqa: E402
+
 CONF, PAGE = ROOT / "conf" / "algo", ROOT / "docs" / "algorithms.md"
 RESULTS = ROOT / "benchmarks" / "results" / "algorithms.json"
-HEADER = ["`algo=`", "what it is, and its paper", "what it sets", "learns from", "likelihood", "held-out accuracy"]
+HEADER = ["`algo=`", "what it is, and its paper", "what it sets", "learns from", "likelihood", "tested on"]
+HEADER += ["held-out accuracy"]
 MADE = ("auxiliary", "mismatched", "corrupted", "changed")  # of any rows
 MEASURES = ("preference_accuracy", "likelihood_accuracy", "reward_accuracy")
 
@@ -45,8 +51,19 @@ def line(path: Path, settings: DictConfig, results: dict[str, Any]) -> list[str]
         _settings(text),
         " + ".join([algorithm.supervision, *brings]),
         " or ".join(algorithm.accepts),
+        _modalities(rooted.algo, algorithm),
         _measured([run for key, run in results.items() if key.split("/")[0] == path.stem]),
     ]
+
+
+def _modalities(settings: DictConfig, algorithm: Any) -> str:
+    """Those on whose tiny models tests/contract/test_algorithms.py takes a step of it."""
+    first = {support.modality(model): model for model in reversed(support.MODELS)}
+    tested = [name for name, model in sorted(first.items()) if not support.why_refused(model, settings, algorithm)]
+    missing = sorted(first.keys() - {*tested})
+    if len(missing) > 3:
+        return " ".join(f"`{modality}`" for modality in tested)
+    return "all" + (f" but {' '.join(f'`{modality}`' for modality in missing)}" if missing else "")
 
 
 def _settings(text: str) -> str:

@@ -16,7 +16,7 @@ from aa_lightning.compatible import check_compatible
 from aa_lightning.compose import compose
 from aa_lightning.datamodule import EncodedExamples
 from aa_lightning.models.families import FAMILIES
-from aa_lightning.types import Batch
+from aa_lightning.types import Algorithm, Batch
 
 CONF = Path(__file__).parents[2] / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("tiny_*.yaml"))
@@ -81,6 +81,17 @@ def served(model: str, algo: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def why_refused(model: str, settings: DictConfig, algorithm: Algorithm) -> str | None:
+    """What the build says against an algorithm on a model, before anything loads; None: they go together."""
+    cfg = config(model, "dpo")
+    cfg.algo = settings
+    try:
+        check_compatible(cfg, algorithm, build.data_options(cfg).serving(algorithm))
+    except ValueError as refused:
+        return str(refused)
+    return None
 
 
 @functools.cache

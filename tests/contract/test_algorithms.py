@@ -9,9 +9,8 @@ from hydra.utils import instantiate
 
 from aa_lightning import build
 from aa_lightning.algos.metrics import NAMES
-from aa_lightning.compatible import check_compatible
 from aa_lightning.datamodule import EncodedExamples
-from tests.contract.support import ALGORITHMS, MODELS, config, make
+from tests.contract.support import ALGORITHMS, MODELS, config, make, why_refused
 
 LN2 = math.log(2)
 EPS = 0.001
@@ -52,26 +51,14 @@ def policy_of(model: str, trains: str):
 
 
 @cache
-def settings_of(model: str):
-    return config(model, "dpo")
-
-
-@cache
 def refusal(model: str, algo: str) -> str | None:
-    cfg = settings_of(model).copy()
-    cfg.algo = config("tiny_llava", algo, *OFF.get(algo, [])).algo
-    try:
-        algorithm = algorithm_of(algo)
-        check_compatible(cfg, algorithm, build.data_options(cfg).serving(algorithm))
-    except ValueError as refused:
-        return str(refused)
-    return None
+    return why_refused(model, config("tiny_llava", algo, *OFF.get(algo, [])).algo, algorithm_of(algo))
 
 
 def batch_for(model: str, algorithm, policy):
     """A prepared batch of four rows with all that the algorithm wants."""
     wanted = build.wanted_of(algorithm)
-    data = build.data_options(settings_of(model)).serving(algorithm)
+    data = build.data_options(config(model, "dpo")).serving(algorithm)
     examples = build.examples(data, "val", algorithm.supervision)[:4]
     rows = EncodedExamples(examples, policy.encoder, wanted=wanted)
     torch.manual_seed(0)
