@@ -73,26 +73,6 @@ def test_a_saved_build_loads_through_the_auto_classes_with_logits_equal_to_the_b
     assert torch.equal(logits(again, batch), logits(model, batch))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_weights(folders, family, tmp_path):
-    build(family, tmp_path / "same")
-    build(family, tmp_path / "other", seed=1)
-    names = sorted(path.name for path in folders[family].iterdir())
-    assert names == sorted(path.name for path in (tmp_path / "same").iterdir())
-    for name in names:
-        assert (folders[family] / name).read_bytes() == (tmp_path / "same" / name).read_bytes(), name
-    weights = [(folder / "model.safetensors").read_bytes() for folder in (folders[family], tmp_path / "other")]
-    assert weights[0] != weights[1]
-
-
-def test_a_build_leaves_the_random_state_of_the_caller_alone(tmp_path):
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    build("llama", tmp_path)
-    assert torch.equal(torch.rand(3), expected)
-
-
 @pytest.mark.parametrize("family", VISION)
 def test_another_picture_moves_the_logits_of_the_answer(folders, family):
     model, processor = load(folders[family])

@@ -71,18 +71,6 @@ def test_audio_flamingo_is_in_no_auto_class_and_named_by_its_configuration(folde
         hf.AutoModelForMultimodalLM.from_pretrained(folders["audioflamingo3"])
 
 
-@pytest.mark.parametrize("family", CLASSES)
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_weights(folders, family, tmp_path):
-    build(family, tmp_path / "same")
-    build(family, tmp_path / "other", seed=1)
-    names = sorted(path.name for path in folders[family].iterdir())
-    assert names == sorted(path.name for path in (tmp_path / "same").iterdir())
-    for name in names:
-        assert (folders[family] / name).read_bytes() == (tmp_path / "same" / name).read_bytes(), name
-    weights = [(folder / "model.safetensors").read_bytes() for folder in (folders[family], tmp_path / "other")]
-    assert weights[0] != weights[1]
-
-
 def test_a_process_that_is_not_the_first_builds_a_whole_folder(folders, tmp_path, monkeypatch):
     """transformers would write the processor alone there, and others would find a folder without a model."""
     monkeypatch.setattr("transformers.distributed.mixin._is_torch_distributed_initialized", lambda: True)

@@ -61,7 +61,8 @@ def fitted(codes: int, width: int, image_size: int, seen: Tensor) -> ChameleonVQ
 def _set_patches(vq: ChameleonVQVAE, latents: Tensor, seen: Tensor) -> None:
     """The linear map from codes to the pixels of their patches, by least squares."""
     patches = nn.functional.pixel_unshuffle(seen, FACTOR).permute(0, 2, 3, 1).flatten(0, 2)
-    found = torch.linalg.lstsq(nn.functional.pad(latents, (0, 1), value=1.0), patches).solution
+    # in doubles, so that rounding, which hangs on where memory begins, does not reach the weights
+    found = torch.linalg.lstsq(nn.functional.pad(latents, (0, 1), value=1.0).double(), patches.double()).solution
     vq.post_quant_conv.weight.copy_(found[:-1].T[..., None, None])
     vq.post_quant_conv.bias.copy_(found[-1])
 
