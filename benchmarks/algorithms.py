@@ -41,8 +41,8 @@ BELOW = {  # held-out pairs ranked right, less than nine of ten in a seed
     "chosen one's likelihood with the rejected one's",
     "discopop": "with its authors' constants the loss has a dip at a margin of −2.4 nats and a hump at 1.4; from policy = "
     "reference, runs roll into the dip",
-    "orm": "a reward model of single answers, with no contrast under one prompt: seeds differ, and in the worst of them neither "
-    "2500 steps (0.72) nor twice the learning rate (0.71) help",
+    "orm": "a reward model of single answers, with no contrast under one prompt: seeds differ, and in the worst of them "
+    "neither 2500 steps (0.72) nor twice the learning rate (0.71) help",
     "tr_dpo": "is measured against its reference, which has moved to the policy twice; against the reference of the start it "
     "ends at 0.967 and 0.947 (seeds 0 and 2)",
     "image_dpo": "prefers the clear picture for one answer and is never shown the other answer, by which it is measured here",
