@@ -8,8 +8,8 @@ from aa_lightning.compose import compose
 @pytest.mark.parametrize(
     ("typed", "steps"),
     [
-        (["algo=dpo", "modality=any2t"], 300),
-        (["algo=simpo", "modality=any2t"], 300),
+        (["algo=dpo", "modality=any2t"], 200),
+        (["algo=simpo", "modality=any2t"], 200),
         (["algo=sft", "modality=any2t"], 600),
         (["algo=dpo", "modality=any2t", "trainer.max_steps=7"], 7),
         (["algo=dpo", "modality=any2t", "model=qwen2_5_omni_7b"], 1000),
