@@ -75,7 +75,8 @@ class Adversarial(Part):
         found = dict(media)
         for _ in range(self.steps):
             found = {key: value.detach().requires_grad_() for key, value in found.items()}
-            chosen = policy.log_likelihood(replace(batch, prompt={**batch.prompt, **found})).total[:, 0]
+            moved = replace(batch, prompt={**batch.prompt, **found}, measured=False)
+            chosen = policy.log_likelihood(moved).total[:, 0]
             gradients = torch.autograd.grad(chosen.sum(), list(found.values()))
             found = {
                 key: (found[key] - self.rate * gradient.sign()).clamp(media[key] - self.size, media[key] + self.size)

@@ -49,6 +49,7 @@ class TokenNetwork(nn.Module):
         temperature: float = 1.0,
         read: Tensor | None = None,
         of: Statistic | None = None,
+        measure: bool = False,
     ) -> LogLikelihood:
         """Log-probabilities of every response token, (P, K, T).
 
@@ -56,13 +57,14 @@ class TokenNetwork(nn.Module):
             temperature: divides the logits.
             read: (P, K, T) other tokens whose probabilities are read in the places of the response's.
             of: a function of each token's whole distribution, whose value comes along as `statistic`.
+            measure: whether what only metrics need comes along as `measures`.
         """
         states, hidden = self._predicting(batch)
         mask, real = batch.response["mask"], len(batch)
         own = batch.response["input_ids"][mask.bool()]
         terms = self.logprobs(states, own if read is None else read[mask.bool()], own, temperature)
         found = None if of is None else self.statistic(states, own, of)
-        measures = self._measures(states, own, terms, mask) if batch.measured else {}
+        measures = self._measures(states, own, terms, mask) if measure else {}
         measures = {name: values[:real] for name, values in measures.items()}
         return LogLikelihood(_spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found, measures)
 
@@ -171,7 +173,10 @@ class AutoregressivePolicy(nn.Module):
             collision: whether each term comes with the detached log Σ_v p_v².
             read: (P, K, T) other tokens, read in the places of the response's.
         """
-        return with_collision(self.network, batch, read) if collision else self.network(batch, read=read)
+        measure = batch.measured and read is None  # tokens that are read in their places are not the response's
+        if collision:
+            return with_collision(self.network, batch, read, measure)
+        return self.network(batch, read=read, measure=measure)
 
     @torch.no_grad()
     def likeliest(self, batch: Batch) -> Tensor:
@@ -183,7 +188,7 @@ class AutoregressivePolicy(nn.Module):
         """log p of every response token, each with KL(reference ‖ policy) over the vocabulary, in nats."""
         with self.as_reference() as reference:
             theirs = reference.distributions(batch)
-        found = self.network(batch, of=logprobs.divergence_from(theirs))
+        found = self.network(batch, of=logprobs.divergence_from(theirs), measure=batch.measured)
         apart = _spread(found.statistic, batch.response["mask"])[: len(batch)]
         return replace(found, statistic=apart)
 
@@ -252,9 +257,9 @@ class AutoregressivePolicy(nn.Module):
             take_weights(self.network.model, folder)
 
 
-def with_collision(network: TokenNetwork, batch: Batch, read: Tensor | None = None) -> LogLikelihood:
+def with_collision(network: TokenNetwork, batch: Batch, read: Tensor | None, measure: bool) -> LogLikelihood:
     """Log-probabilities, each with the detached log Σ_v p_v² over the vocabulary."""
-    found = network(batch, read=read, of=logprobs.collision)
+    found = network(batch, read=read, of=logprobs.collision, measure=measure)
     chance = _spread(found.statistic.detach(), batch.response["mask"])[: len(batch)]
     return replace(found, statistic=chance)
 

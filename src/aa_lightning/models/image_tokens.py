@@ -36,17 +36,18 @@ class PictureNetwork(TokenNetwork):
         temperature: float = 1.0,
         read: Tensor | None = None,
         of: Statistic | None = None,
+        measure: bool = False,
         restricted: bool = False,
     ) -> LogLikelihood:
         """Log-probabilities of every response token, (P, K, T).
 
         Args:
-            temperature, read, of: as for text models.
+            temperature, read, of, measure: as for text models.
             restricted: over the tokens that the grammar of sampling allows at each place, instead of all tokens.
         """
         if restricted:
             return self._restricted(batch, temperature)
-        return super().forward(batch, temperature, read, of)
+        return super().forward(batch, temperature, read, of, measure)
 
     def hidden(self, batch: Batch) -> tuple[Tensor, Layout]:
         """Last hidden states, and where the response tokens stand in them.
