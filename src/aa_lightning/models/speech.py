@@ -19,46 +19,10 @@ from aa_lightning.models import generation, layouts, talker
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.family import Family
+from aa_lightning.models.kind_heads import KindHeads, in_place, marked
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.speech_encoding import SpeechEncoder
 from aa_lightning.types import Batch, Response, Rollout
-
-_NEVER = -1e4  # nats: no float tells its probability from 0, and its product with 0 is 0
-
-
-class JointHead:
-    """Logits over text and codec tokens together, from states of any of the networks.
-
-    Args:
-        text: the thinker's head.
-        codec: the head of each token of a step.
-    """
-
-    def __init__(self, text: nn.Linear, codec: list[nn.Linear]):
-        self.heads = [text, *codec]
-        self.codes = max(head.out_features for head in codec)
-        self.out_features = text.out_features + self.codes
-
-    def __call__(self, states: Tensor) -> Tensor:
-        """(N, V + C) from what `joined` makes. A text token's place has no codec tokens, and the other way round."""
-        kinds, (text, *_) = states[:, -1].long(), self.heads
-        parts = []
-        for kind, head in enumerate(self.heads):
-            logits = head(states[kinds == kind, : head.in_features]).float()
-            rest = (text.out_features, self.codes - head.out_features) if kind else (0, self.codes)
-            parts.append(nn.functional.pad(logits, rest, value=_NEVER))
-        return _in_place(parts, kinds)
-
-    def joined(self, text: Tensor, codec: Tensor, kinds: Tensor) -> Tensor:
-        """(N, H) states of text and of speech in the places of their tokens, the last column telling which head is theirs.
-
-        Args:
-            kinds: (N,) 0 for text, g for the g-th token of a step.
-        """
-        width = max(head.in_features for head in self.heads)
-        states = [nn.functional.pad(states, (0, width - states.shape[1])) for states in (text, codec)]
-        states = _in_place(states, (kinds > 0).long())
-        return torch.cat([states, kinds[:, None].to(states.dtype)], 1)
 
 
 class SpeechNetwork(TokenNetwork):
@@ -97,9 +61,14 @@ class SpeechNetwork(TokenNetwork):
         return self.writer.get_output_embeddings().out_features
 
     @property
-    def head(self) -> JointHead:
-        """Over text and codec tokens."""
-        return JointHead(self.writer.get_output_embeddings(), self.talker.heads)
+    def head(self) -> KindHeads:
+        """Of text, and of each codec token of a step."""
+        codec = self.talker.heads
+        return KindHeads([self.writer.get_output_embeddings(), *codec], [0, *[self.first_code] * len(codec)])
+
+    def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
+        """Of text among text, of codec tokens among those of their group."""
+        return self.head.logprobs(states, ids, temperature)
 
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The states that predict the counted tokens, and all hidden states of the thinker."""
@@ -113,9 +82,9 @@ class SpeechNetwork(TokenNetwork):
         groups = self.codes.groups
         codes, heard = (_steps(front, groups) for front in _front(ids - self.first_code, spoken))
         states = talker.predicting(self.talker, begun, codes, heard)
-        kinds = counted.long()[counted] * 0
+        kinds = torch.zeros_like(ids[counted])
         kinds[spoken[counted]] = torch.arange(1, groups + 1, device=ids.device).expand(heard.shape)[heard]
-        return self.head.joined(written, states[heard], kinds), hidden
+        return _joined(written, states[heard], kinds), hidden
 
     def _thought(self, texts: Batch) -> tuple[Tensor, Tensor, layouts.Layout]:
         """The thinker's last states of prompts and texts, those that the talker reads, and where their tokens stand."""
@@ -219,12 +188,13 @@ def _front(values: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     return values.gather(-1, order), chosen.gather(-1, order)
 
 
+def _joined(text: Tensor, codec: Tensor, kinds: Tensor) -> Tensor:
+    """(N, H) states of text and of speech in the places of their tokens, marked with their kinds (N,), 0 for text."""
+    width = max(text.shape[1], codec.shape[1])
+    parts = [nn.functional.pad(states, (0, width - states.shape[1])) for states in (text, codec)]
+    return marked(in_place(parts, (kinds > 0).long()), kinds)
+
+
 def _steps(tokens: Tensor, groups: int) -> Tensor:
     """(R, S, G) from tokens one after another (R, L); the end of a speech is a token alone, and zeros fill its step."""
     return nn.functional.pad(tokens, (0, -tokens.shape[1] % groups)).unflatten(-1, (-1, groups))
-
-
-def _in_place(parts: list[Tensor], kinds: Tensor) -> Tensor:
-    """(N, …) rows of several kinds, given kind by kind, in the order that `kinds` (N,) tells."""
-    order = torch.cat([(kinds == kind).nonzero()[:, 0] for kind in range(len(parts))]).argsort()
-    return torch.cat(parts)[order]

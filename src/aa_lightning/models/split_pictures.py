@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from aa_lightning.models.grammar import Grammar
 from aa_lightning.models.image_tokens import PictureNetwork
 from aa_lightning.models.janus import embed
-from aa_lightning.models.logprobs import Statistic, statistic, token_logprobs
+from aa_lightning.models.kind_heads import KindHeads, marked
+from aa_lightning.models.logprobs import Statistic, statistic
 from aa_lightning.types import Batch
-
-_NEVER = -1e4  # a logit whose probability is exactly 0 in float32, and whose product with 0 is 0
 
 
 class SplitNetwork(PictureNetwork):
@@ -40,18 +39,11 @@ class SplitNetwork(PictureNetwork):
                 "tokens of other responses are read here in the places of this one's, and its pictures stand elsewhere: "
                 "models that write pictures with a head of their own cannot do this. Choose another algo="
             )
-        terms = states.new_zeros(len(ids), dtype=torch.float32)
-        for place, head, first in (
-            (~codes, self.model.get_output_embeddings(), 0),
-            (codes, self._of_codes, self.words),
-        ):
-            found = token_logprobs(states[place], head, ids[place] - first, temperature)
-            terms = terms.to(found.dtype).masked_scatter(place, found)
-        return terms
+        return self._by_kind.logprobs(marked(states, codes), ids, temperature)
 
     def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
         """Over words in the places of words, over codes in those of codes."""
-        return statistic(_marked(states, own >= self.words), _Either(self.head, self.words), of)
+        return statistic(marked(states, own >= self.words), self._by_kind, of)
 
     @property
     def head(self) -> nn.Module:
@@ -59,9 +51,13 @@ class SplitNetwork(PictureNetwork):
         return _Both(self.model.get_output_embeddings(), self._of_codes)
 
     @property
+    def _by_kind(self) -> KindHeads:
+        return KindHeads([self.model.get_output_embeddings(), self._of_codes], [0, self.words])
+
+    @property
     def _of_codes(self) -> nn.Module:
         head = self.backbone.generation_head
-        return _Sized(head, head.vision_head.out_features)
+        return _Sized(head, self.model.get_output_embeddings().in_features, head.vision_head.out_features)
 
     def opening(self, batch: Batch) -> dict[str, Tensor]:
         """Inputs of the backbone for the prompts."""
@@ -74,11 +70,11 @@ class SplitNetwork(PictureNetwork):
 
 
 class _Sized(nn.Module):
-    """A head that says how many logits it gives."""
+    """A head that says how wide states are, and how many logits it gives."""
 
-    def __init__(self, head: nn.Module, out_features: int):
+    def __init__(self, head: nn.Module, in_features: int, out_features: int):
         super().__init__()
-        self.head, self.out_features = head, out_features
+        self.head, self.in_features, self.out_features = head, in_features, out_features
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.head(hidden)
@@ -94,21 +90,3 @@ class _Both(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         return torch.cat([self.words(hidden), self.codes(hidden)], -1)
-
-
-class _Either(nn.Module):
-    """The same for states marked with what stands there, so that nothing else has a probability."""
-
-    def __init__(self, both: _Both, words: int):
-        super().__init__()
-        self.both, self.out_features = both, both.out_features
-        self.words = words
-
-    def forward(self, marked: Tensor) -> Tensor:
-        logits, code = self.both(marked[..., :-1]), marked[..., -1:] > 0
-        of_code = torch.arange(self.out_features, device=marked.device) >= self.words
-        return logits.masked_fill(of_code != code, _NEVER)
-
-
-def _marked(states: Tensor, codes: Tensor) -> Tensor:
-    return torch.cat([states, codes[:, None].to(states.dtype)], -1)
