@@ -32,6 +32,20 @@ def encode(policy, *response):
     return policy.encoder.collate([policy.encoder.encode(asked, [list(response)])])
 
 
+def generate_greedily(model, policy, batch, **of_this_class):
+    """What the library says and speaks."""
+    return model.generate(
+        **batch.prompt,
+        thinker_max_new_tokens=12,
+        thinker_do_sample=False,
+        thinker_eos_token_id=policy.encoder.end,
+        thinker_suppress_tokens=policy.encoder.placeholders,
+        talker_do_sample=False,
+        talker_repetition_penalty=1.0,
+        **of_this_class,
+    )
+
+
 def spoken_by_the_library(model, policy, batch, monkeypatch) -> list:
     """(codec tokens, logits) of each row, drawn greedily."""
     found, own = [], model.talker.generate
@@ -43,18 +57,8 @@ def spoken_by_the_library(model, policy, batch, monkeypatch) -> list:
         return drawn.sequences
 
     monkeypatch.setattr(model.talker, "generate", generate)
-    model.generate(
-        **batch.prompt,
-        thinker_max_new_tokens=12,
-        thinker_do_sample=False,
-        thinker_eos_token_id=policy.encoder.end,
-        thinker_suppress_tokens=policy.encoder.placeholders,
-        talker_max_new_tokens=24,
-        talker_do_sample=False,
-        talker_repetition_penalty=1.0,
-        talker_eos_token_id=[model.talker.codec_eos_token],
-        token2wav_num_steps=1,
-    )
+    end = [model.talker.codec_eos_token]
+    generate_greedily(model, policy, batch, talker_max_new_tokens=24, talker_eos_token_id=end, token2wav_num_steps=1)
     return found
 
 
@@ -101,17 +105,7 @@ def steps_of_the_library(model, policy, batch, monkeypatch) -> tuple[torch.Tenso
     monkeypatch.setattr(model.talker.config, "audio_config", model.thinker.config.audio_config, raising=False)
     monkeypatch.setattr(model.talker, "generate", generate)
     monkeypatch.setattr(model.talker.code_predictor, "generate", generate_inside)
-    model.generate(
-        **batch.prompt,
-        speaker="Ethan",
-        thinker_max_new_tokens=12,
-        thinker_do_sample=False,
-        thinker_eos_token_id=policy.encoder.end,
-        thinker_suppress_tokens=policy.encoder.placeholders,
-        talker_max_new_tokens=12,
-        talker_do_sample=False,
-        talker_repetition_penalty=1.0,
-    )
+    generate_greedily(model, policy, batch, talker_max_new_tokens=12, speaker="Ethan")
     steps = [hidden[-1] for hidden in kept["drawn"].hidden_states if hidden[-1] is not None]
     inside = torch.stack(logprobs)
     return torch.cat(steps), torch.cat([read(kept["drawn"])[: len(inside), None], inside], 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from aa_lightning.media.audio import Sound
 from aa_lightning.models.layouts import Layout
-from aa_lightning.models.talker import RATE, Codes, Draw, Rows, Talker, text_steps
+from aa_lightning.models.talker import RATE, Codes, Draw, Rows, Talker, prompts, text_steps
 from aa_lightning.types import Batch
 
 VOICES = "spk_dict.pt"  # beside a checkpoint, where the library looks for its speakers
@@ -42,8 +42,8 @@ class Qwen25Talker(Talker):
     def begun(self, batch: Batch, told: Tensor, layout: Layout) -> Rows:
         own, words = self.model.talker, self.model.thinker.get_input_embeddings()
         mixed = told + self._embedded(layout.inputs["input_ids"])
-        lengths = batch.prompt["attention_mask"].sum(-1).repeat_interleave(layout.rows.shape[1])
-        first, most = layout.rows[:, :, 0].flatten(), int(lengths.max())
+        first, there = prompts(batch, layout)
+        most, lengths = there.shape[1], there.sum(-1)
         steps, mask = mixed[layout.rows, layout.own].flatten(0, 1), batch.response["mask"].flatten(0, 1)
         end, pad, voice = words(lengths.new_tensor([own.text_eos_token, own.text_pad_token, self.voice["bos_token"]]))
         text = text_steps(steps, mask, end, pad)
@@ -51,10 +51,9 @@ class Qwen25Talker(Talker):
         before = start + torch.stack([voice.expand(len(text), -1), text[:, 0]], 1)
         positions = layout.inputs["position_ids"][..., first, :most]
         last = positions.gather(-1, (lengths - 1)[:, None].expand(*positions.shape[:-1], 1))
-        valid = torch.arange(most, device=lengths.device) < lengths[:, None]
         return Rows(
             torch.cat([mixed[first][:, :most], before], 1),
-            torch.cat([valid, valid.new_ones(len(valid), 2)], 1),
+            torch.cat([there, there.new_ones(len(there), 2)], 1),
             torch.cat([positions, last + 1, last + 2], -1),
             text,
         )

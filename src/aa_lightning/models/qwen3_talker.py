@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from aa_lightning.media.audio import Sound
 from aa_lightning.models.layouts import Layout
-from aa_lightning.models.talker import RATE, Codes, Draw, Rows, Talker, text_steps
+from aa_lightning.models.talker import RATE, Codes, Draw, Rows, Talker, prompts, text_steps
 from aa_lightning.types import Batch
 
 _SPECIAL = 1024  # tokens at the top of the first codebook, of which the library draws the end alone
@@ -50,10 +50,9 @@ class Qwen3Talker(Talker):
 
     def begun(self, batch: Batch, told: Tensor, layout: Layout) -> Rows:
         self._check_clips(batch)
-        lengths = batch.prompt["attention_mask"].sum(-1).repeat_interleave(layout.rows.shape[1])
-        first, most = layout.rows[:, :, 0].flatten(), int(lengths.max())
+        first, there = prompts(batch, layout)
+        most = there.shape[1]
         ids = layout.inputs["input_ids"][first][:, :most]
-        there = torch.arange(most, device=ids.device) < lengths[:, None]
         heard = self._heard_of(ids, there)
         positions = _closed_up(layout.inputs["position_ids"][..., first, :most], there & ~heard)
         start, end, pad = self._said(ids.new_tensor(self._marks))

@@ -226,6 +226,13 @@ def speak(talker: Talker, begun: Rows, longest: int, temperature: float) -> tupl
     return tokens, logprobs, said.float()
 
 
+def prompts(batch: Batch, layout: Layout) -> tuple[Tensor, Tensor]:
+    """(R,) the layout's row in which the prompt of each response stands, and (R, L) bool: which columns are its tokens."""
+    lengths = batch.prompt["attention_mask"].sum(-1).repeat_interleave(layout.rows.shape[1])
+    columns = torch.arange(int(lengths.max()), device=lengths.device)
+    return layout.rows[:, :, 0].flatten(), columns < lengths[:, None]
+
+
 def text_steps(steps: Tensor, mask: Tensor, end: Tensor, pad: Tensor) -> Tensor:
     """(R, N + 1, E) texts without their last token (the end of the turn, which the thinker never reads when it
     generates), then the end of the text, then padding.
