@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Part = dict[str, Any]  # {"type": "text" | "image" | "audio" | "video", <the type>: content}
-Message = dict[str, Any]  # {"role": "system" | "user" | "assistant", "content": list[Part]}
+# {"type": "text" | "image" | "audio" | "video", <the type>: content}, media with the "column" that they come from; a text
+# of an answer may have "tool_calls" and "reasoning_content" beside it, which chat templates write
+Part = dict[str, Any]
+# {"role": "system" | "user" | "assistant" | "tool", "content": list[Part]}, with "name" and "tool_call_id" of a tool's turn
+Message = dict[str, Any]
 Response = list[Part]
 RowKind = Literal["prompt", "demonstration", "rating", "preference", "ranking", "feedback"]
 Kind = Literal[RowKind, "critique"]  # critiques are made of feedback; no row is one
@@ -33,11 +36,13 @@ def text(content: str) -> Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What is asked, ending before the answer. `answer` is a checkable reference answer where the data has one."""
+    """What is asked, ending before the answer. `answer` is a checkable reference answer where the data has one; `tools` are
+    what the model may call, as its chat template reads them."""
 
     id: str
     messages: list[Message]
     answer: str | None = None
+    tools: list[dict[str, Any]] | None = None
     keep: dict[str, Any] = field(default_factory=dict)  # columns carried along untouched
 
     @property
@@ -151,7 +156,7 @@ def weaken(example: Example, wanted: Kind) -> list[Example]:
         )
     if kind_of(example) == wanted:
         return [example]
-    base = {"id": example.id, "messages": example.messages, "answer": example.answer, "keep": example.keep}
+    base = {shared.name: vars(example)[shared.name] for shared in fields(Prompt)}
     if wanted == "prompt":
         return [Prompt(**base)]
     if isinstance(example, Rating):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 import aa_lightning  # noqa: F401
+from aa_lightning.data.files import filled
 from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.template import Template
@@ -31,6 +33,9 @@ class Memory:
     @property
     def columns(self) -> list[str]:
         return list(self.rows[0])
+
+    def filled(self) -> Counter[str]:
+        return filled(self)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -220,9 +220,11 @@ def test_an_empty_system_prompt_is_left_out():
     assert asked(example_of("orca_dpo_pairs", {"system": None})) == "Q?"
 
 
-def test_a_tag_of_text_is_no_truth():
-    with pytest.raises(BadRow, match="column 'kto_tag': True or false was expected, and 'true'"):
-        example_of("sharegpt_kto", {"kto_tag": "true", "images": [], "audios": [], "videos": []})
+def test_a_tag_of_text_is_read_where_its_word_means_something_and_refused_where_not():
+    media = {"images": [], "audios": [], "videos": []}
+    assert [example_of("sharegpt_kto", {"kto_tag": tag, **media}).desirable for tag in ("true", "No")] == [True, False]
+    with pytest.raises(BadRow, match="column 'kto_tag': True or false was expected, and 'good'"):
+        example_of("sharegpt_kto", {"kto_tag": "good", **media})
 
 
 def test_a_picture_that_an_answer_lacks_is_left_out(tmp_path):
@@ -276,9 +278,10 @@ def test_an_answer_without_any_rating_is_bad():
         example_of("ultrafeedback", row)
 
 
-def test_a_label_of_text_is_no_truth():
-    with pytest.raises(BadRow, match="column 'label': True or false was expected, and 'true'"):
-        example_of("trl_unpaired", {"label": "true"})
+def test_a_label_of_text_is_read_where_its_word_means_something_and_refused_where_not():
+    assert example_of("trl_unpaired", {"label": "true"}).desirable
+    with pytest.raises(BadRow, match="column 'label': True or false was expected, and 'desirable'"):
+        example_of("trl_unpaired", {"label": "desirable"})
 
 
 def test_more_markers_than_pictures_is_bad():

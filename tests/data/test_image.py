@@ -121,7 +121,7 @@ def test_of_an_animation_the_first_frame_is_taken():
         (b"not a picture", "13 bytes are not a picture .*no known image format"),
         (picture(size=(300, 300))[:200], "200 bytes are not a picture that can be decoded .*truncated"),
         ("gone.png", "There is no picture file 'gone.png'. Give the folder"),
-        ("https://example.org/x.png", "write `as: url`"),
+        ("https://example.org/x.png", "data.media.fetch=true"),
         ("A" * 5000, "looks like base64: write `as: base64`"),
         ("", "path of the picture is empty"),
         ({"bytes": None, "path": None}, "neither bytes nor a path"),
@@ -178,7 +178,7 @@ def test_an_address_is_fetched_when_the_user_said_so():
 
 def test_parts_are_decoded_by_their_type():
     part = media.decode({"type": "image", "image": picture(), "column": "jpg"})
-    assert set(part) == {"type", "image"} and part["image"].size == (8, 6)
+    assert set(part) == {"type", "image", "column"} and part["image"].size == (8, 6)
     words = {"type": "text", "text": "hello"}
     assert media.decode(words) is words
     with pytest.raises(MediaError, match="type 'smell'; what can be read is text, image"):

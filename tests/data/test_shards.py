@@ -69,7 +69,7 @@ def test_files_of_one_name_are_one_row_whose_columns_are_their_endings(tmp_path)
         ("x/README", b"no ending"),
     )
     source = Shard(path)
-    assert len(source) == 2 and source.columns == ["__key__", "jpg", "json", "txt"]
+    assert len(source) == 2 and source.columns == ["__key__", "jpg", "json", "seg.png", "txt"]
     first, second = source[0], source[1]
     assert (first["__key__"], first["json"], first["txt"]) == ("x/001", {"label": 3}, "späte Zeile")
     assert first["jpg"]() == picture("red")

@@ -27,7 +27,7 @@ def lines(path, *rows):
 
 def test_json_lines_are_read_one_by_one_and_empty_lines_do_not_count(tmp_path):
     source = open_source(Table(path=lines(tmp_path / "a.jsonl", {"x": "é"}, "", "  ", {"x": 2, "y": 3})))
-    assert len(source) == 2 and source.columns == ["x"]
+    assert len(source) == 2 and source.columns == ["x", "y"]
     assert [source[1], source[0]] == [{"x": 2, "y": 3}, {"x": "é"}]
 
 

@@ -239,10 +239,12 @@ def test_a_rating_says_whether_its_response_is_desirable(label, value, desirable
 def test_names_of_speakers_and_keys_are_options():
     sharegpt = {"column": "turns", "role": "from", "content": "value", "user": "human", "assistant": "gpt"}
     assert prompt_of(ROW, {"messages": sharegpt}) == "H1|G1|H2"
-    with pytest.raises(BadRow, match="Turn 0 has no 'role'; its keys are from, value"):
-        prompt_of(ROW, {"messages": "turns"})
-    with pytest.raises(BadRow, match="Turn 0 is said by 'human'; known are user, gpt, system"):
-        prompt_of(ROW, {"messages": {**sharegpt, "user": "user"}})
+    assert prompt_of(ROW, {"messages": "turns"}) == "H1|G1|H2"  # the usual ones need none
+    with pytest.raises(BadRow, match="Turn 0 has no 'speaker'; its keys are from, value"):
+        prompt_of(ROW, {"messages": {**sharegpt, "role": "speaker"}})
+    narrated = {"turns": [{"from": "narrator", "value": "Once."}]}
+    with pytest.raises(BadRow, match="Turn 0 is said by 'narrator'; known are human, gpt, system"):
+        prompt_of({**ROW, **narrated}, {"messages": sharegpt})
 
 
 def test_a_prompt_that_ends_with_the_answer_is_bad_and_the_message_shows_the_slice():

@@ -230,7 +230,7 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
             )
     return Examples(
         source,
-        Template(options.template or recognise(source), media_root(origin)),
+        Template(options.template or recognise(source), media_root(origin), options.media.fetch),
         wanted,
         options.on_bad_row,
         rows=rows[: options.limit],

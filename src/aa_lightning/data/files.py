@@ -6,11 +6,15 @@ import csv
 import json
 import mimetypes
 from array import array
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from aa_lightning.data.bad_row import BadRow
+from aa_lightning.data.cells import is_empty
 
 Row = dict[str, Any]
 
@@ -53,6 +57,9 @@ class JsonLines:
     def columns(self) -> list[str]:
         return columns_of(self)
 
+    def filled(self) -> Counter[str]:
+        return filled(self)
+
 
 class Rows:
     """Rows in memory."""
@@ -74,6 +81,9 @@ class Rows:
     @property
     def columns(self) -> list[str]:
         return columns_of(self)
+
+    def filled(self) -> Counter[str]:
+        return filled(self)
 
 
 class MediaFolder:
@@ -100,6 +110,9 @@ class MediaFolder:
     def columns(self) -> list[str]:
         return columns_of(self)
 
+    def filled(self) -> Counter[str]:
+        return filled(self)
+
 
 def _medium(column: str, file: Any) -> str:
     """The column that a file goes to: `audio` of `audio_file_name`, or the medium that the file's type means."""
@@ -110,18 +123,21 @@ def _medium(column: str, file: Any) -> str:
 
 
 def columns_of(source: Any) -> list[str]:
-    """The columns of the first row that can be read."""
-    return list(first_row(source))
+    """The columns of all rows that can be read, in the order in which they come."""
+    return list(filled(source))
 
 
-def first_row(source: Any) -> Row:
-    """The first row that can be read, empty where there is none."""
-    for index in range(len(source)):
+def filled(source: Any) -> Counter[str]:
+    """Every column of a source with the number of its rows that say something there."""
+    counts: Counter[str] = Counter()
+    for index in tqdm(range(len(source)), desc="reading columns", unit="row", delay=2.0, leave=False):
         try:
-            return source[index]
+            row = source[index]
         except BadRow:
             continue
-    return {}
+        for column, value in row.items():
+            counts[column] += not is_empty(value)
+    return counts
 
 
 def read_json(path: Path) -> Rows | JsonLines:

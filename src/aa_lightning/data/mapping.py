@@ -41,16 +41,17 @@ class Select:
     lower: bool = False
     then: Selector | None = None  # a text to append
     number: bool = False
-    true_values: list[str] | None = None  # the texts that mean true
+    true_values: list[str] | None = None  # the texts that mean true, in any case; null: true, yes, 1
+    false_values: list[str] | None = None  # the texts that mean false; null: false, no, 0. Any other text is refused
 
     as_: Literal["bytes", "path", "url", "pil", "array", "base64"] | None = Field(default=None, alias="as")
     root: str | None = None  # the folder of relative paths; $NAME is read from the environment
 
-    role: str = "role"  # keys of a turn, and the names of those who speak
-    content: str = "content"
-    user: str = "user"
-    assistant: str = "assistant"
-    system: str = "system"
+    role: str | None = None  # keys of a turn; null: role and content, or from and value
+    content: str | None = None
+    user: str | None = None  # the names of those who speak; null: the usual ones, such as user and human
+    assistant: str | None = None
+    system: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -210,6 +211,7 @@ class TemplateOptions:
     kind: RowKind
     prompt: list[PartOptions] = Field(default_factory=list)  # in the order of the user's turn
     system: str | Select | None = None  # a literal, or {column: c}
+    tools: Selector | None = None  # a list of tools that the model may call, for the chat template
     responses: list[Answer] | None = Field(default=None, min_length=2, max_length=2)
     preferred: Literal["first", "second"] | Preferred | None = None
     completion: Answer | None = None  # of demonstrations and ratings; null: the last turn of the prompt's messages

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from aa_lightning.data.cells import written_list
+
 _STEP = re.compile(r"\[(-?\d*)(:?)(-?\d*)\]|([^.\[\]]+)")
 
 
@@ -49,6 +51,7 @@ def _follow(value: Any, step: str | int | slice) -> Any:
                 return value[step]
             raise KeyError(f"There is no {step!r}; there is {', '.join(map(str, value)) or 'nothing'}.")
         raise KeyError(f"There is no {step!r} in a value of type {type(value).__name__}.")
+    value = written_list(value)
     if not isinstance(value, list):
         raise KeyError(f"A list was expected, and a value of type {type(value).__name__} found.")
     if isinstance(step, int) and not -len(value) <= step < len(value):

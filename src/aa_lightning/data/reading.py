@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from numbers import Number, Real
+from math import isfinite
+from numbers import Real
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from aa_lightning import media
-from aa_lightning.data import paths
+from aa_lightning.data import cells, paths
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.mapping import PartOptions, Select, Selector
+from aa_lightning.data.parts import medium_of
 from aa_lightning.types import Part, text
 
 _NO_NUMBER = ("", "n/a", "na", "none", "null", "nan")
+_TRUE, _FALSE = ("true", "yes", "1", "1.0", "t", "y"), ("false", "no", "0", "0.0", "f", "n")
 
 
 class Reader:
@@ -27,10 +30,18 @@ class Reader:
         row_id: names the row in errors and seeds `one_of`.
         drop: the drop rules of the template.
         root: the folder that relative media paths start from.
+        fetch: whether media may be fetched from addresses that the row names.
     """
 
-    def __init__(self, row: Mapping[str, Any], row_id: str, drop: Sequence[str] = (), root: str | None = None):
-        self.row, self.id, self.drop, self.root = row, row_id, drop, root
+    def __init__(
+        self,
+        row: Mapping[str, Any],
+        row_id: str,
+        drop: Sequence[str] = (),
+        root: str | None = None,
+        fetch: bool = False,
+    ):
+        self.row, self.id, self.drop, self.root, self.fetch = row, row_id, drop, root, fetch
 
     # ------------------------------------------------------------ faults
 
@@ -54,25 +65,40 @@ class Reader:
         value = self._operated(selector, self._origin(selector))
         if selector.number:
             return self.number(value, name(selector))
-        if selector.true_values is not None:
-            return str(value) in selector.true_values
         return value
 
     def text(self, selector: Selector) -> str:
         """A text; numbers are written out."""
-        return self._as_text(self.value(selector), name(selector))
+        return self.as_text(self.value(selector), name(selector))
 
     def text_or_nothing(self, selector: Selector) -> str:
         """A text; null is an empty one."""
         value = self.value(selector)
-        return "" if value is None else self._as_text(value, name(selector))
+        return "" if value is None else self.as_text(value, name(selector))
+
+    def if_given(self, selector: Selector) -> Any:
+        """What a selector selects; None where it is optional and the row does not say."""
+        if self._absent(selector):
+            return None
+        value = self.value(selector)
+        return None if isinstance(selector, Select) and selector.optional and cells.is_empty(value) else value
+
+    def text_if_given(self, selector: Selector) -> str | None:
+        """A text; None where it is optional and the row does not say."""
+        value = self.if_given(selector)
+        if value is None and isinstance(selector, Select) and selector.optional:
+            return None
+        return self.as_text(value, name(selector))
 
     def number(self, value: Any, column: str) -> float:
         """A number, also out of a text."""
         try:
-            return float(value)
-        except (TypeError, ValueError):
+            found = float(value)
+        except (TypeError, ValueError, OverflowError):
             raise self.bad(column, f"A number was expected, and {_shown(value)} found.") from None
+        if not isfinite(found):
+            raise self.bad(column, f"A finite number was expected, and {_shown(value)} found.")
+        return found
 
     def rating(self, value: Any, column: str) -> float | None:
         """A number, or None where none was given (`N/A`)."""
@@ -81,25 +107,44 @@ class Reader:
         return self.number(value, column)
 
     def truth(self, selector: Selector) -> bool:
-        """A boolean, or the numbers 0 and 1; a text means nothing unless `true_values` says what."""
+        """A boolean, the numbers 0 and 1, or a word that means one of them."""
         return self.truth_of(self.value(selector), selector)
 
     def truth_of(self, value: Any, selector: Selector) -> bool:
-        """What was read with a selector, as a boolean."""
-        if isinstance(value, bool) or (isinstance(value, Number) and value in (0, 1)):
-            return bool(value)
+        """What was read with a selector, as a boolean. A word that is neither true nor false is a fault."""
+        told = selector if isinstance(selector, Select) else Select(column=selector)
+        words = {str(value).strip().casefold()}
+        if isinstance(value, Real) and value in (0, 1):
+            words |= {str(int(value)), str(bool(value)).casefold()}
+        for meaning, own, usual in ((True, told.true_values, _TRUE), (False, told.false_values, _FALSE)):
+            if words & {one.casefold() for one in (usual if own is None else own)}:
+                return meaning
         raise self.bad(
             name(selector),
-            f"True or false was expected, and {_shown(value)} found. "
-            "Write `{column: ..., true_values: [...]}` to say which texts mean true.",
+            f"True or false was expected, and {_shown(value)} found. Write `{{column: {name(selector)}, true_values: [...], "
+            "false_values: [...]}` to say which texts mean what.",
         )
 
     def elements(self, selector: Selector) -> list[Any]:
-        """A list."""
+        """A list, perhaps written out in a text."""
         value = self.value(selector)
-        if not isinstance(value, list):
+        found = cells.written_list(value)
+        if not isinstance(found, list):
             raise self.bad(name(selector), f"A list was expected, and {_shown(value)} found.")
-        return value
+        return found
+
+    def tools(self, selector: Selector) -> list[dict[str, Any]] | None:
+        """The tools that a model may call, perhaps written out as JSON; None where the row has none."""
+        if self._absent(selector):
+            return None
+        value = cells.written_list(self.value(selector))
+        if cells.is_empty(value):
+            return None
+        listed = value if isinstance(value, list) else [value]
+        tools = [self._parsed(tool, name(selector)) if isinstance(tool, str) else tool for tool in listed]
+        if not all(isinstance(tool, Mapping) for tool in tools):
+            raise self.bad(name(selector), f"A list of tools was expected, and {_shown(value)} found.")
+        return tools
 
     def parts(self, options: Sequence[PartOptions]) -> list[Part]:
         """The text and media parts of a prompt or an answer, media undecoded, with the column they come from."""
@@ -107,11 +152,9 @@ class Reader:
 
     def media_part(self, kind: str, value: Any, selector: Selector) -> Part:
         """An undecoded media part; the faults that show without decoding are raised here."""
-        part = {"type": kind, kind: self._located(value, selector), "column": name(selector)}
-        try:
-            media.check(part)
-        except media.MediaError as error:
-            raise self.bad(name(selector), str(error)) from error
+        located = self._clip(value, selector) if kind == "video" else self._located(value, selector)
+        part = {"type": kind, kind: located, "column": name(selector)}
+        self._check_medium(part, selector)
         return part
 
     def text_part(self, content: str, column: str) -> Part:
@@ -128,11 +171,29 @@ class Reader:
         kind, selector = option.medium, option.selector
         if kind is None:
             raise self.bad("messages", "A list of turns cannot stand inside an answer that has other parts.")
+        optional = isinstance(selector, Select) and selector.optional
         if self._absent(selector):
             return []
         value = self.value(selector)
-        values = value if isinstance(value, list) else [value]
-        return [self.media_part(kind, element, selector) for element in values]
+        found = cells.listed(kind, value)
+        if not found and not optional:
+            found = value if isinstance(value, list) else [value]
+        return [self.media_part(kind, element, selector) for element in found]
+
+    def _clip(self, value: Any, selector: Selector) -> Any:
+        """A clip, whose frames may be files of their own."""
+        framed = isinstance(value, Mapping) and isinstance(value.get("frames"), list)
+        frames = value["frames"] if framed else value
+        if not isinstance(frames, list) or not all(map(cells.is_picture, frames)):
+            return self._located(value, selector)
+        located = [self.media_part("image", frame, selector)["image"] for frame in frames]
+        return {**value, "frames": located} if framed else located
+
+    def _check_medium(self, part: Part, selector: Selector) -> None:
+        try:
+            media.check(part)
+        except media.MediaError as error:
+            raise self.bad(name(selector), str(error)) from error
 
     def _text_parts(self, selector: Selector) -> list[Part]:
         if self._absent(selector):
@@ -148,7 +209,10 @@ class Reader:
             return False
         if selector.column is None:
             return False
-        return not paths.has(self.row, selector.column) or self._at(selector.column) is None
+        try:
+            return not paths.has(self.row, selector.column) or paths.look_up(self.row, selector.column) is None
+        except KeyError:  # the path leads nowhere in this row
+            return True
 
     def _at(self, path: str) -> Any:
         if not paths.has(self.row, path):
@@ -175,7 +239,7 @@ class Reader:
 
     def _joined(self, selector: Select) -> str:
         if isinstance(selector.join, str):
-            texts = [self._as_text(element, selector.join) for element in self.elements(selector.join)]
+            texts = [self.as_text(element, selector.join) for element in self.elements(selector.join)]
         else:
             texts = ["" if self._absent(field) else self.text(field) for field in selector.join]
         return selector.with_.join(t for t in texts if t.strip() or not selector.skip_empty)
@@ -186,9 +250,9 @@ class Reader:
         if selector.get is not None:
             value = self._got(value, selector.get, name(selector))
         if selector.after is not None:
-            value = self._behind(self._as_text(value, name(selector)), selector.after, name(selector))
+            value = self._behind(self.as_text(value, name(selector)), selector.after, name(selector))
         if selector.remove or selector.replace or selector.strip or selector.lower or selector.then is not None:
-            value = self._cleaned(self._as_text(value, name(selector)), selector)
+            value = self._cleaned(self.as_text(value, name(selector)), selector)
         return value
 
     def _parsed(self, value: Any, column: str) -> Any:
@@ -219,7 +283,8 @@ class Reader:
         value = value.lower() if selector.lower else value
         return value if selector.then is None else value + self.text(selector.then)
 
-    def _as_text(self, value: Any, column: str) -> str:
+    def as_text(self, value: Any, column: str) -> str:
+        """A value as text; numbers are written out."""
         if isinstance(value, str):
             return value
         if isinstance(value, Real) and not isinstance(value, bool):
@@ -230,11 +295,17 @@ class Reader:
 
     def _located(self, value: Any, selector: Selector) -> Any:
         told = selector if isinstance(selector, Select) else Select(column=selector)
-        if not isinstance(value, str) or told.as_ in ("url", "base64"):
-            wrap = {"url": media.Url, "base64": media.Base64}.get(told.as_)
-            return value if wrap is None or not isinstance(value, str) else wrap(value)
+        value = medium_of(value, encoded=told.as_ == "base64")
+        if isinstance(value, str):
+            value = media.meant(value)
+        if isinstance(value, Mapping) and isinstance(value.get("path"), str) and not value.get("bytes"):
+            return {**value, "path": self._located(value["path"], selector)}
+        if not isinstance(value, str):
+            return value
+        if told.as_ == "url" or (self.fetch and media.is_address(value)):
+            return media.Url(value)
         root = told.root or self.root
-        if root is None or not value.strip():
+        if root is None or not value.strip() or media.is_address(value):
             return value
         folder = os.path.expandvars(root)
         if "$" in folder:

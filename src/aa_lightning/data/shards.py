@@ -13,6 +13,7 @@ import os
 import tarfile
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,6 @@ import numpy as np
 
 from aa_lightning.cache import cache_root
 from aa_lightning.data.bad_row import BadRow
-from aa_lightning.data.files import columns_of
 from aa_lightning.data.options import Table
 
 Row = dict[str, Any]
@@ -57,7 +57,12 @@ class Shard:
 
     @property
     def columns(self) -> list[str]:
-        return columns_of(self)
+        return [KEY, *map(str, self._index["endings"])]
+
+    def filled(self) -> Counter[str]:
+        """By the index: a file that is there says something."""
+        counts = Counter(self._index["kinds"].tolist())
+        return Counter({KEY: len(self), **{str(e): counts[kind] for kind, e in enumerate(self._index["endings"])}})
 
     def _ending(self, member: int) -> str:
         return str(self._index["endings"][self._index["kinds"][member]])

@@ -6,6 +6,7 @@ import difflib
 import glob
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -21,9 +22,11 @@ Row = dict[str, Any]
 
 
 class Source(Protocol):
-    """What a data set is before the template."""
+    """What a data set is before the template. `filled` counts, for each column, the rows that say something there."""
 
     columns: list[str]
+
+    def filled(self) -> Counter[str]: ...
 
     def __len__(self) -> int: ...
 
@@ -36,7 +39,10 @@ class Chain:
     def __init__(self, sources: Sequence[Source]):
         self.sources = sources
         self.ends = list(accumulate(len(source) for source in sources))
-        self.columns = sources[0].columns
+        self.columns = list(dict.fromkeys(column for source in sources for column in source.columns))
+
+    def filled(self) -> Counter[str]:
+        return sum((source.filled() for source in self.sources), Counter())
 
     def __len__(self) -> int:
         return self.ends[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from random import Random
@@ -47,10 +47,11 @@ class Template:
     Args:
         options: the mapping.
         root: the folder that relative media paths start from.
+        fetch: whether media may be fetched from addresses that rows name.
     """
 
-    def __init__(self, options: TemplateOptions, root: str | None = None):
-        self.options, self.root = options, root
+    def __init__(self, options: TemplateOptions, root: str | None = None, fetch: bool = False):
+        self.options, self.root, self.fetch = options, root, fetch
         self._function = functions.find(options.function.name) if options.function else None
         answers = [*(options.responses or []), *([options.completion] if options.completion else [])]
         read = [*options.prompt, *(part for answer in answers for part in answer)]
@@ -80,7 +81,7 @@ class Template:
             LeftOut: a drop rule of the mapping leaves the row out.
             BadRow: the row does not have what the mapping needs.
         """
-        reader = Reader(row, row_id, self.options.drop, self.root)
+        reader = Reader(row, row_id, self.options.drop, self.root, self.fetch)
         if self._function is not None:
             reader.row = {**row, **self._computed(reader)}
         examples = self._examples(reader)
@@ -99,18 +100,19 @@ class Template:
             return [Prompt(**base)]
         if options.answers is not None:
             return self._from_answers(reader, base)
+        asked = base["messages"]
         if options.kind == "demonstration":
-            return [Demonstration(**base, response=self._answer(reader, options.completion))]
+            return [Demonstration(**base, response=self._answer(reader, options.completion, asked))]
         if options.kind == "rating":
             return [self._rating(reader, base)]
-        responses = [self._answer(reader, answer) for answer in options.responses]
+        responses = [self._answer(reader, answer, asked) for answer in options.responses]
         return [self._preference(reader, base, responses)]
 
     # ------------------------------------------------------------ prompts
 
     def _base(self, reader: Reader, messages: list[Message]) -> dict[str, Any]:
         options = self.options
-        if messages[-1]["role"] != "user":
+        if messages[-1]["role"] not in ("user", "tool"):
             raise reader.bad(
                 self._prompt_column,
                 f"The prompt ends with a turn of the {messages[-1]['role']}; it must end with the user's. "
@@ -119,7 +121,8 @@ class Template:
         return {
             "id": reader.id,
             "messages": messages,
-            "answer": None if options.answer is None else reader.text(options.answer),
+            "answer": None if options.answer is None else reader.text_if_given(options.answer),
+            "tools": None if options.tools is None else reader.tools(options.tools),
             "keep": {
                 key: [reader.value(s) for s in told] if isinstance(told, list) else reader.value(told)
                 for key, told in options.keep.items()
@@ -156,10 +159,12 @@ class Template:
 
     # ------------------------------------------------------------ answers
 
-    def _answer(self, reader: Reader, options: list[PartOptions]) -> Response:
+    def _answer(self, reader: Reader, options: list[PartOptions], asked: Sequence[Message] = ()) -> Response:
+        """The parts of an answer; one that is given as turns may repeat what was asked."""
         if len(options) == 1 and options[0].messages is not None:
             selector = options[0].messages
-            return only_answer(reader, read_turns(reader, reader.value(selector), selector), name(selector))
+            turns = read_turns(reader, reader.value(selector), selector, "assistant")
+            return only_answer(reader, turns, name(selector), asked)
         parts = reader.parts(options)
         if not parts:
             raise reader.unwanted("empty", name(options[0].selector), "The answer is empty.")
@@ -172,7 +177,7 @@ class Template:
         """A response that is right if it is said to be, or if all of its steps are."""
         options = self.options
         if options.steps is None:
-            response = self._answer(reader, options.completion)
+            response = self._answer(reader, options.completion, base["messages"])
             return Rating(**base, response=response, desirable=reader.truth(options.label))
         response = self._stepwise(reader, options.completion[0].selector)
         right = tuple(reader.truth_of(value, options.steps) for value in reader.elements(options.steps))
@@ -242,9 +247,19 @@ class Template:
         if margin is None:
             return None
         if not isinstance(margin, list):
-            return reader.number(reader.value(margin), name(margin))
+            given = reader.if_given(margin)
+            return None if given is None else self._signed(reader, reader.number(given, name(margin)), name(margin))
         first, second = (reader.number(reader.value(margin[i]), name(margin[i])) for i in order)
-        return first - second
+        return self._signed(reader, first - second, ", ".join(map(name, margin)))
+
+    def _signed(self, reader: Reader, margin: float, column: str) -> float:
+        if margin < 0:
+            raise reader.bad(
+                column,
+                f"The margin is {margin:g}, as if the chosen response were the worse one: a margin says by how much it is "
+                "better, and is 0 or more.",
+            )
+        return margin
 
     # ------------------------------------------------------------ rows that give other forms
 
@@ -262,11 +277,10 @@ class Template:
         answered = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         if self.options.turns == "last":
             answered = answered[-1:]
-        return [
-            Demonstration(**self._base(reader, messages[:i]), response=messages[i]["content"])
-            for i in answered
-            if i > 0 and messages[i - 1]["role"] == "user"
-        ]
+        asked = [i for i in answered if i > 0 and messages[i - 1]["role"] in ("user", "tool")]
+        if not asked:
+            raise reader.bad(self._prompt_column, "The answer follows no turn of the user or of a tool.")
+        return [Demonstration(**self._base(reader, messages[:i]), response=messages[i]["content"]) for i in asked]
 
     @property
     def _answers_column(self) -> str:

@@ -2,43 +2,124 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from aa_lightning.data.cells import listed, written_list
 from aa_lightning.data.mapping import Select, Selector
+from aa_lightning.data.parts import content_of, kind_of, text_of
 from aa_lightning.data.reading import Reader, name
 from aa_lightning.types import Message, Part, text
 
 _MARKER = re.compile(r"\n?<(image|audio|video)(?:_placeholder)?>\n?")
 _PLURAL = {"image": "pictures", "audio": "sounds", "video": "videos"}
+_BESIDE = ("tool_calls", "reasoning_content")  # what a turn of the assistant may have beside its text
+_SPEAKERS = {
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt", "AI"), "assistant"),
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("tool", "function", "observation", "ipython", "tool_response", "function_response"), "tool"),
+    **dict.fromkeys(("function_call", "tool_call"), "call"),
+}
 
 
-def read_turns(reader: Reader, value: Any, selector: Selector) -> list[Message]:
-    """The messages of a list column.
+def read_turns(reader: Reader, value: Any, selector: Selector, speaker: str = "user") -> list[Message]:
+    """The messages of a column: a list of turns, one turn, one turn's parts, or a text.
 
     Args:
         reader: the row.
-        value: a list of mappings with a speaker and a text or a list of parts.
+        value: mappings with a speaker and a text or a list of parts; a text or a list of parts is one turn.
         selector: says how keys and speakers are called.
+        speaker: who says what stands alone.
     """
     told = selector if isinstance(selector, Select) else Select(column=selector)
     column = name(selector)
-    if not isinstance(value, list) or not all(isinstance(turn, Mapping) for turn in value):
-        raise reader.bad(column, "A list of turns, each with keys and values, was expected.")
-    if not value:
+    turns = [value] if isinstance(value, Mapping) else written_list(value)
+    if isinstance(value, str) and not _are_turns(turns, told):
+        turns = value
+    if not isinstance(turns, list):
+        return [{"role": speaker, "content": [reader.text_part(reader.as_text(turns, column), column)]}]
+    if not turns:
         raise reader.unwanted("empty", column, "The list of turns is empty.")
-    roles = {told.user: "user", told.assistant: "assistant", told.system: "system"}
-    messages = []
-    for i, turn in enumerate(value):
-        for key in (told.role, told.content):
-            if key not in turn:
-                raise reader.bad(column, f"Turn {i} has no {key!r}; its keys are {', '.join(map(str, turn))}.")
-        if turn[told.role] not in roles:
-            raise reader.bad(column, f"Turn {i} is said by {turn[told.role]!r}; known are {', '.join(roles)}.")
-        parts = _read_content(reader, turn[told.content], column)
-        messages.append({"role": roles[turn[told.role]], "content": parts})
-    return messages
+    if not _are_turns(turns, told) and all(kind_of(part) is not None for part in turns):
+        return [{"role": speaker, "content": _read_content(reader, turns, column)}]
+    if not all(isinstance(turn, Mapping) for turn in turns):
+        raise reader.bad(column, "A list of turns, each with keys and values, was expected.")
+    return [_read_turn(reader, told, i, turn, column) for i, turn in enumerate(turns)]
+
+
+def _are_turns(value: Any, told: Select) -> bool:
+    keys = {"role", "from"} if told.role is None else {told.role}
+    return isinstance(value, list) and any(isinstance(turn, Mapping) and set(turn) & keys for turn in value)
+
+
+def _read_turn(reader: Reader, told: Select, i: int, turn: Mapping[str, Any], column: str) -> Message:
+    role, key = _key(reader, told.role, ("role", "from"), i, turn, column), told.content
+    role = _role(reader, told, i, turn[role], column)
+    beside = {one: turn[one] for one in _BESIDE if turn.get(one) is not None}
+    if role == "call":
+        role, beside = "assistant", {"tool_calls": _call(reader, turn, key or "value", column)}
+        parts: list[Part] = []
+    elif beside and turn.get("content") is None:
+        parts = []
+    else:
+        key = _key(reader, key, ("content", "value"), i, turn, column)
+        parts = _read_content(reader, turn[key], column, may_be_empty=bool(beside) or role == "tool")
+    if "tool_calls" in beside:
+        beside["tool_calls"] = _calls(reader, beside["tool_calls"], column)
+    if beside:
+        first = parts[0] if parts and parts[0]["type"] == "text" else None
+        parts = [{**(first or text("")), **beside}, *(parts[1:] if first else parts)]
+    named = {one: turn[one] for one in ("name", "tool_call_id") if turn.get(one) is not None}
+    return {"role": role, "content": parts, **named}
+
+
+def _key(reader: Reader, told: str | None, usual: tuple[str, str], i: int, turn: Mapping[str, Any], column: str) -> str:
+    """The key of a turn under which something stands."""
+    found = next((key for key in ((told,) if told else usual) if key in turn), None)
+    if found is None:
+        raise reader.bad(column, f"Turn {i} has no {told or usual[0]!r}; its keys are {', '.join(map(str, turn))}.")
+    return found
+
+
+def _role(reader: Reader, told: Select, i: int, said: Any, column: str) -> str:
+    """user, assistant, system, tool; call for an assistant's turn that is a call alone."""
+    own = {told.user: "user", told.assistant: "assistant", told.system: "system"}
+    known = {**_SPEAKERS, **{name: role for name, role in own.items() if name is not None}}
+    if not isinstance(said, str) or said not in known:
+        listed = [told.user or "user", told.assistant or "assistant", told.system or "system", "tool"]
+        raise reader.bad(column, f"Turn {i} is said by {said!r}; known are {', '.join(listed)}.")
+    return known[said]
+
+
+def _calls(reader: Reader, given: Any, column: str) -> list[Any]:
+    """Calls of tools, their arguments as mappings: templates write those out, and would quote a text twice."""
+    calls = written_list(given)
+    if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
+        raise reader.bad(column, f"The tool_calls of a turn are a list of calls, and {given!r:.80} was found.")
+    return [_with_arguments(call) for call in calls]
+
+
+def _with_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(call.get("function"), Mapping):
+        return {**call, "function": _with_arguments(call["function"])}
+    try:
+        arguments = json.loads(call["arguments"]) if isinstance(call.get("arguments"), str) else None
+    except ValueError:
+        arguments = None
+    return {**call, "arguments": arguments} if isinstance(arguments, dict) else dict(call)
+
+
+def _call(reader: Reader, turn: Mapping[str, Any], key: str, column: str) -> list[dict[str, Any]]:
+    """The call that a turn of its own spells as JSON."""
+    try:
+        call = json.loads(turn.get(key, turn.get("content")))
+    except (TypeError, ValueError) as error:
+        raise reader.bad(column, f"A turn that calls a tool is JSON with a name and arguments ({error}).") from error
+    calls = call if isinstance(call, list) else [call]
+    return [{"type": "function", "function": one} for one in calls]
 
 
 def place_in_turns(
@@ -101,7 +182,8 @@ def split_prefix(reader: Reader, columns: list[str]) -> tuple[list[Message], lis
     one, two = (reader.value(column) for column in columns)
     if isinstance(one, str) and isinstance(two, str):
         return _split_texts(reader, one, two, columns)
-    first, second = (read_turns(reader, value, column) for value, column in zip((one, two), columns, strict=True))
+    given = zip((one, two), columns, strict=True)
+    first, second = (read_turns(reader, value, column, "assistant") for value, column in given)
     # the last turn is an answer even where both answers are the same
     pairs = zip(first[:-1], second[:-1], strict=False)
     shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)) - 1)
@@ -111,12 +193,26 @@ def split_prefix(reader: Reader, columns: list[str]) -> tuple[list[Message], lis
     )
 
 
-def only_answer(reader: Reader, messages: list[Message], column: str) -> list[Part]:
-    """The parts of an answer that is given as a list of one assistant turn."""
-    if [message["role"] for message in messages] != ["assistant"]:
-        said = ", ".join(message["role"] for message in messages) or "nothing"
-        raise reader.bad(column, f"One assistant turn was expected as the answer, and {said} found.")
-    return messages[0]["content"]
+def only_answer(reader: Reader, messages: list[Message], column: str, prompt: Sequence[Message] = ()) -> list[Part]:
+    """The parts of an answer that is given as turns: one of the assistant, perhaps behind the prompt once more."""
+    asked = [message for message in prompt if message["role"] != "system"]
+    said = [message for message in messages if message["role"] != "system"]
+    answer = said[len(asked) :] if asked and _texts(said[: len(asked)]) == _texts(asked) else messages
+    if [message["role"] for message in answer] != ["assistant"]:
+        roles = ", ".join(message["role"] for message in answer) or "nothing"
+        raise reader.bad(column, f"One assistant turn was expected as the answer, and {roles} found.")
+    slot = next((part["type"] for part in answer[0]["content"] if is_slot(part)), None)
+    if slot is not None:
+        raise reader.bad(column, f"The answer has a place for {slot}, and no {slot} is given in it.")
+    return answer[0]["content"]
+
+
+def _texts(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    """Who says what, media aside, markers of media too."""
+    return [
+        (m["role"], _MARKER.sub("", "".join(part["text"] for part in m["content"] if part["type"] == "text")).strip())
+        for m in messages
+    ]
 
 
 def _split_texts(
@@ -136,37 +232,47 @@ def _split_texts(
     return [{"role": "user", "content": [text(one[:cut].rstrip())]}], *answers
 
 
-def _read_content(reader: Reader, content: Any, column: str) -> list[Part]:
+def _read_content(reader: Reader, content: Any, column: str, may_be_empty: bool = False) -> list[Part]:
+    if may_be_empty and (content is None or content in ("", [])):
+        return []
     if isinstance(content, str):
         return [reader.text_part(content, column)]
     if not isinstance(content, list):
-        raise reader.bad(column, "A turn's content is a text or a list of parts.")
-    return [_read_part(reader, part, column) for part in content]
+        raise reader.bad(column, f"A turn's content is a text or a list of parts, and {type(content).__name__} was found.")
+    return [made for part in content for made in _read_part(reader, part, column)]
 
 
-def _read_part(reader: Reader, part: Any, column: str) -> Part:
-    kind = part.get("type") if isinstance(part, Mapping) else None
+def _read_part(reader: Reader, part: Any, column: str) -> list[Part]:
+    kind = kind_of(part)
     if kind == "text":
-        return reader.text_part(str(part.get("text") or ""), column)
-    if kind in _PLURAL:
-        # columnar storage fills the keys of other parts with null
-        content = part.get(kind)
-        return {"type": kind} if content is None else reader.media_part(kind, content, column)
-    raise reader.bad(column, f"A part of type {kind!r} cannot be read; write text, {', '.join(_PLURAL)}.")
+        said = text_of(part)
+        return [reader.text_part("" if said is None else reader.as_text(said, column), column)]
+    if kind is None:
+        named = part.get("type") if isinstance(part, Mapping) else part
+        raise reader.bad(column, f"A part of type {named!r} cannot be read; write text, {', '.join(_PLURAL)}.")
+    try:
+        content = content_of(part, kind)
+    except ValueError as error:
+        raise reader.bad(column, str(error)) from error
+    # columnar storage fills the keys of other parts with null
+    if content is None:
+        return [{"type": kind}]
+    return [reader.media_part(kind, medium, column) for medium in listed(kind, content) or [content]]
 
 
 def with_slots(parts: list[Part], kinds: Collection[str]) -> list[Part]:
     """Texts cut at the placeholders of some kinds of media."""
     out: list[Part] = []
     for part in parts:
-        out += _cut(part["text"], kinds) if part["type"] == "text" else [part]
+        out += _cut(part, kinds) if part["type"] == "text" else [part]
     return out
 
 
-def _cut(content: str, kinds: Collection[str]) -> list[Part]:
+def _cut(part: Part, kinds: Collection[str]) -> list[Part]:
+    content = part["text"]
     found = [match for match in _MARKER.finditer(content) if match[1] in kinds]
     if not found:
-        return [text(content)]
+        return [part]
     out: list[Part] = []
     starts = [0, *(match.end() for match in found)]
     ends = [*(match.start() for match in found), len(content)]

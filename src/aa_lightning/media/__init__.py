@@ -12,9 +12,9 @@ from typing import Any
 
 from aa_lightning.media.errors import MediaError
 from aa_lightning.media.options import MediaOptions
-from aa_lightning.media.stored import Base64, Url
+from aa_lightning.media.stored import Base64, Url, is_address, meant
 
-__all__ = ["MEDIA", "Base64", "MediaError", "MediaOptions", "Url", "check", "decode", "save"]
+__all__ = ["MEDIA", "Base64", "MediaError", "MediaOptions", "Url", "check", "decode", "is_address", "meant", "save"]
 
 MEDIA = ("image", "audio", "video")
 _DEFAULTS = MediaOptions()
@@ -25,7 +25,7 @@ def decode(part: dict[str, Any], options: MediaOptions = _DEFAULTS) -> dict[str,
     """The part with its medium decoded; a text part is returned as it is.
 
     Args:
-        part: `{"type": "image", "image": bytes | path | hub struct | PIL | array | ...}`.
+        part: `{"type": "image", "image": bytes | path | hub struct | PIL | array | ...}`; other keys stay.
         options: what is read, and the limits.
 
     Raises:
@@ -35,7 +35,7 @@ def decode(part: dict[str, Any], options: MediaOptions = _DEFAULTS) -> dict[str,
     if kind == "text":
         return part
     chosen = {"image": options.image, "audio": options.audio, "video": options.video}
-    return {"type": kind, kind: _module(kind).decode(part[kind], chosen[kind])}
+    return {**part, kind: _module(kind).decode(part[kind], chosen[kind])}
 
 
 def check(part: dict[str, Any]) -> None:

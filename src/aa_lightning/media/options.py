@@ -43,8 +43,13 @@ class VideoOptions:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class MediaOptions:
-    """The options of every medium."""
+    """The options of every medium.
 
+    Attributes:
+        fetch: whether media are fetched from the http addresses that rows name.
+    """
+
+    fetch: bool = False
     image: ImageOptions = ImageOptions()
     audio: AudioOptions = AudioOptions()
     video: VideoOptions = VideoOptions()

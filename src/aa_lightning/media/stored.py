@@ -1,4 +1,4 @@
-"""Where the bytes of a medium come from: a path, bytes, a hub struct, base64, an address."""
+"""Where the bytes of a medium come from: a path, bytes, a hub struct, base64, a data URI, an address."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from aa_lightning.media.errors import MediaError
 
@@ -29,6 +30,20 @@ class Url:
     address: str
 
 
+def is_address(value: str) -> bool:
+    """Whether a text says where a medium is to be fetched."""
+    return value.startswith(("http://", "https://"))
+
+
+def meant(value: str) -> str | Base64:
+    """What a text that stands for a medium means: a data URI is its content, a `file://` address its path."""
+    if value.startswith("data:"):
+        return Base64(value)
+    if value.startswith("file://"):
+        return unquote(urlsplit(value).path)
+    return value
+
+
 def check(value: Any, noun: str) -> None:
     """Raise what is wrong with a stored medium as far as it shows without reading it.
 
@@ -39,6 +54,8 @@ def check(value: Any, noun: str) -> None:
     Raises:
         MediaError: there is nothing, no such file, or nothing that bytes could be read from.
     """
+    if isinstance(value, str):
+        value = meant(value)
     if value is None:
         raise MediaError(f"There is no {noun} (null).")
     if isinstance(value, Mapping):
@@ -62,6 +79,8 @@ def locate(value: Any, noun: str, max_bytes: int) -> bytes | Path:
         MediaError: as in `check`; it cannot be fetched; or it has more bytes than `max_bytes`.
     """
     check(value, noun)
+    if isinstance(value, str):
+        value = meant(value)
     if isinstance(value, Mapping):
         return locate(_of_struct(value, noun), noun, max_bytes)
     if isinstance(value, str | Path):
@@ -90,7 +109,9 @@ def stream(found: bytes | Path) -> BinaryIO:
 def origin(value: Any) -> str:
     """` of 'cat.png'` where a stored medium names its file, for errors."""
     path = value.get("path") if isinstance(value, Mapping) else value
-    return f" of {str(path)!r}" if isinstance(path, str | Path) else ""
+    if not isinstance(path, str | Path) or (isinstance(path, str) and path.startswith("data:")):
+        return ""
+    return f" of {str(path)!r}"
 
 
 def _bytes(value: Any, max_bytes: int) -> bytes:
@@ -116,9 +137,11 @@ def _of_struct(value: Mapping[str, Any], noun: str) -> Any:
 
 
 def _from_base64(content: str) -> bytes:
-    body = content.partition("base64,")[2] if content.startswith("data:") else content
+    head, comma, body = content.partition(",") if content.startswith("data:") else ("", "", content)
+    if comma and not head.endswith(";base64"):
+        return unquote_to_bytes(body)
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode("".join(body.split()), validate=True)
     except ValueError as error:
         raise MediaError(f"The text of {len(content)} characters is not base64 ({error}).") from error
 
@@ -134,8 +157,8 @@ def _download(address: str, max_bytes: int) -> bytes:
 
 
 def _advice(value: str) -> str:
-    if value.startswith(("http://", "https://")):
-        return "It is an address: write `as: url` in the template to fetch it."
-    if value.startswith("data:") or len(value) > 260:
+    if is_address(value):
+        return "It is an address: set data.media.fetch=true to fetch what rows name so."
+    if len(value) > 260:
         return "It looks like base64: write `as: base64` in the template to decode it."
     return "Give the folder that relative paths start from as `root`."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aa_lightning.media.audio import Sound
 
 PICTURE_FILES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-FPS = 24.0  # of frames that come without times
+FPS = 24.0  # of frames that come without times, where all frames are read; else they are taken for those to read
 _PICTURES = ["GIF", "WEBP", "PNG", "JPEG", "BMP"]  # moving or not
 _ANIMATED = {"GIF", "WEBP", "PNG"}
 _MOST_ANIMATED = 5_000  # frames of an animated picture, which has to be decoded as a whole
@@ -148,9 +148,9 @@ def _is_frames(value: Any) -> bool:
 
 
 def _is_folder(value: Any) -> bool:
-    return (
-        isinstance(value, str | Path) and 0 < len(str(value)) < 1000 and "\0" not in str(value) and Path(value).is_dir()
-    )
+    if not isinstance(value, str | Path) or not 0 < len(str(value)) < 1000 or "\0" in str(value):
+        return False
+    return Path(value).is_dir()
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -162,7 +162,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _of_frames(value: Any, options: VideoOptions) -> Clip:
     given = value if isinstance(value, Mapping) else {"frames": value}
-    frames, fps = given["frames"], given.get("fps") or FPS
+    frames, fps = given["frames"], given.get("fps") or options.fps or FPS
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e4:
         raise MediaError(f"The frames come with fps={fps!r}; it must be a number above 0.")
     if frames is None or len(frames) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -104,6 +105,10 @@ class Shapes:
     @property
     def columns(self) -> list[str]:
         return list(self[0])
+
+    def filled(self) -> Counter[str]:
+        """Every row says something in every column."""
+        return Counter(dict.fromkeys(self.columns, self.size))
 
     def __getitem__(self, index: int) -> Row:
         if not 0 <= index < self.size:

@@ -1,0 +1,68 @@
+"""Content parts as the field writes them: transformers', OpenAI's, Anthropic's and Qwen's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aa_lightning import media
+
+_TEXTS = ("text", "input_text", "output_text")
+_KINDS = {
+    **{name: "image" for name in ("image", "image_url", "input_image")},
+    **{name: "audio" for name in ("audio", "audio_url", "input_audio")},
+    **{name: "video" for name in ("video", "video_url", "input_video")},
+}
+_SHARED = ("url", "path", "file", "bytes", "base64", "data", "source")  # keys under which a medium of any kind may stand
+
+
+def kind_of(part: Any) -> str | None:
+    """text, image, audio or video; None for what is no part that can be read."""
+    if isinstance(part, str):
+        return "text"
+    if not isinstance(part, Mapping):
+        return None
+    named = part.get("type")
+    if named is None:  # told by the key alone
+        named = next((key for key in (*_TEXTS, *_KINDS) if part.get(key) is not None), None)
+    return "text" if named in _TEXTS else _KINDS.get(named)
+
+
+def text_of(part: Any) -> Any:
+    """What a text part says; None where it says nothing."""
+    if isinstance(part, str):
+        return part
+    return next((part[key] for key in _TEXTS if part.get(key) is not None), None)
+
+
+def content_of(part: Mapping[str, Any], kind: str) -> Any:
+    """The medium of a part, undecoded; None for a slot, whose medium is given beside the text.
+
+    Raises:
+        ValueError: it names something that only a service could read.
+    """
+    keys = [*(key for key, meaning in _KINDS.items() if meaning == kind), *_SHARED]
+    found = next(((key, part[key]) for key in keys if part.get(key) is not None), None)
+    if found is None:
+        if part.get("file_id") is not None:
+            raise ValueError("It names a file of a service (file_id): give its path, its address or a data URI.")
+        return None
+    key, value = found
+    return medium_of(value, encoded=key in ("base64", "data"))
+
+
+def medium_of(value: Any, encoded: bool = False) -> Any:
+    """A medium out of the mapping that holds it: `{"url": …}`, `{"data": …, "format": …}`, a source.
+
+    Args:
+        encoded: whether a text is base64.
+    """
+    if isinstance(value, str) and encoded and not value.startswith("data:"):
+        return media.Base64(value)
+    if not isinstance(value, Mapping):
+        return value
+    if isinstance(value.get("data"), str) and value.get("type") != "url":
+        return medium_of(value["data"], encoded=True)
+    if isinstance(value.get("base64"), str):
+        return medium_of(value["base64"], encoded=True)
+    return value["url"] if isinstance(value.get("url"), str) else value
