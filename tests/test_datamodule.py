@@ -30,7 +30,7 @@ def test_ratings_say_whether_a_response_is_desirable():
 def test_a_prompt_over_the_limit_is_an_error_that_names_row_tokens_and_key():
     algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=21", *VARIED)
     data = build.build_data(cfg, algorithm, policy).train_examples
-    with pytest.raises(TooLong, match=r"row \d+: the prompt has \d+ tokens, media included, and the limit is 21"):
+    with pytest.raises(TooLong, match=r"row \d+, column 'prompt': The prompt has \d+ tokens, media included, and the limit is 21"):
         [data[i] for i in range(len(data))]
 
 

@@ -18,7 +18,7 @@ from aa_lightning.data.examples import Dropped
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
-from aa_lightning.types import Batch, Encoder, Example, Feedback, Prompt, Response, text
+from aa_lightning.types import Batch, Encoder, Example, Feedback, Response, text, weaken
 
 
 @dataclass
@@ -79,7 +79,7 @@ class EncodedExamples(Sequence):
         """The example with the tensors that the algorithm reads."""
         if "critique" in self.wanted.names:
             return self._with_critiques(example)
-        places = self.encoder.part_ends(example.responses[0]) if "steps" in self.wanted.names else []
+        places = self.encoder.part_ends(example, example.responses[0]) if "steps" in self.wanted.names else []
         return Item(example, self.encoder.encode(example, example.responses), places)
 
     def _with_critiques(self, example: Example) -> Item:
@@ -152,7 +152,7 @@ class Fitting(Sequence):
             try:
                 encoder.encode(example, example.responses)
             except TooLong as error:
-                self.dropped.append(Dropped(example.id, "length", str(error)))
+                self.dropped.append(Dropped(example.id, "length", error.reason))
             else:
                 self._kept.append(index)
         if not self._kept:
@@ -176,8 +176,7 @@ class PromptsOnly(EncodedExamples):
     """The same examples without their responses, for generation."""
 
     def item(self, example: Example) -> Item:
-        asked = Prompt(id=example.id, messages=example.messages, answer=example.answer, keep=example.keep)
-        return Item(example, self.encoder.encode(asked, []))
+        return Item(example, self.encoder.encode(weaken(example, "prompt")[0], []))
 
 
 BRANCHES = ("corrupted", "mismatched", "auxiliary", "gold")

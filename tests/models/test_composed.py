@@ -331,7 +331,7 @@ def test_a_placeholder_without_its_medium_is_refused():
 
 
 def test_a_sound_longer_than_the_window_is_refused():
-    with pytest.raises(TooLong, match="a sound lasts 3.0 s, and models of family compose read 2.0 s"):
+    with pytest.raises(TooLong, match="A sound lasts 3.0 s, and models of family compose read 2.0 s"):
         asked(policy_of(), tone(0, seconds=3.0))
 
 

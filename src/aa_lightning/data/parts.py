@@ -9,11 +9,19 @@ from aa_lightning import media
 
 _TEXTS = ("text", "input_text", "output_text")
 _KINDS = {
-    **{name: "image" for name in ("image", "image_url", "input_image")},
-    **{name: "audio" for name in ("audio", "audio_url", "input_audio")},
-    **{name: "video" for name in ("video", "video_url", "input_video")},
+    **dict.fromkeys(("image", "image_url", "input_image"), "image"),
+    **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio"),
+    **dict.fromkeys(("video", "video_url", "input_video"), "video"),
 }
-_SHARED = ("url", "path", "file", "bytes", "base64", "data", "source")  # keys under which a medium of any kind may stand
+_SHARED = (
+    "url",
+    "path",
+    "file",
+    "bytes",
+    "base64",
+    "data",
+    "source",
+)  # keys under which a medium of any kind may stand
 
 
 def kind_of(part: Any) -> str | None:

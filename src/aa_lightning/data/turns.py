@@ -238,7 +238,9 @@ def _read_content(reader: Reader, content: Any, column: str, may_be_empty: bool 
     if isinstance(content, str):
         return [reader.text_part(content, column)]
     if not isinstance(content, list):
-        raise reader.bad(column, f"A turn's content is a text or a list of parts, and {type(content).__name__} was found.")
+        raise reader.bad(
+            column, f"A turn's content is a text or a list of parts, and {type(content).__name__} was found."
+        )
     return [made for part in content for made in _read_part(reader, part, column)]
 
 

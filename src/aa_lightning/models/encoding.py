@@ -6,7 +6,8 @@ here, so that every family's media rows are known to belong to their prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
@@ -15,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aa_lightning.data.bad_row import BadRow
 from aa_lightning.models import inputs
+from aa_lightning.models.chat import ChatTemplate, is_thought_tag
 from aa_lightning.models.family import Family
 from aa_lightning.models.inputs import Media, TooLong
-from aa_lightning.types import Batch, Message, Prompt, Response
+from aa_lightning.types import Batch, Message, Part, Prompt, Response
 
 _PROBE = "ANSWER"
 
@@ -61,7 +64,11 @@ class TokenEncoder:
         self.placeholders = [
             self.tokenizer.convert_tokens_to_ids(attrgetter(name)(processor)) for name in family.placeholders
         ]
-        self.opening, self.end = _turn(processor, self.tokenizer, as_lists=bool(family.media))
+        self.chat = ChatTemplate(processor, self.tokenizer, as_lists=bool(family.media))
+        self.opening, self.end = self.chat.opening, self.chat.end
+        self._appended = _appended(self.tokenizer)
+        names = {*self.tokenizer.all_special_tokens, *(attrgetter(name)(processor) for name in family.placeholders)}
+        self._control = control_tokens(names)
 
     # ------------------------------------------------------------ one example
 
@@ -69,33 +76,52 @@ class TokenEncoder:
         """Tensors of one example.
 
         Raises:
-            TooLong: prompt or response over the limit.
-            ValueError: media that the family cannot read, a placeholder token in the text, a missing key.
+            BadRow: media that the processor cannot read, turns that the chat template cannot say, a control token in a
+                text; a TooLong: prompt or response over the limit.
+            ValueError: the family reads or writes other media than the row has.
         """
-        tensors = self._prompt(prompt)
-        return Encoded(prompt.id, tensors, [self._response(prompt, r) for r in responses], prompt.answer)
+        for message in prompt.messages:
+            self._refuse_control(prompt, message["content"], "prompt")
+        text = self.chat.prompt(prompt)
+        return Encoded(
+            prompt.id, self._prompt(prompt, text), [self._response(prompt, text, r) for r in responses], prompt.answer
+        )
 
     def render(self, messages: list[Message]) -> str:
         """The prompt as text, up to where the answer begins."""
-        outlined = _outline(messages, as_lists=bool(self.family.media))
-        return self.processor.apply_chat_template(outlined, tokenize=False, add_generation_prompt=True)
+        return self.chat.prompt(Prompt(id="prompt", messages=messages))
 
-    def _prompt(self, prompt: Prompt) -> dict[str, Tensor]:
-        media = inputs.with_frames(self._media(prompt), self.frames)
+    def _prompt(self, prompt: Prompt, text: str) -> dict[str, Tensor]:
+        media = inputs.with_frames(self._media(prompt), self.frames, self.family.fewest_frames)
         inputs.check(prompt.id, media, self.family, self.processor)
-        text = self.render(prompt.messages)
-        bos = self.tokenizer.bos_token
-        special = not (bos and text.startswith(bos))
-        if self.family.media:
-            given = inputs.arguments(media, self.family, self.processor)
-            tensors = self.processor(text=[text], **given, add_special_tokens=special, return_tensors="pt")
-        else:
-            tensors = self.processor([text], add_special_tokens=special, return_tensors="pt")
-        tensors = {k: v for k, v in tensors.items() if isinstance(v, Tensor)}
+        tensors = self._processed(prompt, text, media)
         if "video" in media and self.family.grid_seconds is not None:
             tensors[self.family.grid_seconds] = inputs.seconds_per_grid(media["video"], self.processor)
         self._check(prompt, tensors, media)
         return tensors
+
+    def _processed(self, prompt: Prompt, text: str, media: Media) -> dict[str, Tensor]:
+        """What the processor makes of a prompt; whatever it raises is a fault of the row."""
+        bos = self.tokenizer.bos_token
+        special = not (bos and text.startswith(bos))
+        try:
+            given = inputs.arguments(media, self.family, self.processor) if self.family.media else {}
+            texts = {"text": [text]} if self.family.media else {"text": text}
+            made = self.processor(**texts, **given, add_special_tokens=special, return_tensors="pt")
+        except Exception as error:
+            shown = inputs.described(media) or "the text"
+            raise BadRow(
+                prompt.id,
+                _columns(prompt),
+                f"Models of family {self.family.name} cannot read {shown} ({type(error).__name__}: {error}).",
+            ) from error
+        tensors = {k: v for k, v in made.items() if isinstance(v, Tensor)}
+        return self._cut(tensors, self._appended) if special and self._appended else tensors
+
+    def _cut(self, tensors: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+        """Without the tokens that a post-processor puts behind a text: the answer goes on there."""
+        per_token = {"input_ids", "attention_mask", *self.family.per_token}
+        return {key: value[:, :-count] if key in per_token else value for key, value in tensors.items()}
 
     def _media(self, prompt: Prompt) -> Media:
         """The prompt's media by kind, in the order in which they are read."""
@@ -103,23 +129,26 @@ class TokenEncoder:
         for message in prompt.messages:
             for part in message["content"]:
                 if part["type"] == "text":
-                    self._refuse_placeholders(prompt, part["text"])
-                elif part["type"] not in self.family.media:
+                    continue
+                if part["type"] not in self.family.media:
                     reads = ", ".join(("text", *self.family.media))
                     raise ValueError(
                         f"row {prompt.id} holds {part['type']}, and models of family {self.family.name} read {reads}: "
                         f"choose a model= that reads {part['type']}, or other data="
                     )
-                else:
-                    found.setdefault(part["type"], []).append(part[part["type"]])
+                found.setdefault(part["type"], []).append(part[part["type"]])
         return found
 
-    def _refuse_placeholders(self, prompt: Prompt, text: str) -> None:
-        for token in self.family.media and self.tokenizer.all_special_tokens:
-            if token in text:
-                raise ValueError(
-                    f"row {prompt.id} holds the control token {token!r} inside its text, where it would be read as a "
-                    f"medium or a turn: take it out in the template (remove: ['{token}'])"
+    def _refuse_control(self, prompt: Prompt, parts: Sequence[Part], column: str) -> None:
+        """Refuse texts that would be read as turns or media."""
+        for part in parts:
+            found = self._control.search(part["text"]) if part["type"] == "text" else None
+            if found is not None:
+                raise BadRow(
+                    prompt.id,
+                    column,
+                    f"The text holds {found[0]!r}, which is a control token of this model and would be read as one: take it "
+                    f"out in the template (remove: ['{found[0]}']).",
                 )
 
     def _check(self, prompt: Prompt, tensors: dict[str, Tensor], media: Media) -> None:
@@ -130,36 +159,59 @@ class TokenEncoder:
                     f"row {prompt.id}: the processor of family {self.family.name} made no {', '.join(missing)} for its "
                     f"{medium}, and the model would silently read noise. Is the checkpoint's processor complete?"
                 )
+        shown, places = sum(map(len, media.values())), torch.tensor(self.placeholders, dtype=torch.long)
+        tokens = torch.isin(tensors["input_ids"], places).sum().item()
+        if tokens < shown:
+            raise BadRow(
+                prompt.id,
+                _columns(prompt),
+                f"Of {inputs.described(media)} only {tokens} tokens are left in the prompt, so that something would not be "
+                "seen or heard. Are they too small, or too short?",
+            )
         length = tensors["input_ids"].shape[1]
         if length > self.limits.prompt:
             raise TooLong(
-                f"row {prompt.id}: the prompt has {length} tokens, media included, and the limit is "
+                prompt.id,
+                "prompt",
+                f"The prompt has {length} tokens, media included, and the limit is "
                 f"{self.limits.prompt}. A prompt is never cut (that would cut its media): set "
-                f"loader.max_prompt_tokens={length} or loader.on_long=skip, or make the media smaller"
+                f"loader.max_prompt_tokens={length} or loader.on_long=skip, or make the media smaller.",
             )
 
-    def _response(self, prompt: Prompt, response: Response) -> Tensor:
+    def _response(self, prompt: Prompt, before: str, response: Response) -> Tensor:
         if any(part["type"] != "text" for part in response):
             written = ", ".join(part["type"] for part in response if part["type"] != "text")
             raise ValueError(
                 f"row {prompt.id} is answered with {written}, and models of family {self.family.name} write text only: "
                 "choose a model= that writes it, or other data="
             )
-        said = self.opening + "".join(part["text"] for part in response)
-        ids = [*self.tokenizer(said, add_special_tokens=False)["input_ids"], self.end]
+        self._refuse_control(prompt, response, "response")
+        said, end = self.chat.answer(prompt, before, response)
+        ids = [*self.tokenizer(said, add_special_tokens=False)["input_ids"], end]
         if len(ids) > self.limits.response and self.limits.on_long != "truncate":
             raise TooLong(
-                f"row {prompt.id}: a response has {len(ids)} tokens and the limit is {self.limits.response}: set "
-                f"loader.max_response_tokens={len(ids)}, loader.on_long=truncate or loader.on_long=skip"
+                prompt.id,
+                "response",
+                f"A response has {len(ids)} tokens and the limit is {self.limits.response}: set "
+                f"loader.max_response_tokens={len(ids)}, loader.on_long=truncate or loader.on_long=skip.",
             )
         return torch.tensor(ids[: self.limits.response])
 
-    def part_ends(self, response: Response) -> list[int]:
-        """The place of the last token of each part of a response; parts that were cut off have none."""
-        said = self.opening + "".join(part["text"] for part in response)
+    def part_ends(self, prompt: Prompt, response: Response) -> list[int]:
+        """The place of the last token of each part of a response; parts that were cut off have none.
+
+        Raises:
+            BadRow: the chat template writes the parts in another way.
+        """
+        said, _ = self.chat.answer(prompt, self.chat.prompt(prompt), response)
+        first = said.find("".join(part["text"] for part in response).rstrip())
+        if first < 0:
+            raise BadRow(
+                prompt.id, "response", "The chat template changes the steps of the answer, so none can be found."
+            )
         spans = self.tokenizer(said, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         lengths = [len(part["text"].rstrip()) for part in response]
-        starts = accumulate((len(part["text"]) for part in response), initial=len(self.opening))
+        starts = accumulate((len(part["text"]) for part in response), initial=first)
         lasts = [start + length - 1 for start, length in zip(starts, lengths, strict=False)]
         ends = [max(i for i, (first, _) in enumerate(spans) if first <= last) for last in lasts]
         return [end for end in ends if end < self.limits.response]
@@ -207,7 +259,9 @@ class TokenEncoder:
         shown = media[:1] if self.family.one_medium else media  # they share a tower
         parts = [inputs.stand_in(medium, self.processor, self.frames) for medium in shown]
         prompt = Prompt(id="companion", messages=[{"role": "user", "content": parts}])
-        return Encoded("companion", self._prompt(prompt), [torch.tensor([self.end])] * responses, None)
+        return Encoded(
+            "companion", self._prompt(prompt, self.chat.prompt(prompt)), [torch.tensor([self.end])] * responses, None
+        )
 
     def length(self, encoded: Encoded) -> int:
         """Tokens of the prompt and of the longest response."""
@@ -231,38 +285,25 @@ class TokenEncoder:
         return [{"type": "text", "text": said.removeprefix(self.opening)}]
 
 
-def _turn(processor: Any, tokenizer: Any, as_lists: bool) -> tuple[str, int]:
-    """What the template writes between the generation prompt and the answer, and the token that ends the turn.
-
-    Raises:
-        ValueError: a processor without a chat template.
-    """
-    if not processor.chat_template:
-        raise ValueError(
-            "the checkpoint's processor has no chat template, so a prompt cannot be told from an answer: give one with "
-            "model.chat_template=<file.jinja>"
-        )
-    question = {"role": "user", "content": [{"type": "text", "text": "?"}]}
-    answer = {"role": "assistant", "content": [{"type": "text", "text": _PROBE}]}
-    render = processor.apply_chat_template
-    before = render(_outline([question], as_lists), tokenize=False, add_generation_prompt=True)
-    after = render(_outline([question, answer], as_lists), tokenize=False)
-    opening, closing = "", ""
-    if after.startswith(before) and _PROBE in after:
-        opening, closing = after[len(before) :].split(_PROBE, 1)
-    special = set(tokenizer.all_special_ids)
-    tail = tokenizer(closing, add_special_tokens=False)["input_ids"]
-    return opening, next((token for token in tail if token in special), tokenizer.eos_token_id)
+def control_tokens(names: Iterable[str]) -> re.Pattern[str]:
+    """What finds control tokens in a text. Tags of thoughts are words of an answer, whatever a tokenizer calls them."""
+    known = sorted((name for name in names if name and not is_thought_tag(name)), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, known)) or r"(?!)")
 
 
-def _outline(messages: list[Message], as_lists: bool) -> list[Message]:
-    """Messages in the form that chat templates read: lists of bare parts with media, plain strings without."""
-    outlined = []
-    for message in messages:
-        parts = [part if part["type"] == "text" else {"type": part["type"]} for part in message["content"]]
-        content = parts if as_lists else "".join(part["text"] for part in parts)
-        outlined.append({"role": message["role"], "content": content})
-    return outlined
+def _appended(tokenizer: Any) -> int:
+    """How many tokens a tokenizer's post-processor puts behind a text."""
+    bare, whole = (tokenizer(_PROBE, add_special_tokens=special)["input_ids"] for special in (False, True))
+    starts = [i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare]
+    return len(whole) - len(bare) - starts[0] if starts else 0
+
+
+def _columns(prompt: Prompt) -> str:
+    """The columns that a prompt's media come from; of a text alone, prompt."""
+    named = [
+        part.get("column", part["type"]) for m in prompt.messages for part in m["content"] if part["type"] != "text"
+    ]
+    return ", ".join(dict.fromkeys(named)) or "prompt"
 
 
 def _left_padded(prompts: list[dict[str, Tensor]], key: str, fill: int) -> Tensor:

@@ -146,6 +146,7 @@ FAMILIES = {
             required=_QWEN_IMAGE,
             placeholders=("image_token", "video_token"),
             rope=_qwen_rope,
+            fewest_frames=2,  # its processor refuses a clip of one
         ),
         Family(
             "mllama",

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from transformers.video_utils import VideoMetadata
 
+from aa_lightning.data.bad_row import BadRow
 from aa_lightning.media.audio import Sound, resampled
 from aa_lightning.media.video import Clip, sampled
 from aa_lightning.models.family import Family
@@ -20,7 +21,10 @@ _SIDE = 56  # pixels of a stand-in
 _TICKS = 1000  # per second: the clock in which processors are told when a frame was taken
 
 
-class TooLong(ValueError):
+_SHORTEST = 0.1  # seconds: a shorter sound makes no token in some families
+
+
+class TooLong(BadRow):
     """A prompt or response over the limit; `on_long=skip` drops these rows by name."""
 
 
@@ -46,11 +50,28 @@ def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
     return given
 
 
-def with_frames(media: Media, frames: int | None) -> Media:
-    """The same media, clips with as many frames as asked for; None: those that they have."""
-    if frames is None or "video" not in media:
+def with_frames(media: Media, frames: int | None, fewest: int = 1) -> Media:
+    """The same media, clips with as many frames as asked for; None: those that they have, the last one repeated where
+    these are fewer than a family reads."""
+    if "video" not in media:
         return media
-    return {**media, "video": [sampled(clip, frames) for clip in media["video"]]}
+    counts = [max(len(clip.frames), fewest) if frames is None else frames for clip in media["video"]]
+    clips = zip(media["video"], counts, strict=True)
+    return {**media, "video": [clip if len(clip.frames) == count else sampled(clip, count) for clip, count in clips]}
+
+
+def described(media: Media) -> str:
+    """Media with their sizes, for errors."""
+    return ", ".join(_described(kind, medium) for kind, found in media.items() for medium in found)
+
+
+def _described(kind: str, medium: Any) -> str:
+    if kind == "image":
+        return f"a picture of {medium.width} × {medium.height} pixels"
+    if kind == "audio":
+        return f"a sound of {medium.seconds:.3g} s"
+    count, height, width, _ = medium.frames.shape
+    return f"a clip of {count} frames of {width} × {height} pixels"
 
 
 def seconds_per_grid(clips: list[Clip], processor: Any) -> Tensor:
@@ -82,8 +103,10 @@ def check(row: str, media: Media, family: Family, processor: Any) -> None:
         seconds = len(sound.samples) / sound.rate
         if seconds > longest:
             raise TooLong(
-                f"row {row}: a sound lasts {seconds:.1f} s, and models of family {family.name} read {longest} s: shorten "
-                "it, or set loader.on_long=skip"
+                row,
+                "audio",
+                f"A sound lasts {seconds:.1f} s, and models of family {family.name} read {longest} s: shorten it, or set "
+                "loader.on_long=skip.",
             )
 
 
@@ -103,6 +126,7 @@ def stand_in(medium: str, processor: Any, frames: int | None) -> dict[str, Any]:
 
 def _samples(sound: Sound, rate: int, step: float | None) -> np.ndarray:
     samples = resampled(sound, rate).samples
+    samples = np.pad(samples, (0, max(0, round(_SHORTEST * rate) - len(samples))))  # with silence
     return samples if step is None else np.pad(samples, (0, -len(samples) % round(step * rate)))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from aa_lightning.models.encoding import Encoded, Limits, TokenEncoder, TooLong
 from aa_lightning.models.family import Family
 from aa_lightning.models.picture_tokens import WRITTEN, Spelling
-from aa_lightning.types import Batch, Prompt, Response
+from aa_lightning.types import Batch, Prompt, Response, text
 
 
 @dataclass
@@ -34,12 +34,15 @@ class PictureEncoder(TokenEncoder):
         """Tensors of one example.
 
         Raises:
-            TooLong: prompt or response over the limit.
-            ValueError: media that the family can neither read nor write, or a control token in a text.
+            BadRow: as for text; a TooLong: prompt or response over the limit.
+            ValueError: media that the family can neither read nor write.
         """
-        written = [self._written(prompt, response) for response in responses]
+        for message in prompt.messages:
+            self._refuse_control(prompt, message["content"], "prompt")
+        before = self.chat.prompt(prompt)
+        written = [self._written(prompt, before, response) for response in responses]
         tokens, pictures = [ids for ids, _ in written], [pixels for _, pixels in written]
-        return EncodedPictures(prompt.id, self._prompt(prompt), tokens, prompt.answer, pictures)
+        return EncodedPictures(prompt.id, self._prompt(prompt, before), tokens, prompt.answer, pictures)
 
     def collate(self, encoded: Sequence[EncodedPictures]) -> Batch:
         """As for text; pixels of all pictures in reading order, under `pictures` and `picture_sizes`."""
@@ -69,12 +72,12 @@ class PictureEncoder(TokenEncoder):
         """No batch needs a companion row: pictures are tokens, and every row passes through the same modules."""
         return []
 
-    def _written(self, prompt: Prompt, response: Response) -> tuple[Tensor, list[Tensor]]:
+    def _written(self, prompt: Prompt, before: str, response: Response) -> tuple[Tensor, list[Tensor]]:
         """The tokens of a response, and the pixels of the pictures in it."""
-        said, pictures = self.opening, []
+        self._refuse_control(prompt, response, "response")
+        said, pictures = "", []
         for part in response:
             if part["type"] == "text":
-                self._refuse_placeholders(prompt, part["text"])
                 said += part["text"]
             elif part["type"] == "image":
                 pictures.append(self.pixels(part["image"]))
@@ -84,7 +87,8 @@ class PictureEncoder(TokenEncoder):
                     f"row {prompt.id} is answered with {part['type']}, and models of family {self.family.name} write "
                     "text and image: choose a model= that writes it, or other data="
                 )
-        ids = torch.tensor([*self.tokenizer(said, add_special_tokens=False)["input_ids"], self.end])
+        written, end = self.chat.answer(prompt, before, [text(said)])
+        ids = torch.tensor([*self.tokenizer(written, add_special_tokens=False)["input_ids"], end])
         return self._within_limits(prompt, ids, pictures)
 
     def _within_limits(self, prompt: Prompt, ids: Tensor, pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -94,9 +98,11 @@ class PictureEncoder(TokenEncoder):
             return ids, pictures
         if self.limits.on_long != "truncate":
             raise TooLong(
-                f"row {prompt.id}: a response has {len(ids)} tokens, those of its pictures included, and the limit is "
+                prompt.id,
+                "response",
+                f"A response has {len(ids)} tokens, those of its pictures included, and the limit is "
                 f"{limit}: set loader.max_response_tokens={len(ids)}, loader.on_long=truncate or loader.on_long=skip, "
-                "or make the pictures smaller"
+                "or make the pictures smaller.",
             )
         starts = (ids == self.spelling.begin).nonzero().flatten().tolist()
         lengths = [len(self.spelling.whole(self.tokenizer, *self._codes(pixels))) for pixels in pictures]

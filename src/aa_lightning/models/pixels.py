@@ -107,8 +107,10 @@ class PixelEncoder:
         length = len(self.tokenizer(caption, verbose=False)["input_ids"])
         if length > limit:
             raise TooLong(
-                f"row {row}: the caption has {length} tokens and the text encoder reads {limit}: set "
-                "model.long_captions=cut to lose its end, or loader.on_long=skip to leave these rows out"
+                row,
+                "prompt",
+                f"The caption has {length} tokens and the text encoder reads {limit}: set "
+                "model.long_captions=cut to lose its end, or loader.on_long=skip to leave these rows out.",
             )
 
     def _picture(self, prompt: Prompt, response: Response) -> Image.Image:

@@ -39,21 +39,23 @@ class SpeechEncoder(TokenEncoder):
         super().__init__(processor, family, limits, frames)
         self.first_code, self.known, self.codec = first_code, known, codec
 
-    def _response(self, prompt: Prompt, response: Response) -> Tensor:
+    def _response(self, prompt: Prompt, before: str, response: Response) -> Tensor:
         kinds = [part["type"] for part in response]
         if kinds != sorted(kinds, reverse=True) or kinds.count("audio") > 1 or {*kinds} - {"text", "audio"}:
             raise ValueError(
                 f"row {prompt.id} is answered with {', '.join(kinds)}, and models of family {self.family.name} write text "
                 "and then speak: give text parts with at most one audio part behind them"
             )
-        written = super()._response(prompt, [part for part in response if part["type"] == "text"])
+        written = super()._response(prompt, before, [part for part in response if part["type"] == "text"])
         codes = [code for part in response if part["type"] == "audio" for code in self._codes(prompt, part["audio"])]
         ids = torch.cat([written, torch.tensor(codes, dtype=torch.long)])
         if len(ids) > self.limits.response and self.limits.on_long != "truncate":
             raise TooLong(
-                f"row {prompt.id}: a response has {len(ids)} tokens, {len(codes)} of them speech, and the limit is "
+                prompt.id,
+                "response",
+                f"A response has {len(ids)} tokens, {len(codes)} of them speech, and the limit is "
                 f"{self.limits.response}: set loader.max_response_tokens={len(ids)}, loader.on_long=truncate or "
-                "loader.on_long=skip"
+                "loader.on_long=skip.",
             )
         return ids[: self.limits.response]
 
