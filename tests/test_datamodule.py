@@ -29,14 +29,16 @@ def test_ratings_say_whether_a_response_is_desirable():
 
 def test_a_prompt_over_the_limit_is_an_error_that_names_row_tokens_and_key():
     algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=21", *VARIED)
-    data = build.build_data(cfg, algorithm, policy).train_examples
-    with pytest.raises(TooLong, match=r"row \d+, column 'prompt': The prompt has \d+ tokens, media included, and the limit is 21"):
+    data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
+    with pytest.raises(
+        TooLong, match=r"row \d+, column 'prompt': The prompt has \d+ tokens, media included, and the limit is 21"
+    ):
         [data[i] for i in range(len(data))]
 
 
 def test_rows_over_the_limit_are_left_out_by_name_when_skipped():
     algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=26", "loader.on_long=skip", *VARIED)
-    data = build.build_data(cfg, algorithm, policy).train_examples
+    data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
     kept = [data[i].encoded.prompt["input_ids"].shape[1] for i in range(len(data))]
     assert max(kept) <= 26
     assert len(kept) + len(data.examples.dropped) == 64
@@ -47,7 +49,7 @@ def test_truncation_cuts_responses_and_never_prompts():
     algorithm, policy, cfg = make(
         "tiny_llava", "dpo", "loader.max_response_tokens=4", "loader.on_long=truncate", *VARIED
     )
-    data = build.build_data(cfg, algorithm, policy).train_examples
+    data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
     assert max(len(r) for i in range(len(data)) for r in data[i].encoded.responses) == 4
 
 
@@ -55,7 +57,7 @@ def test_bucketed_batches_have_less_padding_and_the_same_rows():
     share = {}
     for bucket in ("true", "false"):
         algorithm, policy, cfg = make("tiny_llava", "dpo", f"loader.bucket={bucket}", "loader.batch_size=8", *VARIED)
-        batches = list(build.build_data(cfg, algorithm, policy).train_dataloader())
+        batches = list(build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_dataloader())
         assert sorted(i for b in batches for i in b.ids) == sorted(str(i) for i in range(64))
         share[bucket] = sum((1 - b.prompt["attention_mask"]).sum().item() for b in batches)
     assert share["true"] < 0.7 * share["false"]
@@ -63,7 +65,7 @@ def test_bucketed_batches_have_less_padding_and_the_same_rows():
 
 def test_every_batch_of_a_step_carries_the_terms_of_the_whole_step():
     algorithm, policy, cfg = make("tiny_llava", "sft", "loader.batch_size=8", "loader.micro_batch_size=2", *VARIED)
-    data = build.build_data(cfg, algorithm, policy)
+    data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg))
     assert data.accumulate == 4
     batches = list(data.train_dataloader())[:4]
     assert {b.normalizer.item() for b in batches} == {sum(supervised_terms(b) for b in batches)}

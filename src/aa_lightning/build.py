@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
-from aa_lightning.compatible import check_compatible, check_spoiled
+from aa_lightning.compatible import check_compatible, check_reads, check_spoiled
 from aa_lightning.config import SECTIONS, data_schema, model_schema, split_batch
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.options import DataOptions
@@ -54,9 +54,19 @@ def options(cfg: DictConfig, section: str) -> Any:
 
 
 def data_options(cfg: DictConfig) -> Data:
-    """The `data` section as its typed option class."""
+    """The `data` section as its typed option class; what only columns tell is read off them.
+
+    Raises:
+        FileNotFoundError: a data file is not there.
+        ValueError: columns that are not recognised without a template.
+    """
+    from aa_lightning.data.recognise import completed
+
     plain = OmegaConf.to_container(cfg.data, resolve=True)
-    return TypeAdapter(data_schema(plain)).validate_python(plain)
+    data = TypeAdapter(data_schema(plain)).validate_python(plain)
+    if isinstance(data, DataOptions):
+        return completed(data)
+    return replace(data, parts={name: replace(p, data=completed(p.data)) for name, p in data.parts.items()})
 
 
 def build_run(cfg: DictConfig, folder: Path) -> Run:
@@ -81,12 +91,16 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     algorithm = instantiate(cfg.algo, _convert_="all")
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
-    policy = build_policy(cfg, algorithm, starting_point(cfg))
+    staged = cfg.init is not None and cfg.init.startswith("stage:")
+    start = None if staged else starting_point(cfg)
+    encoder = build_encoder(cfg, start)
+    datamodule = build_data(cfg, algorithm, encoder, data)  # rows are read before weights are
+    policy = build_policy(cfg, algorithm, starting_point(cfg) if staged else start)
+    policy.encoder = encoder
+    encoder.companions = datamodule.media if processes_of(cfg) > 1 else None
     plain = OmegaConf.to_container(cfg, resolve=True)
     module = AlignmentModule(policy, algorithm, options(cfg, "optimizer"), plain)
     trainer_settings = instantiate(cfg.trainer, _convert_="all", _partial_=True)
-    datamodule = build_data(cfg, algorithm, policy)
-    policy.encoder.companions = datamodule.media if processes_of(cfg) > 1 else None
     suite = build_suite(cfg, algorithm, policy, data)
     trainer = trainer_settings(
         logger=_loggers(cfg, folder),
@@ -123,11 +137,22 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
     return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint)
 
 
-def build_encoder(cfg: DictConfig) -> Any:
-    """A token model's encoder, without its weights."""
+def build_encoder(cfg: DictConfig, start: str | None = None) -> Any:
+    """The encoder of a model, without its weights.
+
+    Args:
+        start: what `starting_point` found; a folder brings its own processor.
+    """
     from aa_lightning.models import load
 
-    return load.load_encoder(options(cfg, "model"), _limits(cfg))
+    model = options(cfg, "model")
+    if start is not None and not start.endswith(".ckpt"):
+        model = replace(model, path=start)
+    if cfg.model.likelihood == "bound":
+        from aa_lightning.models.diffusion import load_pixel_encoder
+
+        return load_pixel_encoder(model)
+    return load.load_encoder(model, _limits(cfg))
 
 
 def build_chat_policy(cfg: DictConfig) -> Any:
@@ -178,26 +203,45 @@ def _limits(cfg: DictConfig) -> Any:
 # ---------------------------------------------------------------- data
 
 
-def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
-    """The data module of a run."""
+def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) -> Any:
+    """The data module of a run.
+
+    Args:
+        encoder: of the model that reads the rows.
+        data: of `data_options`.
+
+    Raises:
+        ValueError: rows that the algorithm or the model cannot read.
+    """
     from aa_lightning.datamodule import AlignmentData
 
-    processes = processes_of(cfg)
-    micro, accumulate = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes)
-    data = data_options(cfg).serving(algorithm)
-    fit = partial(fitting, cfg, encoder=policy.encoder)
+    data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder)
     train = examples(data, "train", algorithm.supervision, fit)
+    held_out = examples(data, "val", algorithm.supervision, fit)
     check_spoiled(cfg, algorithm, train.media)
-    return AlignmentData(
-        train,
-        examples(data, "val", algorithm.supervision, fit),
-        policy.encoder,
-        options(cfg, "loader"),
-        micro,
-        accumulate,
-        cfg.seed,
-        wanted_of(algorithm),
-    )
+    check_reads(cfg, train.media | held_out.media)
+    loader = options(cfg, "loader")
+    loader = replace(loader, batch_size=fitting_batch(loader, len(train), processes_of(cfg)))
+    micro, accumulate = split_batch(loader.batch_size, loader.micro_batch_size, processes_of(cfg))
+    return AlignmentData(train, held_out, encoder, loader, micro, accumulate, cfg.seed, wanted_of(algorithm))
+
+
+def fitting_batch(loader: Any, rows: int, processes: int) -> int:
+    """The prompts of a step: as many as were asked for, and no more than there are rows.
+
+    Raises:
+        ValueError: there are fewer rows than each step needs at least.
+    """
+    if loader.batch_size <= rows:
+        return loader.batch_size
+    together = processes * (loader.micro_batch_size or 1)
+    if rows < together:
+        raise ValueError(
+            f"there are {rows} rows to train on, and a step takes {together} at least ({processes} processes × "
+            f"{loader.micro_batch_size or 1} prompts): give more rows, or type a smaller loader.micro_batch_size or "
+            "trainer.devices"
+        )
+    return rows - rows % together
 
 
 def wanted_of(algorithm: Algorithm) -> Any:
@@ -227,10 +271,12 @@ def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole) -> Sequence[
 
 
 def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence[Example]:
-    """The examples that the limits of length leave."""
+    """The examples that can be read and are within the limits of length, where others are to be left out."""
     from aa_lightning.datamodule import Fitting
+    from aa_lightning.models.inputs import TooLong
 
-    return Fitting(found, encoder) if cfg.loader.on_long == "skip" else found
+    long, bad = cfg.loader.on_long == "skip", found.on_bad_row == "skip"
+    return Fitting(found, encoder, lambda fault: long if isinstance(fault, TooLong) else bad) if long or bad else found
 
 
 def processes_of(cfg: DictConfig) -> int:
@@ -249,10 +295,11 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) 
     wanted = options(cfg, "evaluation")
     if "steps" in algorithm.wants:
         data = data.serving(algorithm)
+    sets = _sets(cfg, algorithm, policy, data)
     blank = replace(data, corruption=CorruptionOptions(name="blank"))
-    controls = {"blank": blank} if wanted.blank_control and data.corruption is None and data.shows_media else {}
+    controls = {"blank": blank} if wanted.blank_control and data.corruption is None and sets.examples.media else {}
     return Suite(
-        sets=_sets(cfg, algorithm, policy, data),
+        sets=sets,
         controls={name: _sets(cfg, algorithm, policy, changed) for name, changed in controls.items()},
         reference=algorithm.uses_reference,
         scores=algorithm.trains == "reward_model",

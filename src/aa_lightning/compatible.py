@@ -94,6 +94,31 @@ def check_spoiled(cfg: DictConfig, algorithm: Algorithm, shown: Collection[str])
         _check_fits(keys, algorithm.corruption, shown)
 
 
+def check_reads(cfg: DictConfig, shown: Collection[str]) -> None:
+    """Refuse a model that cannot read the media of prompts.
+
+    Args:
+        shown: the media in prompts.
+
+    Raises:
+        ValueError: which ones, and what to type.
+    """
+    from aa_lightning.models.families import FAMILIES
+
+    row = FAMILIES.get(cfg.model.family)
+    reads = set() if row is None else set(row.media)
+    if set(shown) - reads:
+        unread = " and ".join(sorted(set(shown) - reads))
+        raise ValueError(
+            f"prompts of the data show {unread}, and models of family {cfg.model.family} read "
+            f"{', '.join(['text', *sorted(reads)])}: type a model= that reads {unread}, such as "
+            f"model={_READERS[min(set(shown) - reads)]}, or other data="
+        )
+
+
+_READERS = {"image": "tiny_llava", "audio": "tiny_qwen2_audio", "video": "tiny_qwen2_vl"}
+
+
 def _named(path: str, section: Mapping[str, Any], wanted: str) -> Iterator[str]:
     """The dotted keys that end with a word."""
     for key, value in section.items():

@@ -30,7 +30,7 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     Raises:
         ConfigError: a value that cannot work.
     """
-    cfg = with_parts(_composed(config_name, list(overrides)), [conf_dir()])
+    cfg = with_start(with_parts(_composed(config_name, list(overrides)), [conf_dir()]))
     OmegaConf.resolve(cfg)
     check_config(cfg)
     return cfg
@@ -63,6 +63,23 @@ def with_parts(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:
     with open_dict(cfg):
         cfg.data.parts = {name: _written_out(name, said, folders) for name, said in named.items()}
     return cfg
+
+
+def with_start(cfg: DictConfig) -> DictConfig:
+    """The configuration with `init=auto` said: the scale's stage where all rows are Shapes, which stages are trained on; for
+    rows of one's own, the model's weights as they are."""
+    if "init" not in cfg or cfg.init != "auto":
+        return cfg
+    staged = cfg.default_stage is not None and made_here(cfg.data)
+    with open_dict(cfg):
+        cfg.init = f"stage:{cfg.default_stage}" if staged else None
+    return cfg
+
+
+def made_here(data: DictConfig) -> bool:
+    """Whether all rows of a `data` section are Shapes."""
+    sets = [part.data for part in data.parts.values()] if "parts" in data else [data]
+    return all("modality" in one.train for one in sets)
 
 
 _EXAMPLE = "data=mixture 'data.parts=[rlaif_v,ultrafeedback_binarized]' or 'data.parts={rlaif_v:0.7,alpaca:0.3}'"

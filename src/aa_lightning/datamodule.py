@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from aa_lightning.config import Loader
+from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import CorruptionOptions, corrupt
-from aa_lightning.data.examples import Dropped
+from aa_lightning.data.examples import SKIP, Dropped, prompt_media_of
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
@@ -67,12 +69,22 @@ class EncodedExamples(Sequence):
     def __getitem__(self, index: int) -> Item:
         if index in self._kept:
             return self._kept[index]
+        try:
+            item = self._encoded(index)
+        except TooLong:
+            raise
+        except BadRow as bad:
+            advice = "" if SKIP in bad.reason else f" {SKIP}"
+            raise BadRow(bad.row, bad.column, f"{bad.reason}{advice}") from bad
+        if len(self._kept) < self.keep:
+            self._kept[index] = item
+        return item
+
+    def _encoded(self, index: int) -> Item:
         item = self.item(self.examples[index])
         item.branches = {
             name: self._branch(name, index, item.example) for name in self.wanted.names if name in BRANCHES
         }
-        if len(self._kept) < self.keep:
-            self._kept[index] = item
         return item
 
     def item(self, example: Example) -> Item:
@@ -136,30 +148,41 @@ class EncodedExamples(Sequence):
 
 
 class Fitting(Sequence):
-    """Examples without those that are longer than the limits; `dropped` names them too.
+    """Examples without those that are longer than the limits, or that cannot be decoded or encoded; `dropped` names them
+    too. Every one is decoded and encoded once to know.
 
     Args:
         examples: decoded examples.
         encoder: the policy's; its limits decide.
+        skips: which faults leave a row out; others are raised.
     """
 
-    def __init__(self, examples: Sequence[Example], encoder: Encoder):
-        self.examples = examples
-        self.dropped, self.media = list(examples.dropped), examples.media
+    def __init__(self, examples: Sequence[Example], encoder: Encoder, skips: Callable[[BadRow], bool]):
+        self.examples, self.on_bad_row = examples, examples.on_bad_row
+        self.dropped, self.showing = list(examples.dropped), Counter[str]()
         self._kept: list[int] = []
-        for index in tqdm(range(len(examples)), desc="measuring lengths", unit="row", delay=1.0, leave=False):
-            example = examples[index]
+        for index in tqdm(range(len(examples)), desc="reading every row", unit="row", delay=1.0, leave=False):
             try:
+                example = examples[index]
                 encoder.encode(example, example.responses)
-            except TooLong as error:
-                self.dropped.append(Dropped(example.id, "length", error.reason))
+            except BadRow as bad:
+                if not skips(bad):
+                    raise
+                column = "length" if isinstance(bad, TooLong) else bad.column
+                self.dropped.append(Dropped(bad.row, column, bad.reason.removesuffix(SKIP).rstrip()))
             else:
                 self._kept.append(index)
+                self.showing.update(prompt_media_of(example))
         if not self._kept:
             raise ValueError(
-                f"loader.on_long=skip leaves none of {len(examples)} rows: raise loader.max_prompt_tokens "
-                f"or loader.max_response_tokens. The first one: {self.dropped[-len(examples)].reason}"
+                f"none of {len(examples)} rows is left that is short enough and can be read: raise loader.max_prompt_tokens "
+                f"or loader.max_response_tokens, or mend the rows. The first one: {self.dropped[-len(examples)].reason}"
             )
+
+    @property
+    def media(self) -> set[str]:
+        """What prompts of these rows show besides text."""
+        return set(self.showing)
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -91,10 +91,10 @@ def say(message: str) -> int:
 def _checked(cfg: DictConfig, function: Function, worker: list[str], folder: Path) -> Any:
     from omegaconf import OmegaConf
 
-    from aa_lightning.compose import with_parts
+    from aa_lightning.compose import with_parts, with_start
     from aa_lightning.config import check_config
 
-    cfg = with_parts(cfg, _conf_folders())
+    cfg = with_start(with_parts(cfg, _conf_folders()))
     check_config(cfg)
     _require_space(folder)
     if is_worker() or "trainer" not in cfg:
@@ -134,7 +134,7 @@ def _say_how_to_resume(folder: Path) -> None:
 
 def _report(error: Exception, folder: Path, alone: bool) -> None:
     """Say what is wrong; the whole story goes to error.txt, unless a mistyped value alone ended a run."""
-    message, expected, story = _describe(error)
+    message, expected, story = describe(error)
     if not expected:
         print(story, file=sys.stderr)
     say(message if alone else f"{folder.name}: {message}")
@@ -144,7 +144,7 @@ def _report(error: Exception, folder: Path, alone: bool) -> None:
     print(f"details: {folder / 'error.txt'}", file=sys.stderr)
 
 
-def _describe(error: BaseException) -> tuple[str, bool, str]:
+def describe(error: BaseException) -> tuple[str, bool, str]:
     """(message, whether it was written for users, the whole traceback). An error that one of our own lines raised as
     ValueError, TypeError or OSError is a sentence for users; from anywhere else it is a bug or a surprise."""
     while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
@@ -224,7 +224,7 @@ def run_rank(function: Function, folder: Path) -> int:
     try:
         result["value"] = function(cfg)
     except Exception as error:
-        message, expected, story = _describe(error)
+        message, expected, story = describe(error)
         result |= {"time": time.time(), "message": message, "expected": expected, "story": story}
     part = folder / f"{rank()}.part"
     part.write_text(json.dumps(result), encoding="utf-8")

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.cache import cache_root
 from aa_lightning.callbacks.checkpoint import complete
-from aa_lightning.compose import compose
+from aa_lightning.compose import compose, made_here
 from aa_lightning.launch import conf_dir
 from aa_lightning.workers import rank
 
@@ -102,7 +102,7 @@ def stage_names() -> list[str]:
 
 
 def _stage_config(cfg: DictConfig) -> DictConfig:
-    """The stage's overrides, on the model and data of the run that starts from it."""
+    """The stage's overrides, on the model of the run that starts from it, and on its data where these are Shapes."""
     name = cfg.init.removeprefix("stage:")
     file = conf_dir() / "stage" / f"{name}.yaml"
     if not file.is_file():
@@ -110,7 +110,9 @@ def _stage_config(cfg: DictConfig) -> DictConfig:
     written = OmegaConf.load(file)
     stage = compose([f"modality={cfg.modality_name}", *written.overrides])
     stage.model = OmegaConf.merge(cfg.model, written.model)
-    stage.data, stage.seed = cfg.data, cfg.seed
+    stage.seed = cfg.seed
+    if made_here(cfg.data):
+        stage.data = cfg.data
     return stage
 
 
@@ -137,7 +139,12 @@ def _train(stage: DictConfig, folder: Path) -> None:
     env = {key: value for key, value in os.environ.items() if key not in launcher}
     done = subprocess.run([sys.executable, "-c", _RUN, str(workshop)], env=env, check=False)
     if done.returncode:
-        raise ValueError(f"the stage in {workshop} could not be trained; its own message stands above")
+        failed = workshop / "error.txt"
+        reason = failed.read_text(encoding="utf-8").partition("\n\n")[0] if failed.is_file() else "it was stopped"
+        raise ValueError(
+            f"the stage that training starts from could not be trained, in {workshop}: {reason}\n"
+            "type: init=null to start from the model as it is"
+        )
     if not folder.exists():
         workshop.rename(folder)
 
@@ -146,7 +153,13 @@ _RUN = """
 import sys
 from pathlib import Path
 from omegaconf import OmegaConf
+from aa_lightning.jobs import describe
 from aa_lightning.train import train
 folder = Path(sys.argv[1])
-train(OmegaConf.load(folder / "stage.yaml"), folder, tell=False)
+try:
+    train(OmegaConf.load(folder / "stage.yaml"), folder, tell=False)
+except Exception as error:
+    message, _, story = describe(error)
+    (folder / "error.txt").write_text(f"{message}\n\n{story}", encoding="utf-8")
+    sys.exit(1)
 """

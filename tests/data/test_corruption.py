@@ -321,11 +321,13 @@ def test_what_the_refusal_says_to_type_works_and_so_does_every_corruption_for_it
         check_spoiled(cfg, instantiate(cfg.algo, _convert_="all"), kinds)
 
 
-def test_what_only_the_columns_tell_is_checked_once_rows_are_read():
-    """Rows of a file of one's own: their media are known after the scan, before any step."""
-    cfg = compose(["algo=mdpo", "data=local", "data.train.path=unread.jsonl"])
+def test_what_only_the_columns_tell_is_known_before_weights_load(tmp_path):
+    """Rows of a file of one's own: columns in which a row says something are media that prompts show."""
+    row = '{"prompt": "Q?", "chosen": "A", "rejected": "B", "image": null, "audio": "a.wav"}\n'
+    (tmp_path / "rows.jsonl").write_text(row)
+    cfg = compose(["algo=mdpo", "data=local", f"data.train.path={tmp_path / 'rows.jsonl'}"])
     algorithm = instantiate(cfg.algo, _convert_="all")
-    assert build.data_options(cfg).shown is None
+    assert build.data_options(cfg).shown == {"audio"}
     check_spoiled(cfg, algorithm, {"image"})
     with pytest.raises(ValueError, match=r"corruption=crop acts on image, and .* show audio"):
         check_spoiled(cfg, algorithm, {"audio"})

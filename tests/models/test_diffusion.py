@@ -299,7 +299,9 @@ def test_what_cannot_be_drawn_is_refused_by_row(folder):
     with pytest.raises(ValueError, match=r"row 7 holds image in its prompt"):
         encoder.encode(Prompt(id="7", messages=[{"role": "user", "content": example(0).chosen}]), [])
     long = Prompt(id="8", messages=[{"role": "user", "content": [text("red " * 40)]}])
-    with pytest.raises(TooLong, match=r"row 8, column 'prompt': The caption has 42 tokens and the text encoder reads 32"):
+    with pytest.raises(
+        TooLong, match=r"row 8, column 'prompt': The caption has 42 tokens and the text encoder reads 32"
+    ):
         encoder.encode(long, [])
     encoder = load(folder, reference=False, long_captions="cut").encoder
     assert encoder.encode(long, []).attention_mask.sum() == 32

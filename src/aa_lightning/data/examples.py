@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -17,7 +18,7 @@ from aa_lightning import media
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.corruption import CorruptionOptions, corrupt, prompt_media
 from aa_lightning.data.options import DataOptions
-from aa_lightning.data.recognise import recognise
+from aa_lightning.data.recognise import completed
 from aa_lightning.data.sources import Source, media_root, open_source
 from aa_lightning.data.template import Template
 from aa_lightning.data.together import Album, Catalogue, Place, Symbols, read_as
@@ -26,6 +27,7 @@ from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Rankin
 
 _SHOW_PROGRESS_AFTER = 2.0  # seconds
 _NAMED = 5  # rows in an error
+SKIP = "To leave such rows out, named and counted, set data.on_bad_row=skip."
 _ANY_MEDIA = MediaOptions()
 
 
@@ -81,9 +83,14 @@ class Examples(Sequence[Example]):
         self.together, self._catalogue = together, Catalogue(self._decoded_of)
         self.on_bad_row, self.corruption, self.media_options = on_bad_row, corruption, media_options
         self.dropped: list[Dropped] = []
-        self.media: set[str] = set()  # that prompts of these rows show
+        self.showing: Counter[str] = Counter()  # how many prompts show each medium
         self._row, self._part = array("q"), array("q")  # of the source, and among the examples of that row
         self._scan(range(len(source)) if rows is None else rows, verify_media)
+
+    @property
+    def media(self) -> set[str]:
+        """What prompts of these rows show besides text."""
+        return set(self.showing)
 
     def __len__(self) -> int:
         return len(self._row)
@@ -109,8 +116,7 @@ class Examples(Sequence[Example]):
         try:
             example = self._decoded_at(index)
         except BadRow as bad:
-            advice = "To leave such rows out, named and counted, set data.verify_media=true data.on_bad_row=skip."
-            raise BadRow(bad.row, bad.column, f"{bad.reason} {advice}") from bad
+            raise BadRow(bad.row, bad.column, f"{bad.reason} {SKIP}") from bad
         if self.together is not None:
             made = self.together.made(example, (self._row[index], self._part[index]), self._catalogue)
             example = weaken(made, self.wanted)[0]
@@ -135,7 +141,7 @@ class Examples(Sequence[Example]):
             if not examples:
                 self.dropped.append(Dropped(str(row), "label", f"Nothing in it serves as a {self.wanted}."))
             spoiled = spoiled or any(prompt_media(example, kind) for example in examples for kind in kinds)
-            self.media.update(*map(_prompt_media, examples))
+            self.showing.update(medium for example in examples for medium in prompt_media_of(example))
             sizes.update(len(example.responses) for example in examples)
             self._row.extend([row] * len(examples))
             self._part.extend(range(len(examples)))
@@ -174,8 +180,7 @@ class Examples(Sequence[Example]):
 
     def _drop(self, row: int, bad: BadRow) -> None:
         if self.on_bad_row == "error" and not isinstance(bad, LeftOut):
-            advice = "To leave such rows out, named and counted, set data.on_bad_row=skip."
-            raise BadRow(str(row), bad.column, f"{bad.reason} {advice}") from bad
+            raise BadRow(str(row), bad.column, f"{bad.reason} {SKIP}") from bad
         self.dropped.append(Dropped(str(row), bad.column, bad.reason))
 
     def _why_dropped(self) -> str:
@@ -219,18 +224,21 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         raise ValueError(
             "the data set has no held-out rows: set data.val_share=0.05, or name their source with data.val"
         )
+    options = completed(options)
     source = open_source(origin)
     rows: Sequence[int] = range(len(source))
     if options.val_share is not None:
-        rows = [row for row in rows if _is_held_out(row, options.val_share) == (split == "val")]
+        kept = held_out(len(source), options.val_share)
+        rows = [row for row in rows if (row in kept) == (split == "val")]
         if not rows:
             raise ValueError(
-                f"data.val_share={options.val_share} of {len(source)} rows leaves none "
-                f"{'to hold out' if split == 'val' else 'to train on'}: type data.val_share=0.2, or give data.val"
+                f"{len(source)} row cannot be both trained on and held out: give more rows, or other ones with data.val"
+                if len(source) == 1
+                else f"{options.train.path} holds no rows"
             )
     return Examples(
         source,
-        Template(options.template or recognise(source), media_root(origin), options.media.fetch),
+        Template(options.template, media_root(origin), options.media.fetch),
         wanted,
         options.on_bad_row,
         rows=rows[: options.limit],
@@ -241,13 +249,21 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
     )
 
 
-def _prompt_media(example: Example) -> set[str]:
+def prompt_media_of(example: Example) -> set[str]:
+    """The kinds of media that a prompt shows."""
     return {part["type"] for message in example.messages for part in message["content"]} - {"text"}
 
 
-def _is_held_out(row: int, share: float) -> bool:
-    """By a hash of the row's index, so that rows keep their side when others are added."""
-    return int.from_bytes(blake2b(str(row).encode(), digest_size=4).digest(), "big") < share * 2**32
+def held_out(size: int, share: float) -> set[int]:
+    """The rows to hold out of `size`: by a hash of each one's index, so that rows keep their side when others are added.
+
+    At least one is held out and at least one trains, where there are two.
+    """
+    place = [int.from_bytes(blake2b(str(row).encode(), digest_size=4).digest(), "big") / 2**32 for row in range(size)]
+    found = {row for row in range(size) if place[row] < share}
+    if size > 1 and not found:
+        return {min(range(size), key=place.__getitem__)}
+    return found - {max(range(size), key=place.__getitem__)} if size > 1 and len(found) == size else found
 
 
 def _decoded(example: Example, row: int, options: MediaOptions) -> Example:

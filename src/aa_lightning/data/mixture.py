@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -131,11 +132,17 @@ class Mixture(Sequence[Example]):
             for name, examples in parts.items()
             for row in examples.dropped
         ]
-        self.media = frozenset().union(*(examples.media for examples in self.parts))
+        self.on_bad_row = "skip" if any(examples.on_bad_row == "skip" for examples in self.parts) else "error"
+        self.showing = sum((examples.showing for examples in self.parts), Counter())
         first = [vars(part[0]) for part in self.parts]
         # what only some parts have would count in some batches and not in others
         self._gone = {key: None for key in _EXTRA if key in first[0] and any(row[key] is None for row in first)}
         _check_sizes({name: len(part[0].responses) for name, part in parts.items()})
+
+    @property
+    def media(self) -> set[str]:
+        """What prompts of these rows show besides text."""
+        return set(self.showing)
 
     def __len__(self) -> int:
         return len(self._row)

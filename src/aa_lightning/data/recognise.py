@@ -10,9 +10,12 @@ and the same under the names of Alpaca, ShareGPT, ms-swift and OpenAI's fine-tun
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aa_lightning.data.mapping import PartOptions, Select, TemplateOptions
+from aa_lightning.data.options import DataOptions
+from aa_lightning.data.sources import Chain, open_source
 
 _MEDIA = ("image", "audio", "video")
 _PROMPTS = ("prompt", "question", "query", "problem")
@@ -23,6 +26,18 @@ _FORMS = (
     "Name them prompt, [image | images], [audio | audios], [video | videos], and chosen + rejected, or response [+ label]; "
     "or messages; or say in data.template which column is what"
 )
+
+
+def completed(options: DataOptions) -> DataOptions:
+    """The options of a data set with the mapping that its columns tell, where none is written: so that what rows hold is
+    known before any of them is read.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `open_source` and `recognise`.
+    """
+    if options.template is not None:
+        return options
+    return replace(options, template=recognise(Chain([open_source(origin) for origin in options.origins])))
 
 
 def recognise(source: Any) -> TemplateOptions:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 from aa_lightning.models.adapters import BESIDE
 from aa_lightning.models.denoising import Denoiser, step_logprob
@@ -279,9 +281,23 @@ def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None 
         pipeline.unet.enable_gradient_checkpointing()
     base = folder if checkpoint is None and adapter_base(Path(folder)) is None else None
     adapters = UNetAdapters(pipeline.unet, options.lora, base) if options.lora.rank > 0 else None
-    encoder = PixelEncoder(pipeline.tokenizer, options.image_size, cut_captions=options.long_captions == "cut")
+    encoder = _encoder(pipeline.tokenizer, options)
     network = Denoiser(pipeline.unet, schedule)
     return DiffusionPolicy(pipeline, network, encoder, options, Reference(form, copied, adapters), adapters)
+
+
+def load_pixel_encoder(options: Diffusion) -> PixelEncoder:
+    """The encoder alone, without weights."""
+    folder = folder_of(options.path, options.tiny)
+    while (base := adapter_base(Path(folder))) is not None:
+        folder = base
+    with reading(folder):
+        tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", revision=options.revision)
+    return _encoder(tokenizer, options)
+
+
+def _encoder(tokenizer: Any, options: Diffusion) -> PixelEncoder:
+    return PixelEncoder(tokenizer, options.image_size, cut_captions=options.long_captions == "cut")
 
 
 def _pipeline(folder: str, options: Diffusion) -> StableDiffusionPipeline:
