@@ -8,6 +8,7 @@ from aa_lightning import build, inspection
 from aa_lightning.compatible import check_compatible
 from aa_lightning.config import ConfigError
 from aa_lightning.data.examples import Dropped
+from aa_lightning.datamodule import EncodedExamples
 from tests.contract.support import MODELS, config, make, modality
 
 TEXT_WRITERS = [model for model in MODELS if modality(model) in ("t2t", "ti2t", "ta2t", "tv2t", "any2t")]
@@ -55,7 +56,7 @@ def test_placeholders_are_counted():
 def test_lengths_are_those_of_the_encoder():
     _, policy, cfg = make("tiny_llava", "dpo")
     examples = build.examples(build.data_options(cfg), "val", "preference")
-    lengths = inspection.measure(policy.encoder, [examples[i] for i in range(4)])
+    lengths = inspection.survey(EncodedExamples(examples, policy.encoder), limit=4).lengths
     encoded = [policy.encoder.encode(examples[i], examples[i].responses) for i in range(4)]
     assert lengths.prompts == [e.prompt["input_ids"].shape[1] for e in encoded]
     assert len(lengths.responses) == 8

@@ -218,12 +218,25 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder)
     train = examples(data, "train", algorithm.supervision, fit)
     held_out = examples(data, "val", algorithm.supervision, fit)
-    check_spoiled(cfg, algorithm, train.media)
-    check_reads(cfg, train.media | held_out.media)
-    loader = options(cfg, "loader")
-    loader = replace(loader, batch_size=fitting_batch(loader, len(train), processes_of(cfg)))
+    loader = checked_loader(cfg, algorithm, train, held_out)
     micro, accumulate = split_batch(loader.batch_size, loader.micro_batch_size, processes_of(cfg))
     return AlignmentData(train, held_out, encoder, loader, micro, accumulate, cfg.seed, wanted_of(algorithm))
+
+
+def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: Any) -> Any:
+    """The options of the loader, for rows that algorithm and model can read.
+
+    Args:
+        train, held_out: examples.
+
+    Raises:
+        ValueError: they show media that cannot be read, or none where some are needed; there are too few.
+    """
+    check_spoiled(cfg, algorithm, train.media)
+    check_reads(cfg, train.media | held_out.media)
+    loader, processes = options(cfg, "loader"), processes_of(cfg)
+    split_batch(loader.batch_size, loader.micro_batch_size, processes)
+    return replace(loader, batch_size=fitting_batch(loader, len(train), processes))
 
 
 def fitting_batch(loader: Any, rows: int, processes: int) -> int:
@@ -273,10 +286,9 @@ def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole) -> Sequence[
 def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence[Example]:
     """The examples that can be read and are within the limits of length, where others are to be left out."""
     from aa_lightning.datamodule import Fitting
-    from aa_lightning.models.inputs import TooLong
 
     long, bad = cfg.loader.on_long == "skip", found.on_bad_row == "skip"
-    return Fitting(found, encoder, lambda fault: long if isinstance(fault, TooLong) else bad) if long or bad else found
+    return Fitting(found, encoder, long, bad) if long or bad else found
 
 
 def processes_of(cfg: DictConfig) -> int:

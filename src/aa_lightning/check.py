@@ -2,50 +2,106 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aa_lightning.launch import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from aa_lightning.inspection import Found
+
 
 @command("check")
 def main(cfg: DictConfig) -> None:
     """
     Show what a run would train on: examples with their supervised tokens in green, lengths, dropped rows with their
-    reasons, and an estimate of memory and arithmetic. No weights are loaded.
+    reasons, and an estimate of memory and arithmetic. Every row is decoded and encoded as training does; no weights are
+    loaded.
 
       python -m aa_lightning.check algo=dpo modality=ti2t
       python -m aa_lightning.check data=local data.train.path=my.jsonl model=llava_1_5_7b
       python -m aa_lightning.check data=rlaif_v data.limit=100 data.on_bad_row=skip
     """
+    from hydra.core.hydra_config import HydraConfig
+
+    from aa_lightning.console import quiet, say
+
+    quiet()
+    say(f"model {cfg.model.path}, algorithm {HydraConfig.get().runtime.choices.algo}")
+    check(cfg)
+
+
+def check(cfg: DictConfig) -> Found:
+    """Read every row as training would, and print what is found.
+
+    Args:
+        cfg: composed from conf/check.yaml.
+
+    Raises:
+        ValueError: parts that cannot work together, or rows at which training would stop.
+    """
     from hydra.utils import instantiate
 
     from aa_lightning import build, inspection
     from aa_lightning.compatible import check_compatible
-    from aa_lightning.console import paint, quiet, say, show_table
+    from aa_lightning.console import say
 
-    quiet()
     algorithm = instantiate(cfg.algo, _convert_="all")
-    data = build.data_options(cfg).serving(algorithm)
-    check_compatible(cfg, algorithm, data)
-    examples = build.examples(data, "train", algorithm.supervision)
-    say(f"{len(examples)} {algorithm.supervision} rows train, {len(examples.dropped)} are left out")
-    if examples.dropped:
-        show_table("left out", ["column", "reason", "rows", "which"], inspection.reasons(examples.dropped))
-    if cfg.model.likelihood == "bound":
-        for index in range(min(cfg.show, len(examples))):
-            say(f"row {examples[index].id}: {examples[index].messages}")
-        return
+    data = build.data_options(cfg)
+    check_compatible(cfg, algorithm, data.serving(algorithm))
     encoder = build.build_encoder(cfg)
-    for index in range(min(cfg.show, len(examples))):
-        paint(inspection.painted(encoder, examples[index]))
-    lengths = inspection.measure(encoder, [examples[i] for i in range(min(cfg.measure, len(examples)))])
-    show_table("tokens", ["", "median", "95 %", "longest"], lengths.rows())
-    cost, micro = build.estimate_cost(cfg, algorithm, lengths)
-    show_table(f"one process, {micro} prompts per forward pass (estimate)", ["memory", "GiB"], cost.rows())
-    say(f"about {cost.tflop:.3g} TFLOP per forward and backward pass")
+    found = _read(cfg, algorithm, data, encoder)
+    for line in (*inspection.columns(data, cfg.data), *found.sentences(algorithm.supervision)):
+        say(line)
+    if found.loader.batch_size < cfg.loader.batch_size:
+        say(f"a step takes {found.loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")
+    for column, reason, count, rows in inspection.reasons(found.left_out):
+        say(f"  left out {count} × {column}: {reason} (row {rows})")
+    _show(cfg, algorithm, encoder, found)
+    if found.stopping:
+        rows = ", ".join(row.row for row in found.stopping[:5])
+        raise ValueError(
+            f"training would stop at {len(found.stopping)} of the rows left out ({rows}): mend them, or leave them out, "
+            "named and counted, with data.on_bad_row=skip, and with loader.on_long=skip what is too long"
+        )
+    return found
+
+
+def _read(cfg: DictConfig, algorithm: Any, data: Any, encoder: Any) -> Found:
+    """Every row that would train or be held out, read as training reads it."""
+    from dataclasses import replace
+
+    from aa_lightning import build, inspection
+    from aa_lightning.datamodule import EncodedExamples
+
+    lenient = replace(data, on_bad_row="skip").serving(algorithm)
+    train = build.examples(lenient, "train", algorithm.supervision)
+    held_out = build.examples(lenient, "val", algorithm.supervision) if data.holds_out else train[:0]
+    loader = build.checked_loader(cfg, algorithm, train, held_out)
+    wanted = build.wanted_of(algorithm)
+    surveys = [inspection.survey(EncodedExamples(part, encoder, 0, wanted), cfg.measure) for part in (train, held_out)]
+    skip_long, skip_bad = cfg.loader.on_long == "skip", data.skips_bad_rows
+    return inspection.Found(train, held_out if data.holds_out else None, *surveys, loader, skip_long, skip_bad)
+
+
+def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
+    """The first examples, and for token models their lengths and what a step would cost."""
+    from aa_lightning import build, inspection
+    from aa_lightning.console import paint, say, show_table
+    from aa_lightning.models.encoding import TokenEncoder
+
+    for example in found.first(cfg.show):
+        if isinstance(encoder, TokenEncoder):
+            paint(inspection.painted(encoder, example))
+        else:
+            say(f"row {example.id}: {encoder.render(example.messages)}")
+    lengths = found.trained.lengths
+    if lengths.prompts:
+        show_table("tokens", ["", "median", "95 %", "longest"], lengths.rows())
+        cost, micro = build.estimate_cost(cfg, algorithm, lengths)
+        show_table(f"one process, {micro} prompts per forward pass (estimate)", ["memory", "GiB"], cost.rows())
+        say(f"about {cost.tflop:.3g} TFLOP per forward and backward pass")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
 from aa_lightning.types import Batch, Encoder, Example, Feedback, Response, text, weaken
+
+LENGTH = "length"  # in place of a column's name, for rows that are too long
 
 
 @dataclass
@@ -154,10 +156,10 @@ class Fitting(Sequence):
     Args:
         examples: decoded examples.
         encoder: the policy's; its limits decide.
-        skips: which faults leave a row out; others are raised.
+        skip_long, skip_bad: whether rows over the limits, and others with a fault, are left out; else they are raised.
     """
 
-    def __init__(self, examples: Sequence[Example], encoder: Encoder, skips: Callable[[BadRow], bool]):
+    def __init__(self, examples: Sequence[Example], encoder: Encoder, skip_long: bool, skip_bad: bool):
         self.examples, self.on_bad_row = examples, examples.on_bad_row
         self.dropped, self.showing = list(examples.dropped), Counter[str]()
         self._kept: list[int] = []
@@ -166,10 +168,9 @@ class Fitting(Sequence):
                 example = examples[index]
                 encoder.encode(example, example.responses)
             except BadRow as bad:
-                if not skips(bad):
+                if not (skip_long if isinstance(bad, TooLong) else skip_bad):
                     raise
-                column = "length" if isinstance(bad, TooLong) else bad.column
-                self.dropped.append(Dropped(bad.row, column, bad.reason.removesuffix(SKIP).rstrip()))
+                self.dropped.append(dropped_by(bad))
             else:
                 self._kept.append(index)
                 self.showing.update(prompt_media_of(example))
@@ -193,6 +194,12 @@ class Fitting(Sequence):
             fewer._kept = self._kept[index]
             return fewer
         return self.examples[self._kept[index]]
+
+
+def dropped_by(bad: BadRow) -> Dropped:
+    """A row that a fault in decoding or encoding leaves out."""
+    column = LENGTH if isinstance(bad, TooLong) else bad.column
+    return Dropped(bad.row, column, bad.reason.removesuffix(SKIP).rstrip())
 
 
 class PromptsOnly(EncodedExamples):

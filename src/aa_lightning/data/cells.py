@@ -28,7 +28,7 @@ def listed(kind: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
         return [value]
     if kind == "image" and is_numeric(value):
-        return [np.asarray(value, dtype=np.float64 if _has_floats(value) else np.int64)]
+        return [_pixels(value)]
     if kind == "audio" and is_numeric(value):
         return [value]
     if kind == "video" and all(is_picture(element) for element in value):
@@ -79,5 +79,11 @@ def is_picture(value: Any) -> bool:
     return isinstance(value, list) and is_numeric(value)
 
 
-def _has_floats(value: list[Any]) -> bool:
-    return any(_has_floats(element) if isinstance(element, list) else isinstance(element, float) for element in value)
+def _pixels(value: list[Any]) -> np.ndarray | list[Any]:
+    """Rows of pixels as an array; whole numbers are bytes. What has no shape stays a list, which no picture is."""
+    try:
+        array = np.array(value)
+    except ValueError:
+        return value
+    whole = np.issubdtype(array.dtype, np.integer) and array.size > 0 and array.min() >= 0 and array.max() <= 255
+    return array.astype(np.uint8) if whole else array

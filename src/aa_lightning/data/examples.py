@@ -33,11 +33,12 @@ _ANY_MEDIA = MediaOptions()
 
 @dataclass(frozen=True)
 class Dropped:
-    """A row that was left out, and why."""
+    """A row that was left out, and why. `declared`: the template itself wants such rows left out."""
 
     row: str
     column: str
     reason: str
+    declared: bool = False
 
 
 class Examples(Sequence[Example]):
@@ -139,7 +140,9 @@ class Examples(Sequence[Example]):
                 self._drop(row, bad)
                 continue
             if not examples:
-                self.dropped.append(Dropped(str(row), "label", f"Nothing in it serves as a {self.wanted}."))
+                self.dropped.append(
+                    Dropped(str(row), "label", f"Nothing in it serves as a {self.wanted}.", declared=True)
+                )
             spoiled = spoiled or any(prompt_media(example, kind) for example in examples for kind in kinds)
             self.showing.update(medium for example in examples for medium in prompt_media_of(example))
             sizes.update(len(example.responses) for example in examples)
@@ -172,7 +175,7 @@ class Examples(Sequence[Example]):
         assert self.together is not None
         served = [self.together.serves(place, self._catalogue) for place in zip(self._row, self._part, strict=True)]
         self.dropped += [
-            Dropped(str(row), "prompt", self.together.lacking)
+            Dropped(str(row), "prompt", self.together.lacking, declared=True)
             for row, good in zip(self._row, served, strict=True)
             if not good
         ]
@@ -181,7 +184,7 @@ class Examples(Sequence[Example]):
     def _drop(self, row: int, bad: BadRow) -> None:
         if self.on_bad_row == "error" and not isinstance(bad, LeftOut):
             raise BadRow(str(row), bad.column, f"{bad.reason} {SKIP}") from bad
-        self.dropped.append(Dropped(str(row), bad.column, bad.reason))
+        self.dropped.append(Dropped(str(row), bad.column, bad.reason, isinstance(bad, LeftOut)))
 
     def _why_dropped(self) -> str:
         named = [f"Row {d.row}, column {d.column!r}: {d.reason}" for d in self.dropped[:_NAMED]]

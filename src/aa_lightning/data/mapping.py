@@ -256,7 +256,13 @@ class TemplateOptions:
         refined = None if self.feedback is None else self.feedback.refinement
         ties = True if isinstance(self.preferred, Preferred) and self.preferred.keeps_ties else None
         ratings = self.ratings if self.kind == "feedback" else None
-        told = {"margin": self.margin, "safe": self.safe, "steps": self.steps, "critique": critiques}
+        partly = isinstance(self.margin, Select) and self.margin.optional
+        told = {
+            "margin": None if partly else self.margin,
+            "safe": self.safe,
+            "steps": self.steps,
+            "critique": critiques,
+        }
         told |= {"ratings": ratings, "tie": ties, "gold": refined}
         return frozenset(name for name, value in told.items() if value is not None)
 
@@ -279,3 +285,22 @@ class TemplateOptions:
             raise ValueError("`accept.gap` of two responses needs `margin`: by how much the better one is better")
         if self.kind == "ranking" and self.answers is None:
             raise ValueError("a ranking needs `answers`, a list column; of two `responses` it is a preference")
+
+
+def columns_read(options: Any) -> set[str]:
+    """The columns of a row that a mapping reads, or a part of a mapping."""
+    if isinstance(options, str):
+        return {options.partition(".")[0].partition("[")[0]}
+    if isinstance(options, list):
+        return {column for one in options for column in columns_read(one)}
+    if isinstance(options, Select):
+        named = [options.column, options.first_of, options.join, list(options.fields.values()), options.then]
+        return {column for one in named if one is not None for column in columns_read(one)}
+    if isinstance(options, PartOptions):
+        return columns_read(options.selector)
+    if not isinstance(options, TemplateOptions):
+        return set()
+    literal = options.system if isinstance(options.system, Select) else None
+    read = [options.prompt, options.responses, options.completion, options.answers, options.split_common_prefix]
+    read += [literal, options.label, options.steps, options.safe, options.margin, options.answer, options.tools]
+    return {column for one in read if one is not None for column in columns_read(one)}

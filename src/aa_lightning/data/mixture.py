@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from aa_lightning.config import STRICT
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import Corruption, CorruptionOptions
-from aa_lightning.data.examples import Dropped, load_examples
+from aa_lightning.data.examples import load_examples
 from aa_lightning.data.options import DataOptions, SourceOptions, need_of
 from aa_lightning.data.together import Album, Symbols
 from aa_lightning.types import Algorithm, Example, Kind
@@ -77,6 +77,16 @@ class MixtureOptions:
         return {f"the part {name}": kind for name, part in self.parts.items() for kind in part.data.kinds.values()}
 
     @property
+    def holds_out(self) -> bool:
+        """Whether every part has rows that are measured and not trained on."""
+        return all(part.data.holds_out for part in self.parts.values())
+
+    @property
+    def skips_bad_rows(self) -> bool:
+        """Whether bad rows of every part are left out instead of stopping."""
+        return all(self.of(name).skips_bad_rows for name in self.parts)
+
+    @property
     def origins(self) -> list[SourceOptions]:
         """Every source of rows."""
         return [origin for part in self.parts.values() for origin in part.data.origins]
@@ -128,9 +138,7 @@ class Mixture(Sequence[Example]):
         self.names, self.parts = list(parts), list(parts.values())
         self._part, self._row = order
         self.dropped = [
-            Dropped(f"{name}/{row.row}", row.column, row.reason)
-            for name, examples in parts.items()
-            for row in examples.dropped
+            replace(row, row=f"{name}/{row.row}") for name, examples in parts.items() for row in examples.dropped
         ]
         self.on_bad_row = "skip" if any(examples.on_bad_row == "skip" for examples in self.parts) else "error"
         self.showing = sum((examples.showing for examples in self.parts), Counter())

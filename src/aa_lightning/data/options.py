@@ -89,6 +89,16 @@ class DataOptions:
         return {} if self.template is None else {"the data set": self.template.kind}
 
     @property
+    def holds_out(self) -> bool:
+        """Whether there are rows that are measured and not trained on."""
+        return self.val is not None or self.val_share is not None
+
+    @property
+    def skips_bad_rows(self) -> bool:
+        """Whether bad rows are left out instead of stopping."""
+        return self.on_bad_row == "skip"
+
+    @property
     def origins(self) -> list[SourceOptions]:
         """Every source of rows."""
         return [origin for origin in (self.train, self.val) if origin is not None]

@@ -279,6 +279,7 @@ FAMILIES = {
             writes=("text", "image"),
             reads_codes=True,
             required={"image": ("pixel_values", "image_sizes")},
+            arguments={"images_kwargs": {"input_data_format": "channels_last"}},  # or three rows pass for three colours
             placeholders=("image_token",),
         ),
         Family(

@@ -59,7 +59,8 @@ class PictureEncoder(TokenEncoder):
 
     def pixels(self, picture: Image.Image) -> Tensor:
         """(3, h, w) as the family's VQ model reads a picture."""
-        return self.processor.image_processor(images=[picture], return_tensors="pt")["pixel_values"][0]
+        told = self.family.arguments.get("images_kwargs", {})
+        return self.processor.image_processor(images=[picture], return_tensors="pt", **told)["pixel_values"][0]
 
     def picture(self, pixels: Tensor) -> Image.Image:
         """The RGB picture of (3, h, w) in the range that `pixels` gives."""

@@ -1,4 +1,5 @@
-"""The chat template of every tiny model: ChatML turns, media in place, markers around what the assistant says."""
+"""The chat template of every tiny model: ChatML turns, media in place, tools and their calls as JSON, markers around what
+the assistant says."""
 
 from __future__ import annotations
 
@@ -16,10 +17,19 @@ _TEMPLATE = """\
 {{%- else -%}}{{%- for p in content -%}}{{{{ part(p) }}}}{{%- endfor -%}}{{%- endif -%}}
 {{%- endmacro -%}}
 {begin}
+{{%- if tools -%}}
+{{{{- '{start}system\n' -}}}}
+{{%- for tool in tools -%}}{{{{- tool | tojson + '\n' -}}}}{{%- endfor -%}}
+{{{{- '{end}\n' -}}}}
+{{%- endif -%}}
 {{%- for message in messages -%}}
 {{{{- '{start}' + message['role'] + '\\n' -}}}}
 {{%- if message['role'] == 'assistant' -%}}
-{{%- generation -%}}{{{{- parts(message['content']) + '{end}' -}}}}{{%- endgeneration -%}}
+{{%- generation -%}}{{{{- parts(message['content']) -}}}}
+{{%- for call in message['tool_calls'] or [] -%}}
+{{{{- '<tool_call>' + (call['function'] or call) | tojson + '</tool_call>' -}}}}
+{{%- endfor -%}}
+{{{{- '{end}' -}}}}{{%- endgeneration -%}}
 {{%- else -%}}{{{{- parts(message['content']) + '{end}' -}}}}{{%- endif -%}}
 {{{{- '\\n' -}}}}
 {{%- endfor -%}}
