@@ -449,7 +449,7 @@ def test_thin_pictures_are_read_right_or_refused_by_row(tmp_path, model, height)
     except BadRow as bad:
         assert bad.column == "image" and f"a picture of 40 × {height} pixels" in bad.reason
         return
-    colour = _by_channel(expected).quantile(0.5, dim=1, keepdim=True)
+    colour = _by_channel(expected)[:, :1]
     nearest = (_by_channel(pixels) - colour).abs().amax(0).min().item()
     assert nearest < 1e-3  # some family fills the rest of a square with black
 

@@ -217,6 +217,7 @@ FAMILIES = {
             placeholders=("image_token", "video_token"),
             unused=_those_and_the_tower_of_pictures,
             frames=8,  # what it was trained with
+            fewest_rows=4,
         ),
         Family(
             "qwen2_audio",
@@ -279,7 +280,7 @@ FAMILIES = {
             writes=("text", "image"),
             reads_codes=True,
             required={"image": ("pixel_values", "image_sizes")},
-            arguments={"images_kwargs": {"input_data_format": "channels_last"}},  # or three rows pass for three colours
+            fewest_rows=4,
             placeholders=("image_token",),
         ),
         Family(

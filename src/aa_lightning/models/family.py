@@ -33,6 +33,7 @@ class Family:
             height and width.
         frames: how many frames a clip gets, where clips of a batch must be equally long; None: those that it has.
         fewest_frames: of a clip; the last one is repeated where there are fewer.
+        fewest_rows: of pixels; a picture with fewer is stretched, since its processor would take rows for colours.
         grid_seconds: the key that says how many seconds each temporal patch of a clip lasts.
         arguments: what the processor is called with besides, for each kind of medium.
         always: what the processor is called with for every prompt.
@@ -69,6 +70,7 @@ class Family:
     rope: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     frames: int | None = None
     fewest_frames: int = 1
+    fewest_rows: int = 1
     grid_seconds: str | None = None
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     always: dict[str, Any] = field(default_factory=dict)

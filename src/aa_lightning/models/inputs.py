@@ -35,14 +35,14 @@ def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
     """
     given: dict[str, Any] = dict(family.always)
     if "image" in media:
-        given["images"] = [media["image"]]
+        given["images"] = [[tall_enough(picture, family.fewest_rows) for picture in media["image"]]]
         given["images_kwargs"] = family.arguments.get("images_kwargs", {})
     if "audio" in media:
         rate = processor.feature_extractor.sampling_rate
         given["audio"] = [_samples(sound, rate, family.sound_step) for sound in media["audio"]]
         given["sampling_rate"] = rate
     if "video" in media:
-        given["videos"] = [[clip.frames for clip in media["video"]]]
+        given["videos"] = [[_tall_enough(clip.frames, family.fewest_rows) for clip in media["video"]]]
         given["video_metadata"] = [[_metadata(clip) for clip in media["video"]]]
         given["do_sample_frames"] = False
         size = _clip_size(processor) if family.overrides_clip_size else {}
@@ -58,6 +58,17 @@ def with_frames(media: Media, frames: int | None, fewest: int = 1) -> Media:
     counts = [max(len(clip.frames), fewest) if frames is None else frames for clip in media["video"]]
     clips = zip(media["video"], counts, strict=True)
     return {**media, "video": [clip if len(clip.frames) == count else sampled(clip, count) for clip, count in clips]}
+
+
+def tall_enough(picture: Image.Image, rows: int) -> Image.Image:
+    """The picture, stretched to a number of rows where it has fewer."""
+    return picture if picture.height >= rows else picture.resize((picture.width, rows), Image.Resampling.NEAREST)
+
+
+def _tall_enough(frames: np.ndarray, rows: int) -> np.ndarray:
+    """(T, H, W, 3) the same for frames."""
+    height = frames.shape[1]
+    return frames if height >= rows else frames[:, np.arange(rows) * height // rows]
 
 
 def described(media: Media) -> str:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from aa_lightning.models import inputs
 from aa_lightning.models.encoding import Encoded, Limits, TokenEncoder, TooLong
 from aa_lightning.models.family import Family
 from aa_lightning.models.picture_tokens import WRITTEN, Spelling
@@ -59,8 +60,8 @@ class PictureEncoder(TokenEncoder):
 
     def pixels(self, picture: Image.Image) -> Tensor:
         """(3, h, w) as the family's VQ model reads a picture."""
-        told = self.family.arguments.get("images_kwargs", {})
-        return self.processor.image_processor(images=[picture], return_tensors="pt", **told)["pixel_values"][0]
+        picture = inputs.tall_enough(picture, self.family.fewest_rows)
+        return self.processor.image_processor(images=[picture], return_tensors="pt")["pixel_values"][0]
 
     def picture(self, pixels: Tensor) -> Image.Image:
         """The RGB picture of (3, h, w) in the range that `pixels` gives."""

@@ -1,0 +1,130 @@
+"""Twelve rows of one's own, in each format of the field: check and train end well with nothing typed but the path, or say in
+one line what is missing."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from aa_lightning.check import check
+from aa_lightning.compose import compose
+from aa_lightning.jobs import describe
+from aa_lightning.train import train
+
+COLOURS = ("red", "blue", "green", "yellow")
+QUESTION = "Which colour is it?"
+
+
+def turn(role, content):
+    return {"role": role, "content": content}
+
+
+def jsonl(folder, rows):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def plain(folder, pictures):
+    return jsonl(
+        folder,
+        [{"prompt": QUESTION, "image": p, "chosen": f"It is {c}.", "rejected": "It is black."} for p, c in pictures],
+    )
+
+
+def parquet(folder, pictures):
+    import datasets
+
+    columns = {
+        "prompt": [QUESTION] * len(pictures),
+        "image": [str(folder / picture) for picture, _ in pictures],
+        "completion": [f"It is {colour}." for _, colour in pictures],
+        "label": [i % 2 == 0 for i in range(len(pictures))],
+    }
+    table = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+    table.to_parquet(str(folder / "rows.parquet"))
+    return folder / "rows.parquet"
+
+
+def sharegpt(folder, pictures):
+    rows = [
+        {
+            "conversations": [
+                {"from": "human", "value": f"<image>{QUESTION}"},
+                {"from": "gpt", "value": f"It is {colour}."},
+            ],
+            "images": [picture],
+        }
+        for picture, colour in pictures
+    ]
+    (folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    return folder / "rows.json"
+
+
+def trl(folder, pictures):
+    asked = [turn("user", [{"type": "image"}, {"type": "text", "text": QUESTION}])]
+    answers = {"chosen": lambda c: [turn("assistant", f"It is {c}.")], "rejected": lambda c: [turn("assistant", "No.")]}
+    return jsonl(
+        folder, [{"prompt": asked, "images": [p], **{k: said(c) for k, said in answers.items()}} for p, c in pictures]
+    )
+
+
+def openai(folder, pictures):
+    def content(picture):
+        return [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": QUESTION}]
+
+    return jsonl(
+        folder,
+        [{"messages": [turn("user", content(p)), turn("assistant", f"It is {c}.")]} for p, c in pictures],
+    )
+
+
+def csv(folder, pictures):
+    lines = [f"{QUESTION},{p},It is {c}.,{'yes' if i % 3 else 'NO'}" for i, (p, c) in enumerate(pictures)]
+    (folder / "rows.csv").write_text("\n".join(["prompt,image,response,label", *lines]) + "\n", encoding="utf-8")
+    return folder / "rows.csv"
+
+
+# which algorithms a format serves: pairs serve all, ratings all but pairs, demonstrations themselves
+SERVED = {
+    plain: {"sft", "dpo", "kto", "reward_model"},
+    trl: {"sft", "dpo", "kto", "reward_model"},
+    parquet: {"sft", "kto"},
+    csv: {"sft", "kto"},
+    sharegpt: {"sft"},
+    openai: {"sft"},
+}
+QUICK = {(plain, "dpo"), (csv, "kto"), (openai, "sft"), (trl, "reward_model"), (sharegpt, "dpo")}
+PAIRS = [
+    pytest.param(form, algo, marks=() if (form, algo) in QUICK else pytest.mark.slow, id=f"{form.__name__}-{algo}")
+    for form in SERVED
+    for algo in ("sft", "dpo", "kto", "reward_model")
+]
+
+
+@pytest.mark.parametrize(("form", "algo"), PAIRS)
+def test_twelve_rows_are_checked_and_trained_with_nothing_but_their_path(tmp_path, form, algo, capsys):
+    pictures = [(f"{i}.png", COLOURS[i % 4]) for i in range(12)]
+    for name, colour in pictures:
+        Image.new("RGB", (64, 48), colour).save(tmp_path / name)
+    typed = [f"algo={algo}", "data=local", f"data.train.path={form(tmp_path, pictures)}"]
+    if algo not in SERVED[form]:
+        for run in (check, train):
+            with pytest.raises(
+                ValueError, match=r"learns from \w+ rows, and the data set has \w+ rows only: type a data="
+            ) as refused:
+                run(compose([*typed, f"output={tmp_path}"], run.__name__))
+            assert describe(refused.value)[1] and "\n" not in str(refused.value)
+        return
+    found = check(compose(typed, "check"))
+    examples = len(found.train)
+    assert not found.left_out and len(found.held_out) >= 1
+    assert found.trained.showing["image"] == examples
+    out = train(compose([*typed, f"output={tmp_path}", "trainer.max_steps=2", "trainer.enable_progress_bar=false"]))
+    assert out["steps"] == 2 and out["init"] is None
+    assert any(name.startswith("heldout/") for name in out["after"])
+    assert any(name.startswith("heldout/blank/") for name in out["after"])
+    said = capsys.readouterr().out
+    if examples < 16:
+        assert re.search(rf"takes {examples} prompts and not \d+", said)
