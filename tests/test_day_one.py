@@ -121,6 +121,7 @@ def test_twelve_rows_are_checked_and_trained_with_nothing_but_their_path(tmp_pat
     examples = len(found.train)
     assert not found.left_out and len(found.held_out) >= 1
     assert found.trained.showing["image"] == examples
+    capsys.readouterr()
     out = train(compose([*typed, f"output={tmp_path}", "trainer.max_steps=2", "trainer.enable_progress_bar=false"]))
     assert out["steps"] == 2 and out["init"] is None
     assert any(name.startswith("heldout/") for name in out["after"])

@@ -213,12 +213,15 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     Raises:
         ValueError: rows that the algorithm or the model cannot read.
     """
+    from aa_lightning.console import say
     from aa_lightning.datamodule import AlignmentData
 
     data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder)
     train = examples(data, "train", algorithm.supervision, fit)
     held_out = examples(data, "val", algorithm.supervision, fit)
     loader = checked_loader(cfg, algorithm, train, held_out)
+    if loader.batch_size < cfg.loader.batch_size:
+        say(f"a step takes {loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")
     micro, accumulate = split_batch(loader.batch_size, loader.micro_batch_size, processes_of(cfg))
     return AlignmentData(train, held_out, encoder, loader, micro, accumulate, cfg.seed, wanted_of(algorithm))
 
