@@ -119,7 +119,7 @@ def test_twelve_rows_are_checked_and_trained_with_nothing_but_their_path(tmp_pat
         return
     found = check(compose(typed, "check"))
     examples = len(found.train)
-    assert not found.left_out and len(found.held_out) >= 1
+    assert not found.stopping and len(found.held_out.rows) >= 1
     assert found.trained.showing["image"] == examples
     capsys.readouterr()
     out = train(compose([*typed, f"output={tmp_path}", "trainer.max_steps=2", "trainer.enable_progress_bar=false"]))

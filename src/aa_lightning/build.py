@@ -291,7 +291,7 @@ def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence
     from aa_lightning.datamodule import Fitting
 
     long, bad = cfg.loader.on_long == "skip", found.on_bad_row == "skip"
-    return Fitting(found, encoder, long, bad) if long or bad else found
+    return Fitting(found, encoder, long, bad) if len(found) and (long or bad) else found
 
 
 def processes_of(cfg: DictConfig) -> int:

@@ -55,6 +55,7 @@ class Examples(Sequence[Example]):
         corruption: spoils the media of prompts.
         media_options: what is read of media, and the limits.
         verify_media: decode every medium at set-up.
+        may_be_empty: whether none may be left, as of a few rows that are held out.
 
     Raises:
         BadRow: with `on_bad_row` error, the first bad row.
@@ -73,6 +74,7 @@ class Examples(Sequence[Example]):
         corruption: CorruptionOptions | None = None,
         media_options: MediaOptions = _ANY_MEDIA,
         verify_media: bool = False,
+        may_be_empty: bool = False,
     ):
         read = read_as(together, wanted)
         if not can_serve(template.options.kind, read):
@@ -87,6 +89,10 @@ class Examples(Sequence[Example]):
         self.showing: Counter[str] = Counter()  # how many prompts show each medium
         self._row, self._part = array("q"), array("q")  # of the source, and among the examples of that row
         self._scan(range(len(source)) if rows is None else rows, verify_media)
+        if not len(self) and not may_be_empty:
+            raise ValueError(
+                f"none of {len(source if rows is None else rows)} rows is left. {self._why_dropped()}".strip()
+            )
 
     @property
     def media(self) -> set[str]:
@@ -150,14 +156,12 @@ class Examples(Sequence[Example]):
             self._part.extend(range(len(examples)))
         if self.together is not None:
             self._leave_out_alone()
-        if not len(self):
-            raise ValueError(f"none of {len(rows)} rows is left. {self._why_dropped()}".strip())
         if len(sizes) > 1:
             raise ValueError(
                 f"rows have from {min(sizes)} to {max(sizes)} answers, and the rankings of a batch have equally many: type "
                 f"++data.template.ranked={min(sizes)}, which takes the best, the worst and others between them"
             )
-        if self.corruption is not None and not spoiled:
+        if self.corruption is not None and not spoiled and len(self):
             raise ValueError(
                 f"corruption={self.corruption.name} spoils the {' and '.join(kinds)} parts of prompts, and the prompts of "
                 "this data set have none: set corruption=null"
@@ -249,6 +253,7 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         corruption=options.corruption,
         media_options=options.media,
         verify_media=options.verify_media,
+        may_be_empty=split == "val" and options.val_share is not None,
     )
 
 

@@ -142,10 +142,12 @@ class Mixture(Sequence[Example]):
         ]
         self.on_bad_row = "skip" if any(examples.on_bad_row == "skip" for examples in self.parts) else "error"
         self.showing = sum((examples.showing for examples in self.parts), Counter())
-        first = [vars(part[0]) for part in self.parts]
+        first = [vars(part[0]) for part in self.parts if len(part)]
         # what only some parts have would count in some batches and not in others
-        self._gone = {key: None for key in _EXTRA if key in first[0] and any(row[key] is None for row in first)}
-        _check_sizes({name: len(part[0].responses) for name, part in parts.items()})
+        self._gone = {
+            key: None for key in _EXTRA if all(key in row for row in first) and any(row[key] is None for row in first)
+        }
+        _check_sizes({name: len(part[0].responses) for name, part in parts.items() if len(part)})
 
     @property
     def media(self) -> set[str]:
@@ -207,6 +209,8 @@ def load_mixture(
         ValueError: a part cannot be read, or has rows of another kind.
     """
     parts = {name: _load(options, name, split, wanted, fit) for name in options.parts}
+    if split == "val":
+        parts = {name: part for name, part in parts.items() if len(part)} or parts
     sizes = [len(part) for part in parts.values()]
     if split == "val":
         return Mixture(parts, in_turns(sizes))
