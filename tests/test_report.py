@@ -292,6 +292,59 @@ def test_the_verdict_weighs_chance_and_the_blanked_control(
     assert text in " ".join(sentences)
 
 
+def told(folder: Path, **numbers: tuple[float, float, int]) -> tuple[str, list[str]]:
+    """The verdict on measures given as before, after, examples."""
+    named = {f"heldout/{name.replace('__', '/')}": given for name, given in numbers.items()}
+    before, after, examples = ({name: given[place] for name, given in named.items()} for place in range(3))
+    return verdict(edit_summary(make_run(folder), before=before, after=after, examples=examples))
+
+
+def test_the_verdict_counts_the_examples_that_were_measured_and_not_those_asked_for(tmp_path: Path) -> None:
+    """Four rows of 256 asked for: 2 sqrt((0.25 * 0.75 + 0.75 * 0.25) / 4) = 0.612."""
+    tone, (text,) = told(tmp_path / "run", preference_accuracy=(0.25, 0.75, 4))
+    assert tone == "flat"
+    assert text.endswith("(+50.0 points); with 4 examples up to 61.2 points may be chance.")
+    assert re.search(r"<td>preference accuracy</td>.*<td>4</td>", write_report(tmp_path / "run").read_text())
+
+
+@pytest.mark.parametrize("name", ["answer_accuracy", "picture_accuracy", "sound_accuracy", "likelihood_accuracy"])
+def test_a_main_measure_that_fell_is_named_and_spoils_the_success_of_another(tmp_path: Path, name: str) -> None:
+    """2 sqrt((0.9 * 0.1 + 0.3 * 0.7) / 128) = 0.0968."""
+    numbers = {"preference_accuracy": (0.5, 0.9, 256), name: (0.9, 0.3, 128)}
+    tone, (text, but) = told(tmp_path / "run", **numbers)
+    assert tone == "flat"
+    assert text.startswith("A mixed result: held-out preference accuracy went from 50.0 % to 90.0 %")
+    label = name.replace("_", " ")
+    assert but == (
+        f"But {label} fell from 90.0 % to 30.0 % (−60.0 points); with 128 examples up to 9.7 points may be chance."
+    )
+
+
+def test_a_measure_that_stays_at_0_is_named(tmp_path: Path) -> None:
+    numbers = {"preference_accuracy": (0.5, 0.9, 256), "harmless__answer_accuracy": (0.0, 0.0, 12)}
+    tone, (text, but) = told(tmp_path / "run", **numbers)
+    assert (tone, text.partition(":")[0]) == ("flat", "A mixed result")
+    assert but == "But harmless · answer accuracy is 0 after training: not one of 12 is right."
+
+
+def test_a_fall_within_chance_is_named_and_does_not_decide(tmp_path: Path) -> None:
+    numbers = {
+        "preference_accuracy": (0.5, 0.9, 256),
+        "answer_accuracy": (0.5, 0.45, 16),
+        "logp_rejected": (-1.0, -2.0, 256),
+    }
+    tone, (text, but) = told(tmp_path / "run", **numbers)
+    assert (tone, text.partition(":")[0]) == ("good", "It worked")
+    assert but.startswith("But answer accuracy fell from 50.0 % to 45.0 %") and but.endswith("may be chance.")
+
+
+def test_nothing_gained_and_something_lost_is_bad(tmp_path: Path) -> None:
+    numbers = {"preference_accuracy": (0.5, 0.51, 256), "logp_per_term": (-0.5, -0.9, 256)}
+    tone, (text, but) = told(tmp_path / "run", **numbers)
+    assert (tone, text.partition(":")[0]) == ("bad", "No clear effect")
+    assert but == "But logp per term fell from −0.5 to −0.9 (−0.4)."
+
+
 def test_no_verdict_without_a_number_before(tmp_path: Path) -> None:
     run = edit_summary(make_run(tmp_path / "run"), before={})
     tone, (text,) = verdict(run)

@@ -245,8 +245,11 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) 
     """The held-out measures of a run: on the rows as they are, so that all objectives are measured alike; steps only where
     they stand."""
     from aa_lightning.evaluation.suite import Suite
+    from aa_lightning.rewards import mathematics
 
     wanted = options(cfg, "evaluation")
+    if "math" in data.checks and wanted.size and wanted.generate and algorithm.trains == "policy":
+        mathematics.require()
     if "steps" in algorithm.wants:
         data = data.serving(algorithm)
     blank = replace(data, corruption=CorruptionOptions(name="blank"))
@@ -266,8 +269,13 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
     from aa_lightning.evaluation.suite import HeldOutSets
 
     wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
-    paired = all(can_serve(kind, "preference") for kind in data.kinds.values())
-    kind = "preference" if paired else "rating" if algorithm.trains == "reward_model" else "demonstration"
+    if not wanted.size:
+        return HeldOutSets([])
+    paired, answered = (
+        all(can_serve(kind, needed) for kind in data.kinds.values()) for needed in ("preference", "demonstration")
+    )
+    poorer = "rating" if algorithm.trains == "reward_model" else "demonstration" if answered else "prompt"
+    kind = "preference" if paired else poorer
     held_out = examples(data, "val", kind)[: wanted.size]
     held_out = fitting(cfg, held_out, policy.encoder)
     sets = HeldOutSets(held_out)
@@ -276,7 +284,7 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
     elif kind == "rating":
         told = EncodedExamples(held_out, policy.encoder, loader.keep, wanted_of(algorithm))
         sets.ratings = eval_loader(told, loader)
-    else:
+    elif kind == "demonstration":
         sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
     if algorithm.trains == "policy" and wanted.generate:
         asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.keep)

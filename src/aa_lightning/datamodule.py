@@ -18,7 +18,7 @@ from aa_lightning.data.examples import Dropped
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
-from aa_lightning.types import Batch, Encoder, Example, Feedback, Prompt, Response, text
+from aa_lightning.types import Batch, Encoder, Example, Feedback, Response, text, weaken
 
 
 @dataclass
@@ -95,6 +95,7 @@ class EncodedExamples(Sequence):
     def collate(self, items: Sequence[Item]) -> Batch:
         """P examples as one batch, with their supervision."""
         batch = self.encoder.collate([item.encoded for item in items])
+        batch.checks = [item.example.check for item in items]
         batch.supervision = self._supervision(items, batch)
         batch.branches = {
             name: self.encoder.collate([item.branches[name] for item in items]) for name in items[0].branches
@@ -176,7 +177,7 @@ class PromptsOnly(EncodedExamples):
     """The same examples without their responses, for generation."""
 
     def item(self, example: Example) -> Item:
-        asked = Prompt(id=example.id, messages=example.messages, answer=example.answer, keep=example.keep)
+        (asked,) = weaken(example, "prompt")
         return Item(example, self.encoder.encode(asked, []))
 
 

@@ -21,6 +21,7 @@ Message = dict[str, Any]  # {"role": "system" | "user" | "assistant", "content":
 Response = list[Part]
 RowKind = Literal["prompt", "demonstration", "rating", "preference", "ranking", "feedback"]
 Kind = Literal[RowKind, "critique"]  # critiques are made of feedback; no row is one
+Check = Literal["exact", "number", "choice", "contains", "math", "shapes"]  # verifiers of rewards/answers.py
 
 
 def text(content: str) -> Part:
@@ -33,11 +34,13 @@ def text(content: str) -> Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What is asked, ending before the answer. `answer` is a checkable reference answer where the data has one."""
+    """What is asked, ending before the answer. `answer` is a checkable reference answer where the data has one, and
+    `check` the verifier that compares it."""
 
     id: str
     messages: list[Message]
     answer: str | None = None
+    check: Check = "exact"
     keep: dict[str, Any] = field(default_factory=dict)  # columns carried along untouched
 
     @property
@@ -151,7 +154,8 @@ def weaken(example: Example, wanted: Kind) -> list[Example]:
         )
     if kind_of(example) == wanted:
         return [example]
-    base = {"id": example.id, "messages": example.messages, "answer": example.answer, "keep": example.keep}
+    told = ("id", "messages", "answer", "check", "keep")
+    base = {name: value for name, value in vars(example).items() if name in told}
     if wanted == "prompt":
         return [Prompt(**base)]
     if isinstance(example, Rating):
@@ -226,6 +230,7 @@ class Batch:
     supervision: dict[str, Tensor] = field(default_factory=dict)
     draws: dict[str, Tensor] = field(default_factory=dict)
     answers: list[str | None] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)  # of the answers
     normalizer: Tensor | None = None
     branches: dict[str, Batch] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)

@@ -120,6 +120,7 @@ class Template:
             "id": reader.id,
             "messages": messages,
             "answer": None if options.answer is None else reader.text(options.answer),
+            "check": options.check or "exact",
             "keep": {
                 key: [reader.value(s) for s in told] if isinstance(told, list) else reader.value(told)
                 for key, told in options.keep.items()
