@@ -66,7 +66,9 @@ def job(folder: Path, name: str, algo: str, after: dict[str, float]) -> None:
     """A finished run of an algorithm with these held-out numbers; its own objective is the first of them."""
     record_hydra(folder / name, [f"algo={algo}"])
     measured = {f"heldout/{key}": value for key, value in after.items()}
-    (folder / name / "summary.json").write_text(json.dumps({"after": measured, "objective": next(iter(after.values()))}))
+    (folder / name / "summary.json").write_text(
+        json.dumps({"after": measured, "objective": next(iter(after.values()))})
+    )
 
 
 def test_algorithms_are_ordered_by_a_measure_that_all_of_them_have(tmp_path: Path) -> None:

@@ -252,8 +252,9 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) 
         mathematics.require()
     if "steps" in algorithm.wants:
         data = data.serving(algorithm)
-    blank = replace(data, corruption=CorruptionOptions(name="blank"))
-    controls = {"blank": blank} if wanted.blank_control and data.corruption is None and data.shows_media else {}
+    controls = {}
+    if wanted.blank_control and data.corruption is None and data.shows_media:
+        controls["blank"] = replace(data, corruption=CorruptionOptions(name="blank"))
     return Suite(
         sets=_sets(cfg, algorithm, policy, data),
         controls={name: _sets(cfg, algorithm, policy, changed) for name, changed in controls.items()},

@@ -1,7 +1,7 @@
 """The table at the end of a sweep: every job's overrides, objective, held-out numbers and time, best first.
 
-Jobs are ordered by one measure that all of them have, the first of `evaluation.catalogue.OBJECTIVES`; where there is none, each
-has its own, named in its row.
+Jobs are ordered by one measure that all of them have, the first of `evaluation.catalogue.OBJECTIVES`; where there is none,
+each has its own, named in its row.
 
     python -m aa_lightning.sweep outputs/sweeps/<date>/<time>
 

@@ -177,7 +177,7 @@ def heldout_section(run: Run) -> Html | None:
 
 
 def _cells(measure: Measure, blank: bool) -> list[str]:
-    tone = "flat" if measure.gain == 0 or math.isnan(measure.gain) else ("good" if measure.gain > 0 else "bad")
+    tone = "flat" if not measure.is_clear else "bad" if measure.fell else "good"
     change = tag("span", measure.show_change(), class_=tone)
     controls = [measure.show(measure.blank_before), measure.show(measure.blank_after)] if blank else []
     return [measure.label, measure.show(measure.before), tag("b", measure.show(measure.after)), change, *controls]
