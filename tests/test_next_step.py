@@ -9,6 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from aa_lightning.evaluation.next_step import next_command
+from aa_lightning.reopen import overrides_of
 
 QUESTIONS = [
     "What colour is the circle?",
@@ -78,3 +79,13 @@ def test_a_reward_model_is_measured(tmp_path):
         [f"run={tmp_path}"],
         {},
     )
+
+
+@pytest.mark.parametrize("folder", ["0_algo.beta=0.1", "1_data=a,b", "my run"])
+def test_a_run_in_a_folder_of_a_sweep_is_opened_by_its_name_as_it_is(tmp_path, folder):
+    run = tmp_path / folder
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "overrides.yaml").write_text("- algo=ipo\n")
+    opened = overrides_of([f"run={run}", "n=2"], "run", same_folder=False)
+    read = OverridesParser.create().parse_overrides(opened)
+    assert [(one.key_or_group, one.value()) for one in read] == [("algo", "ipo"), ("run", str(run)), ("n", 2)]

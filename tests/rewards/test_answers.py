@@ -7,6 +7,8 @@ import sys
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from aa_lightning.data.shapes import Figure, Scene, draw
@@ -302,3 +304,23 @@ def test_the_last_announcement_counts_and_ends_with_its_sentence():
     assert announced(r"\boxed{1} and then \boxed{\frac{1}{2}}, I think") == r"\frac{1}{2}"
     assert announced("**Answer:** 72\nThat was easy") == "72"
     assert announced("It is 72.") is None
+
+
+ANYTHING = (
+    st.text()
+    | st.text(alphabet="0123456789.,-−/%$e ()[]{}\\^=AaBbI½²#是答案")
+    | st.sampled_from([expected for table in TABLES.values() for expected, _, _ in table])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(expected=ANYTHING, said=ANYTHING)
+def test_no_text_makes_a_verifier_fail(expected, said):
+    for name in ("exact", "number", "choice", "contains", "shapes"):
+        assert answers.CHECKS[name](expected, said) in (True, False)
+
+
+@settings(max_examples=300, deadline=None)
+@given(answer=ANYTHING)
+def test_an_answer_equals_itself_exactly(answer):
+    assert answers.exact(answer, answer)
