@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from aa_lightning import evaluate, train
 from aa_lightning.build import build_run, data_options, examples
+from aa_lightning.callbacks.heldout import HeldOut
 from aa_lightning.compose import compose
 from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.template import Template
 from aa_lightning.evaluation import heldout
 from aa_lightning.rewards import mathematics
-from aa_lightning.types import Batch, Rollout, text, weaken
+from aa_lightning.types import Batch, Prompt, Rollout, text, weaken
 from tests.reliability.support import TINY
 
 TEXTS = [*TINY, "modality=t2t", "model=tiny_qwen2"]
@@ -61,7 +63,8 @@ def test_every_measure_is_of_as_many_examples_as_there_are_and_not_as_were_asked
     counts = {name.removeprefix("heldout/"): count for name, count in summary["examples"].items()}
     assert counts == {name: answers if name == "answer_accuracy" else pairs for name in measured}
     samples = tmp_path / "samples" / "after.json"
-    assert (len(json.loads(samples.read_text())) if samples.is_file() else 0) == min(answers, 5)
+    shown = json.loads(samples.read_text()) if samples.is_file() else []
+    assert [sample["right"] for sample in shown] == [False] * min(answers, 5)  # after two steps
     assert summary["objective"] == summary["after"]["heldout/preference_accuracy"]
 
 
@@ -105,7 +108,8 @@ def answered(*rows):
     nothing = torch.zeros(0)
     drawn = Rollout(batch, [[[text(words)]] for words in said], nothing, nothing)
     measured = heldout.answers(lambda batch: drawn, [batch], torch.device("cpu"), ["set"])
-    assert measured.responses == [[text(words)] for words in said]
+    assert [*measured.responses.values()] == [[text(words)] for words in said]
+    assert [verdict is None for verdict in measured.verdicts.values()] == [one is None for one in expected]
     assert measured.measures["set/answer_accuracy"] == measured.measures["answer_accuracy"]
     return measured.measures["answer_accuracy"], measured.examples["answer_accuracy"]
 
@@ -164,3 +168,23 @@ def test_symbols_in_place_of_answers_are_checked_exactly():
     cfg = compose(["experiment=symdpo", "data.train.size=64", "data.val.size=64"])
     example = examples(data_options(cfg), "train", "preference")[0]
     assert example.check == "exact" and example.answer == example.chosen[0]["text"]
+
+
+class _Suite:
+    """A suite that has answered the rows that one of two processes gets: 0, 1, 4, 5."""
+
+    def run(self, model, device, whole):
+        rows = ("0", "1", "4", "5")
+        return heldout.Measured(
+            responses={row: [text(f"answer {row}")] for row in rows}, verdicts=dict.fromkeys(rows, True)
+        )
+
+
+def test_answers_stand_beside_their_own_prompts_where_processes_share_the_rows(tmp_path):
+    asked = [Prompt(id=str(i), messages=[{"role": "user", "content": [text(f"question {i}")]}]) for i in range(5)]
+    callback = HeldOut(_Suite(), True, asked, tmp_path)
+    trainer = SimpleNamespace(loggers=[], is_global_zero=True, global_step=0)
+    callback.on_train_start(trainer, SimpleNamespace(policy=None, device="cpu"))
+    shown = json.loads((tmp_path / "before.json").read_text())
+    pairs = [(row["prompt"][0]["content"][0]["text"], row["responses"]["policy"][0]["text"]) for row in shown]
+    assert pairs == [(f"question {i}", f"answer {i}") for i in (0, 1, 4)]

@@ -51,7 +51,8 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     (folder / "evaluation.json").write_text(json.dumps(named, indent=1), encoding="utf-8")
     if measured.responses:
         shown = [suite.sets.examples[i] for i in range(min(cfg.evaluation.samples, len(measured.responses)))]
-        save_samples(folder / "samples", "evaluation", shown, {"policy": measured.responses[: len(shown)]})
+        said = {"policy": [measured.responses[example.id] for example in shown]}
+        save_samples(folder / "samples", "evaluation", shown, said, measured.verdicts)
     told = [
         (f"heldout/{key}", f"{value:.3f}", measured.examples[key]) for key, value in sorted(measured.measures.items())
     ]

@@ -56,8 +56,8 @@ class HeldOut(L.Callback):
         for logger in trainer.loggers if named else ():
             logger.log_metrics(named, step=trainer.global_step)
         if trainer.is_global_zero and measured.responses:
-            shown = self.shown[: len(measured.responses)]
-            answers = {"policy": measured.responses[: len(shown)]}
+            shown = [example for example in self.shown if example.id in measured.responses]
+            answers = {"policy": [measured.responses[example.id] for example in shown]}
             if all(example.responses for example in shown):
                 answers["data"] = [example.responses[0] for example in shown]
-            save_samples(self.folder, moment, shown, answers)
+            save_samples(self.folder, moment, shown, answers, measured.verdicts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,15 +24,17 @@ class Measured:
     Attributes:
         measures: means over the examples.
         examples: how many examples each mean is of, on all ranks together.
-        responses: what was said on this rank.
+        responses: what was said on this rank, by the prompt's id.
+        verdicts: whether that is right, by the prompt's id; None where it cannot be checked.
     """
 
     measures: dict[str, float] = field(default_factory=dict)
     examples: dict[str, int] = field(default_factory=dict)
-    responses: list[Response] = field(default_factory=list)
+    responses: dict[str, Response] = field(default_factory=dict)
+    verdicts: dict[str, bool | None] = field(default_factory=dict)
 
     def add(self, other: Measured, prefix: str = "") -> None:
-        """Take what else was measured, but not its responses."""
+        """Take what else was measured, but not what was said."""
         self.measures |= {f"{prefix}{name}": value for name, value in other.measures.items()}
         self.examples |= {f"{prefix}{name}": count for name, count in other.examples.items()}
 
@@ -152,24 +155,22 @@ def answers(
 
     Returns:
         answer_accuracy of what was said, picture_accuracy of what was drawn or sound_accuracy of what was played (a
-        response without one is wrong); and the responses.
+        response without one is wrong); the responses, and whether each is right.
     """
     name, verify = _VERIFIERS[written]
-    averages, said = Averages(device, [name], groups), []
+    averages, told = Averages(device, [name], groups), Measured()
     for batch in _shown(batches):
         responses = [drawn[0] for drawn in draw(batch.to(device)).responses]
-        said += responses
-        verdicts = {
-            row: verify(check, expected, response)
-            for row, expected, check, response in zip(batch.ids, batch.answers, batch.checks, responses, strict=True)
-            if expected is not None
-        }
-        checked = {row: verdict for row, verdict in verdicts.items() if verdict is not None}
-        if checked:
-            averages.update({name: torch.tensor(list(checked.values()), dtype=torch.float)}, list(checked))
-    measured = averages.compute()
-    measured.responses = said
-    return measured
+        verdicts = [
+            None if expected is None else verify(check, expected, response)
+            for expected, check, response in zip(batch.answers, batch.checks, responses, strict=True)
+        ]
+        told.responses |= dict(zip(batch.ids, responses, strict=True))
+        told.verdicts |= dict(zip(batch.ids, verdicts, strict=True))
+        known = [math.nan if verdict is None else float(verdict) for verdict in verdicts]
+        averages.update({name: torch.tensor(known)}, batch.ids)
+    told.add(averages.compute())
+    return told
 
 
 _VERIFIERS = {

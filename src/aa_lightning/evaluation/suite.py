@@ -83,7 +83,7 @@ class Suite:
                     self._greedy(model), sets.prompts, device, self.groups, written=_written(sets.examples)
                 )
             measured.add(answered)
-            measured.responses = answered.responses
+            measured.responses, measured.verdicts = answered.responses, answered.verdicts
         return measured
 
     def _greedy(self, model: Any) -> Callable[[Batch], Rollout]:

@@ -101,7 +101,7 @@ class _Process:
             self._running = None
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "aa_lightning.rewards.mathematics"]
+        command = [sys.executable, "-W", "ignore", "-m", "aa_lightning.rewards.mathematics"]
         self._running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._line(_START_SECONDS)
 
