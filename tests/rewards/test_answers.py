@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -65,6 +66,10 @@ NUMBER = [
     ("71", "72, or maybe 71", False),
     ("72", "The answer is 72 or 71.", False),
     ("72", "It is 71 or 72.", False),
+    ("71", "The answer is 72, or the answer is 71.", False),
+    ("71", r"\boxed{72} or \boxed{71}", False),
+    ("71", r"First \boxed{72}. No: \boxed{71}", True),
+    ("71", "The answer isn't 71", False),
     ("72", "It is between 70 and 72.", False),
     ("72", "It is not 72.", False),
     ("72", "#### 71", False),
@@ -182,6 +187,10 @@ MATH = [
     ("72", "The answer is 72.", True),
     ("72", "72, or maybe 71", False),
     ("72", r"\boxed{72} or \boxed{71}", False),
+    ("71", r"\boxed{72} or \boxed{71}", False),
+    (r"\{71,72\}", r"\boxed{72} and \boxed{71}", True),
+    ("71", "Either $72$ or $71$.", False),
+    ("71", "$48 + 23 = 71$. So it is $71$.", True),
     ("4", "−4", False),
     ("-4", "$-4$", True),
     (r"\{1,2\}", r"\{2, 1\}", True),
@@ -265,11 +274,22 @@ def test_a_formula_that_cannot_be_computed_is_wrong_in_bounded_time_and_the_next
     assert mathematics.equal(r"\frac{1}{2}", "0.5")
 
 
+def test_a_process_that_does_not_answer_in_time_is_ended(monkeypatch):
+    pytest.importorskip("math_verify")
+    assert mathematics.equal("x+1", "1+x")
+    asked = mathematics._process(os.getpid())._running
+    with monkeypatch.context() as patched:
+        patched.setattr(mathematics, "SECONDS", 0.05)
+        assert not mathematics.equal("3", "9^{9^{9}}")
+    assert asked.returncode is not None
+    assert mathematics.equal("x+1", "1+x")
+
+
 def test_a_process_that_has_died_is_started_again():
     pytest.importorskip("math_verify")
     assert mathematics.equal("x+1", "1+x")
-    mathematics._process()._running.kill()
-    mathematics._process()._running.wait()
+    mathematics._process(os.getpid())._running.kill()
+    mathematics._process(os.getpid())._running.wait()
     assert mathematics.equal("x+1", "1+x")
 
 
@@ -318,6 +338,32 @@ ANYTHING = (
 def test_no_text_makes_a_verifier_fail(expected, said):
     for name in ("exact", "number", "choice", "contains", "shapes"):
         assert answers.CHECKS[name](expected, said) in (True, False)
+
+
+PIECES = [
+    "<answer>",
+    "</answer>",
+    r"\boxed{",
+    "}",
+    "answer is ",
+    "####",
+    "1/",
+    "1,",
+    "1 ",
+    "-",
+    "$",
+    "(",
+    "A or ",
+    ". ",
+]
+
+
+@pytest.mark.parametrize("piece", [*PIECES, *(one + other for one in PIECES[:6] for other in PIECES[:6])])
+def test_a_model_that_repeats_itself_is_judged_at_once(piece):
+    began = time.monotonic()
+    for name in ("exact", "number", "choice", "contains", "math"):
+        assert answers.CHECKS[name]("72", piece * 4000) is False
+    assert time.monotonic() - began < 5
 
 
 @settings(max_examples=300, deadline=None)

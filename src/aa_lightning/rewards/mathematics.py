@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from concurrent.futures import TimeoutError as TooSlow
 from functools import cache
 from importlib.util import find_spec
 
-from aa_lightning.rewards.wording import plain, sentences
+from aa_lightning.rewards.wording import plain, sentences, wavers
 
 SECONDS = 5.0  # for one comparison, until its process is ended
 _PARSING, _COMPARING = 1, 2  # seconds until the library gives up by itself, where it can be interrupted
@@ -44,11 +45,12 @@ def require() -> None:
 
 
 def last_formula(said: str) -> str:
-    """Return the last formula between dollar signs or LaTeX brackets; without one, what the last sentence states."""
-    found = [next(filter(None, match.groups())) for match in _FORMULA.finditer(said)]
-    if found:
-        return found[-1]
+    """Return the last formula between dollar signs or LaTeX brackets; without one, what the last sentence states. Where that
+    sentence wavers, all its formulas together, which are no one answer."""
     last = (sentences(said) or [""])[-1]
+    found, there = _formulas(said), _formulas(last)
+    if found:
+        return ", ".join(there) if wavers(last) and there else found[-1]
     return _STATES.split(last)[-1].strip() if _WORD.search(last) else last.strip()
 
 
@@ -65,7 +67,11 @@ def equal(expected: str, said: str) -> bool:
     """
     require()
     one, other = _bare(expected), _bare(said)
-    return bool(one and other) and max(len(one), len(other)) <= _LONGEST and _process().equal(one, other)
+    return bool(one and other) and max(len(one), len(other)) <= _LONGEST and _process(os.getpid()).equal(one, other)
+
+
+def _formulas(said: str) -> list[str]:
+    return [next(filter(None, match.groups())) for match in _FORMULA.finditer(said)]
 
 
 def _bare(formula: str) -> str:
@@ -102,7 +108,9 @@ class _Process:
 
     def _start(self) -> None:
         command = [sys.executable, "-W", "ignore", "-m", "aa_lightning.rewards.mathematics"]
-        self._running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        # a session of its own: Ctrl-C is for who asks
+        self._running = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
         self._line(_START_SECONDS)
 
     def _line(self, seconds: float) -> str:
@@ -110,7 +118,8 @@ class _Process:
 
 
 @cache
-def _process() -> _Process:
+def _process(own: int) -> _Process:
+    """The one of a process, whose id is given: a fork cannot share it."""
     made = _Process()
     atexit.register(made.end)
     return made

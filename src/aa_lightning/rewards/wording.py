@@ -13,11 +13,15 @@ _SIGNS = "#%&@/\\"  # punctuation that means something: C# is not C, and/or is n
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _TRAILING = re.compile(r"(?<=\d)(\.\d*?)0+(?!\d)")
 _ANNOUNCED = re.compile(
-    r"####|\b(?:answer|option|choice)\s*(?:is|:|=)|答案\s*(?:是|为|為|:|：)"
+    r"####|\b(?:answer|option|choice)\s*(?:is\b|:|=)|答案\s*(?:是|为|為|:|：)"
     r"|(?:الجواب|الإجابة|الاجابة)\s*(?:هو|هي|:)",
     re.IGNORECASE,
 )
-_TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<answer>", re.IGNORECASE)
+_CLOSING_TAG = re.compile(r"</answer>", re.IGNORECASE)
+_BOX = re.compile(r"\\boxed\{")
+_MOST = 8  # boxes that are read
+_JOIN = re.compile(r"\W*(?:or|and|或|和|أو|و)?\W*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？؟])|\n+")
 _REASON = re.compile(r"\s+because\b|,?因为", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"\b(?:or|maybe|perhaps|alternatively)\b|还是|或|أو", re.IGNORECASE)
@@ -45,17 +49,20 @@ def words(said: str) -> list[str]:
 
 def announced(said: str) -> str | None:
     r"""Return what a text calls its answer, or None: what stands in <answer> tags, in \boxed{}, or behind `####`, `answer is`
-    or `answer:` in English, Chinese or Arabic, up to the end of the sentence or a reason. The last one counts."""
-    tagged = _TAGGED.findall(said)
+    or `answer:` in English, Chinese or Arabic, up to the end of the sentence or a reason. The last one counts, with those
+    that are joined to it."""
+    tagged = _TAG.split(said)[1:]
     if tagged:
-        return announced(tagged[-1]) or tagged[-1].strip()
-    boxed = _last_boxed(said)
-    if boxed is not None:
-        return boxed
-    *_, last = [None, *_ANNOUNCED.finditer(said)]
-    if last is None:
+        inside = _CLOSING_TAG.split(tagged[-1], maxsplit=1)[0]
+        return announced(inside) or inside.strip()
+    boxes = _boxed(said)
+    if boxes:
+        return ", ".join(said[start:end] for start, end in _joined(said, boxes))
+    marks = [match.span() for match in _ANNOUNCED.finditer(said)]
+    if not marks:
         return None
-    sentence = _SENTENCE_END.split(said[last.end() :].replace("**", "").strip(), maxsplit=1)[0]
+    first = next(end for start, end in marks if not _SENTENCE_END.search(said, start, marks[-1][0]))
+    sentence = _SENTENCE_END.split(said[first:].replace("**", "").strip(), maxsplit=1)[0]
     return _REASON.split(sentence, maxsplit=1)[0]
 
 
@@ -92,14 +99,23 @@ def _spaced(before: str, char: str, after: str) -> str:
     return f" {char} " if kind == "S" or char in _SIGNS else " "
 
 
-def _last_boxed(said: str) -> str | None:
-    r"""What stands in the braces of the last \boxed, or all behind it where they are never closed."""
-    start = said.rfind("\\boxed{")
-    if start < 0:
-        return None
-    inside, depth = said[start + len("\\boxed{") :], 1
-    for place, char in enumerate(inside):
-        depth += (char == "{") - (char == "}")
-        if depth == 0:
-            return inside[:place]
-    return inside
+def _boxed(said: str) -> list[tuple[int, int]]:
+    r"""Where the contents of the last few \boxed begin and end; at the end of the text where its braces are never closed."""
+    found = []
+    for box in [*_BOX.finditer(said)][-_MOST:]:
+        depth, end = 1, box.end()
+        while depth and end < len(said):
+            depth += (said[end] == "{") - (said[end] == "}")
+            end += 1
+        found.append((box.end(), end if depth else end - 1))
+    return found
+
+
+def _joined(said: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The last span and those before it with nothing but `or`, `and` or a comma between."""
+    kept = spans[-1:]
+    for start, end in reversed(spans[:-1]):
+        if not _JOIN.fullmatch(said[end : kept[0][0]].replace("\\boxed{", "")):
+            break
+        kept.insert(0, (start, end))
+    return kept
