@@ -16,6 +16,7 @@ from aa_lightning.compose import compose
 from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.template import Template
 from aa_lightning.evaluation import heldout
+from aa_lightning.evaluation.catalogue import Meaning, meaning_of, objective_of
 from aa_lightning.rewards import mathematics
 from aa_lightning.types import Batch, Prompt, Rollout, text, weaken
 from tests.reliability.support import TINY
@@ -188,3 +189,26 @@ def test_answers_stand_beside_their_own_prompts_where_processes_share_the_rows(t
     shown = json.loads((tmp_path / "before.json").read_text())
     pairs = [(row["prompt"][0]["content"][0]["text"], row["responses"]["policy"][0]["text"]) for row in shown]
     assert pairs == [(f"question {i}", f"answer {i}") for i in (0, 1, 4)]
+
+
+def test_a_resumed_run_knows_how_many_examples_were_measured(tmp_path):
+    saved, resumed = (HeldOut(_Suite(), True, [], tmp_path) for _ in range(2))
+    saved.results, saved.examples = {"after": {"heldout/margin": 1.0}}, {"heldout/margin": 4}
+    resumed.load_state_dict(saved.state_dict())
+    assert (resumed.results, resumed.examples) == (saved.results, saved.examples)
+
+
+# ---------------------------------------------------------------- what measures mean
+
+
+def test_a_measure_of_one_set_is_read_as_that_of_all_and_a_strange_one_by_its_ending():
+    assert meaning_of("harmful/answer_accuracy") == meaning_of("answer_accuracy") == Meaning(share=True, main=True)
+    assert meaning_of("logp_chosen").better == 0
+    assert [meaning_of(name).better for name in ("validation_loss", "fid", "clip_score")] == [-1, -1, 1]
+    assert meaning_of("refusal_rate") == Meaning(share=True)
+
+
+def test_the_objective_is_the_first_main_measure_that_was_measured():
+    measured = {"margin": 2.0, "likelihood_accuracy": 0.6, "sound_accuracy": 0.1, "picture_accuracy": math.nan}
+    assert objective_of(measured) == "sound_accuracy"
+    assert objective_of({"margin": 2.0}) is None

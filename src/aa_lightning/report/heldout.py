@@ -64,11 +64,15 @@ class Measure:
 
     @property
     def chance(self) -> float:
-        """The change that sampling alone may cause: two standard errors of a difference of shares, or 0."""
-        if not self.meaning.share or not self.examples:
+        """The change that sampling alone may cause: two standard errors of a difference of shares, or 0.
+
+        Shares are taken as if one more example were right and one more wrong (Agresti and Coull), or 0 of 2 would be certain.
+        """
+        n = self.examples
+        if not self.meaning.share or not n:
             return 0.0
-        variance = sum(p * (1 - p) for p in (self.before, self.after)) / self.examples
-        return 2 * math.sqrt(max(variance, 0.0))
+        smooth = [(n * share + 1) / (n + 2) for share in (self.before, self.after)]
+        return min(1.0, 2 * math.sqrt(sum(share * (1 - share) for share in smooth) / n))
 
     @property
     def is_clear(self) -> bool:
@@ -77,9 +81,8 @@ class Measure:
 
     def moved(self) -> str:
         """From where to where it went, and how far chance alone may carry it."""
-        chance = (
-            f"; with {self.examples} examples up to {100 * self.chance:.1f} points may be chance" if self.chance else ""
-        )
+        of = "1 example" if self.examples == 1 else f"{self.examples} examples"
+        chance = f"; with {of} up to {100 * self.chance:.1f} points may be chance" if self.chance else ""
         return f"from {self.show(self.before)} to {self.show(self.after)} ({self.show_change()}){chance}"
 
 
