@@ -41,7 +41,7 @@ def record_hydra(folder: Path, overrides: list[str], direction: str = "maximize"
 def summary(after: float, beta: float) -> dict[str, Any]:
     return {
         "command": "train.py algo=dpo",
-        "algo": "PreferenceOptimization",
+        "algo": "dpo",
         "modality": "ti2t",
         "model": "tiny:llava",
         "before": {
@@ -55,6 +55,12 @@ def summary(after: float, beta: float) -> dict[str, Any]:
             "heldout/margin": 1.75,
             "heldout/answer_accuracy": 0.64,
             "heldout/blank/preference_accuracy": 0.55,
+        },
+        "examples": {
+            "heldout/preference_accuracy": 256,
+            "heldout/margin": 256,
+            "heldout/answer_accuracy": 128,
+            "heldout/blank/preference_accuracy": 256,
         },
         "train": {"train/loss": 0.21},
         "throughput": {"prompts_per_s": 41.5, "steps": 600, "train_s": 116.0},

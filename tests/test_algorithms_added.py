@@ -63,6 +63,6 @@ def test_the_printed_command_trains_with_it(workplace):
     done = subprocess.run(typed, cwd=workplace, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     summary = json.loads((workplace / "run" / "summary.json").read_text())
-    assert summary["steps"] == 3 and summary["algo"] == "PreferenceOptimization"
+    assert summary["steps"] == 3 and (summary["algo"], summary["algo_class"]) == ("my_ipo", "PreferenceOptimization")
     assert summary["train"]["train/loss"] == pytest.approx(25.0, abs=5.0)  # (margin − 5)², the margin near 0
     assert "algo: my_ipo" in (workplace / "run" / ".hydra" / "hydra.yaml").read_text()

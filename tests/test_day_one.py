@@ -119,13 +119,14 @@ def test_twelve_rows_are_checked_and_trained_with_nothing_but_their_path(tmp_pat
         return
     found = check(compose(typed, "check"))
     examples = len(found.train)
-    assert not found.stopping and len(found.held_out.rows) >= 1
+    assert not found.stopping
     assert found.trained.showing["image"] == examples
     capsys.readouterr()
     out = train(compose([*typed, f"output={tmp_path}", "trainer.max_steps=2", "trainer.enable_progress_bar=false"]))
     assert out["steps"] == 2 and out["init"] is None
-    assert any(name.startswith("heldout/") for name in out["after"])
-    assert any(name.startswith("heldout/blank/") for name in out["after"])
+    measured = len(found.held_out) > 0  # ratings may hold out none that is desirable
+    assert any(name.startswith("heldout/") for name in out["after"]) == measured
+    assert any(name.startswith("heldout/blank/") for name in out["after"]) == measured
     said = capsys.readouterr().out
     if examples < 16:
         assert re.search(rf"takes {examples} prompts and not \d+", said)

@@ -80,7 +80,7 @@ def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(html: str, run
 
 
 def test_the_headline_names_what_was_trained_and_the_change_with_its_sampling_error(html: str) -> None:
-    # two standard errors: 2 * sqrt((0.52 * 0.48 + 0.91 * 0.09) / 256) = 0.0720
+    # two standard errors of 134.12/258 and 233.96/258: 2 * sqrt((0.2496 + 0.0845) / 256) = 0.0723
     assert "<h1>dpo · tiny_llava · ti2t</h1>" in html
     assert "data shapes_ti2t · 600 steps · finished" in html
     assert (
@@ -290,6 +290,65 @@ def test_the_verdict_weighs_chance_and_the_blanked_control(
     found, sentences = verdict(run)
     assert found == tone
     assert text in " ".join(sentences)
+
+
+def told(folder: Path, **numbers: tuple[float, float, int]) -> tuple[str, list[str]]:
+    """The verdict on measures given as before, after, examples."""
+    named = {f"heldout/{name.replace('__', '/')}": given for name, given in numbers.items()}
+    before, after, examples = ({name: given[place] for name, given in named.items()} for place in range(3))
+    return verdict(edit_summary(make_run(folder), before=before, after=after, examples=examples))
+
+
+def test_the_verdict_counts_the_examples_that_were_measured_and_not_those_asked_for(tmp_path: Path) -> None:
+    """Four rows of 256 asked for, 1/4 and 3/4 taken as 2/6 and 4/6: 2 sqrt((2/9 + 2/9) / 4) = 2/3."""
+    tone, (text,) = told(tmp_path / "run", preference_accuracy=(0.25, 0.75, 4))
+    assert tone == "flat"
+    assert text.endswith("(+50.0 points); with 4 examples up to 66.7 points may be chance.")
+    assert re.search(r"<td>preference accuracy</td>.*<td>4</td>", write_report(tmp_path / "run").read_text())
+
+
+def test_all_of_one_example_is_no_proof(tmp_path: Path) -> None:
+    """0 and 1 of 1 taken as 1/3 and 2/3: 2 sqrt(4/9) = 4/3, and no share changes by more than all."""
+    tone, (text,) = told(tmp_path / "run", answer_accuracy=(0.0, 1.0, 1))
+    assert tone == "flat" and text.endswith("(+100.0 points); with 1 example up to 100.0 points may be chance.")
+
+
+@pytest.mark.parametrize("name", ["answer_accuracy", "picture_accuracy", "sound_accuracy", "likelihood_accuracy"])
+def test_a_main_measure_that_fell_is_named_and_spoils_the_success_of_another(tmp_path: Path, name: str) -> None:
+    """0.9 and 0.3 of 128 taken as 116.2/130 and 39.4/130: 2 sqrt((0.0949 + 0.2112) / 128) = 0.0978."""
+    numbers = {"preference_accuracy": (0.5, 0.9, 256), name: (0.9, 0.3, 128)}
+    tone, (text, but) = told(tmp_path / "run", **numbers)
+    assert tone == "flat"
+    assert text.startswith("A mixed result: held-out preference accuracy went from 50.0 % to 90.0 %")
+    label = name.replace("_", " ")
+    assert but == (
+        f"But {label} fell from 90.0 % to 30.0 % (−60.0 points); with 128 examples up to 9.8 points may be chance."
+    )
+
+
+def test_a_measure_that_stays_at_0_is_named(tmp_path: Path) -> None:
+    numbers = {"preference_accuracy": (0.5, 0.9, 256), "harmless__answer_accuracy": (0.0, 0.0, 12)}
+    tone, (text, but) = told(tmp_path / "run", **numbers)
+    assert (tone, text.partition(":")[0]) == ("flat", "A mixed result")
+    assert but == "But harmless · answer accuracy is 0 after training: not one of 12 is right."
+
+
+def test_a_fall_within_chance_is_named_and_does_not_decide(tmp_path: Path) -> None:
+    numbers = {
+        "preference_accuracy": (0.5, 0.9, 256),
+        "answer_accuracy": (0.5, 0.45, 16),
+        "logp_rejected": (-1.0, -2.0, 256),
+    }
+    tone, (text, but) = told(tmp_path / "run", **numbers)
+    assert (tone, text.partition(":")[0]) == ("good", "It worked")
+    assert but.startswith("But answer accuracy fell from 50.0 % to 45.0 %") and but.endswith("may be chance.")
+
+
+def test_nothing_gained_and_something_lost_is_bad(tmp_path: Path) -> None:
+    numbers = {"preference_accuracy": (0.5, 0.51, 256), "logp_per_term": (-0.5, -0.9, 256)}
+    tone, (text, but) = told(tmp_path / "run", **numbers)
+    assert (tone, text.partition(":")[0]) == ("bad", "No clear effect")
+    assert but == "But logp per term fell from −0.5 to −0.9 (−0.4)."
 
 
 def test_no_verdict_without_a_number_before(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def saved(folder: Path) -> list[dict]:
         {"type": "text", "text": "What is there?"},
     ]
     prompt = Prompt(id="0", messages=[{"role": "user", "content": parts}], answer="red")
-    file = save_samples(folder, "after", [prompt], {"policy": [[{"type": "audio", "audio": SOUND}]]})
+    file = save_samples(folder, "after", [prompt], {"policy": [[{"type": "audio", "audio": SOUND}]]}, {"0": False})
     return json.loads(file.read_text())
 
 
@@ -56,6 +56,7 @@ def test_the_report_plays_sounds_and_shows_clips_from_inside_the_page(tmp_path: 
     folder = make_run(tmp_path / "run")
     saved(folder / "samples")
     html = write_report(folder).read_text(encoding="utf-8")
+    assert "<h4>after · wrong</h4>" in html
     played = re.findall(r'<audio src="data:audio/[\w-]+;base64,([\w+/=]+)" controls', html)
     shown = re.findall(r'<img src="data:image/webp;base64,([\w+/=]+)"', html)
     files = {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}

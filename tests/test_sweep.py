@@ -15,7 +15,7 @@ import pytest
 
 import aa_lightning
 from aa_lightning.runs import find_runs
-from aa_lightning.sweep import ranked, table, varied, write_sweep
+from aa_lightning.sweep import compared, ranked, table, varied, write_sweep
 from run_folders import make_run, record_hydra
 
 ERROR = "ValueError: algo.beta must be above 0, got 0 <here>"
@@ -34,7 +34,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_jobs_are_ordered_by_objective_and_failed_ones_come_last(sweep: Path) -> None:
     lines = table(find_runs(sweep)).splitlines()
-    assert lines[0] == "3 jobs (2 finished, 1 failed) · algo=dpo · largest objective first"
+    assert lines[0] == "3 jobs (2 finished, 1 failed) · algo=dpo · largest preference accuracy first"
     assert [line.split()[:3] for line in lines[3:]] == [
         ["1_algo.beta=0.1", "finished", "0.1"],
         ["0_algo.beta=0.05", "finished", "0.05"],
@@ -60,6 +60,52 @@ def test_the_table_shows_objective_heldout_numbers_and_time(sweep: Path) -> None
         "seconds": "42",
         "error": "",
     }
+
+
+def job(folder: Path, name: str, algo: str, after: dict[str, float]) -> None:
+    """A finished run of an algorithm with these held-out numbers; its own objective is the first of them."""
+    record_hydra(folder / name, [f"algo={algo}"])
+    measured = {f"heldout/{key}": value for key, value in after.items()}
+    (folder / name / "summary.json").write_text(
+        json.dumps({"after": measured, "objective": next(iter(after.values()))})
+    )
+
+
+def test_algorithms_are_ordered_by_a_measure_that_all_of_them_have(tmp_path: Path) -> None:
+    """By their own objectives, preference accuracy 0.9 and answers 0.6, dpo would stand first."""
+    job(tmp_path, "0", "dpo", {"preference_accuracy": 0.9, "answer_accuracy": 0.5, "likelihood_accuracy": 0.8})
+    job(tmp_path, "1", "sft", {"answer_accuracy": 0.6, "likelihood_accuracy": 0.7})
+    assert compared(find_runs(tmp_path)) == "answer_accuracy"
+    assert [(run.name, run.objective) for run in ranked(find_runs(tmp_path))] == [("1", 0.6), ("0", 0.9)]
+    lines = table(find_runs(tmp_path)).splitlines()
+    assert lines[0] == "2 jobs (2 finished) · largest answer accuracy first"
+    assert [line.split()[:4] for line in lines[3:]] == [
+        ["1", "finished", "sft", "0.6"],
+        ["0", "finished", "dpo", "0.5"],
+    ]
+    write_sweep(tmp_path)
+    plain = json.loads((tmp_path / "sweep.json").read_text())
+    assert [(row["objective"], row["measure"]) for row in plain] == [(0.6, "answer_accuracy"), (0.5, "answer_accuracy")]
+
+
+def test_jobs_that_share_no_measure_stand_apart_each_with_the_name_of_its_own(tmp_path: Path) -> None:
+    job(tmp_path, "0", "reward_model", {"reward_accuracy": 0.7})
+    job(tmp_path, "1", "dpo", {"preference_accuracy": 0.6})
+    job(tmp_path, "2", "reward_model", {"reward_accuracy": 0.9})
+    job(tmp_path, "3", "sft", {"answer_accuracy": float("nan")})  # nothing was measured
+    assert compared(find_runs(tmp_path)) is None
+    lines = table(find_runs(tmp_path)).splitlines()
+    assert lines[0] == "4 jobs (4 finished) · no measure that all have: largest of its own first"
+    assert lines[1].split()[:5] == ["job", "status", "algo", "objective", "of"]
+    assert [line.split()[0] for line in lines[3:]] == ["1", "2", "0", "3"]
+    assert "reward accuracy" in lines[4] and "preference accuracy" in lines[3]
+
+
+def test_a_job_without_held_out_numbers_does_not_hide_the_measure_of_the_others(tmp_path: Path) -> None:
+    job(tmp_path, "0", "dpo", {"preference_accuracy": 0.6})
+    job(tmp_path, "1", "dpo", {"margin": 0.2})
+    assert compared(find_runs(tmp_path)) == "preference_accuracy"
+    assert [run.name for run in ranked(find_runs(tmp_path))] == ["0", "1"]
 
 
 def test_a_sweeper_that_minimizes_puts_the_smallest_first(sweep: Path) -> None:

@@ -218,7 +218,7 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
 
     data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder)
     train = examples(data, "train", algorithm.supervision, fit)
-    held_out = examples(data, "val", algorithm.supervision, fit)
+    held_out = examples(data, "val", algorithm.supervision, fit) if data.holds_out else train[:0]
     loader = checked_loader(cfg, algorithm, train, held_out)
     if loader.batch_size < cfg.loader.batch_size:
         say(f"a step takes {loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")
@@ -305,14 +305,21 @@ def processes_of(cfg: DictConfig) -> int:
 def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
     """The held-out measures of a run: on the rows as they are, so that all objectives are measured alike; steps only where
     they stand."""
+    from aa_lightning.console import say
     from aa_lightning.evaluation.suite import Suite
+    from aa_lightning.rewards import mathematics
 
     wanted = options(cfg, "evaluation")
+    if "math" in data.checks and wanted.size and wanted.generate and algorithm.trains == "policy":
+        mathematics.require()
     if "steps" in algorithm.wants:
         data = data.serving(algorithm)
     sets = _sets(cfg, algorithm, policy, data)
-    blank = replace(data, corruption=CorruptionOptions(name="blank"))
-    controls = {"blank": blank} if wanted.blank_control and data.corruption is None and sets.examples.media else {}
+    if wanted.size and not len(sets.examples):
+        say("nothing is measured, as no row is held out that could be: data.val_share=0.2 holds a fifth of them out")
+    controls = {}
+    if wanted.blank_control and data.corruption is None and len(sets.examples) and sets.examples.media:
+        controls["blank"] = replace(data, corruption=CorruptionOptions(name="blank"))
     return Suite(
         sets=sets,
         controls={name: _sets(cfg, algorithm, policy, changed) for name, changed in controls.items()},
@@ -328,17 +335,24 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
     from aa_lightning.evaluation.suite import HeldOutSets
 
     wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
-    paired = all(can_serve(kind, "preference") for kind in data.kinds.values())
-    kind = "preference" if paired else "rating" if algorithm.trains == "reward_model" else "demonstration"
+    if not wanted.size or not data.holds_out:
+        return HeldOutSets([])
+    paired, answered = (
+        all(can_serve(kind, needed) for kind in data.kinds.values()) for needed in ("preference", "demonstration")
+    )
+    poorer = "rating" if algorithm.trains == "reward_model" else "demonstration" if answered else "prompt"
+    kind = "preference" if paired else poorer
     held_out = examples(data, "val", kind)[: wanted.size]
     held_out = fitting(cfg, held_out, policy.encoder)
     sets = HeldOutSets(held_out)
+    if not len(held_out):
+        return sets
     if paired:
         sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
     elif kind == "rating":
         told = EncodedExamples(held_out, policy.encoder, loader.keep, wanted_of(algorithm))
         sets.ratings = eval_loader(told, loader)
-    else:
+    elif kind == "demonstration":
         sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
     if algorithm.trains == "policy" and wanted.generate:
         asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.keep)

@@ -23,12 +23,9 @@ def main(cfg: DictConfig) -> None:
       python -m aa_lightning.check data=local data.train.path=my.jsonl model=llava_1_5_7b
       python -m aa_lightning.check data=rlaif_v data.limit=100 data.on_bad_row=skip
     """
-    from hydra.core.hydra_config import HydraConfig
-
-    from aa_lightning.console import quiet, say
+    from aa_lightning.console import quiet
 
     quiet()
-    say(f"model {cfg.model.path}, algorithm {HydraConfig.get().runtime.choices.algo}")
     check(cfg)
 
 
@@ -52,6 +49,7 @@ def check(cfg: DictConfig) -> Found:
     check_compatible(cfg, algorithm, data.serving(algorithm))
     encoder = build.build_encoder(cfg)
     found = _read(cfg, algorithm, data, encoder)
+    say(f"model {cfg.model.path}, algorithm {cfg.algo_name}")
     for line in (*inspection.columns(data, cfg.data), *found.sentences(algorithm.supervision)):
         say(line)
     if found.loader.batch_size < cfg.loader.batch_size:

@@ -36,6 +36,13 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     return cfg
 
 
+def named(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
+    """Write down which algorithm was chosen, where the configuration is of a command that has one."""
+    if "algo_name" in cfg:
+        cfg.algo_name = choices["algo"]
+    return cfg
+
+
 def with_parts(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:
     """The configuration with the parts of a mixture written out: each name becomes the data set of that name.
 
@@ -136,6 +143,10 @@ def _composed(config_name: str | None, overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return _compose(config_name, overrides)
+            cfg = _compose(config_name, overrides, return_hydra_config=True)
     finally:
         restore_gh_from_backup(outer)
+    cfg = named(cfg, cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg

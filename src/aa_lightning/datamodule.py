@@ -109,6 +109,7 @@ class EncodedExamples(Sequence):
     def collate(self, items: Sequence[Item]) -> Batch:
         """P examples as one batch, with their supervision."""
         batch = self.encoder.collate([item.encoded for item in items])
+        batch.checks = [item.example.check for item in items]
         batch.supervision = self._supervision(items, batch)
         batch.branches = {
             name: self.encoder.collate([item.branches[name] for item in items]) for name in items[0].branches
@@ -206,7 +207,8 @@ class PromptsOnly(EncodedExamples):
     """The same examples without their responses, for generation."""
 
     def item(self, example: Example) -> Item:
-        return Item(example, self.encoder.encode(weaken(example, "prompt")[0], []))
+        (asked,) = weaken(example, "prompt")
+        return Item(example, self.encoder.encode(asked, []))
 
 
 BRANCHES = ("corrupted", "mismatched", "auxiliary", "gold")

@@ -45,12 +45,18 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     quiet()
     policy, suite, device = _load(cfg)
     measured = suite.run(policy, device)
+    if not measured.measures:
+        say("held out nothing was measured, as there are no held-out examples (evaluation.size)")
     named = {f"heldout/{key}": value for key, value in measured.measures.items()}
     (folder / "evaluation.json").write_text(json.dumps(named, indent=1), encoding="utf-8")
     if measured.responses:
         shown = [suite.sets.examples[i] for i in range(min(cfg.evaluation.samples, len(measured.responses)))]
-        save_samples(folder / "samples", "evaluation", shown, {"policy": measured.responses[: len(shown)]})
-    show_table("held out", ["measure", "value"], [[key, f"{value:.3f}"] for key, value in sorted(named.items())])
+        said = {"policy": [measured.responses[example.id] for example in shown]}
+        save_samples(folder / "samples", "evaluation", shown, said, measured.verdicts)
+    told = [
+        (f"heldout/{key}", f"{value:.3f}", measured.examples[key]) for key, value in sorted(measured.measures.items())
+    ]
+    show_table("held out", ["measure", "value", "examples"], [[name, value, str(count)] for name, value, count in told])
     say(f"numbers  {folder / 'evaluation.json'}")
     return named
 

@@ -89,12 +89,13 @@ def say(message: str) -> int:
 
 
 def _checked(cfg: DictConfig, function: Function, worker: list[str], folder: Path) -> Any:
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from aa_lightning.compose import with_parts, with_start
+    from aa_lightning.compose import named, with_parts, with_start
     from aa_lightning.config import check_config
 
-    cfg = with_start(with_parts(cfg, _conf_folders()))
+    cfg = with_start(with_parts(named(cfg, HydraConfig.get().runtime.choices), _conf_folders()))
     check_config(cfg)
     _require_space(folder)
     if is_worker() or "trainer" not in cfg:

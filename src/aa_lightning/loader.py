@@ -185,7 +185,7 @@ class EvalLoader:
         if 0 < self.size < world:
             raise ConfigError(
                 f"{self.size} held-out examples cannot be shared among {world} processes\n"
-                f"type: evaluation.size={world} or more, or give more data"
+                f"type: evaluation.size={world} or more, evaluation.generate={world} or more or 0, or give more data"
             )
         return min(-(-self.size // (self.batch_size * world)), self.size // world)
 

@@ -33,7 +33,8 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
     before = [item for item in OmegaConf.load(typed) if item.partition("=")[0] not in {*ours, "resume"}]
     # what is typed now becomes the run's own only once it has proved to fit (`adopt`)
     same = [f"hydra.run.dir='{folder}'", f"hydra.output_subdir={_ASIDE}"] if same_folder else []
-    return [*before, *argv, *same]
+    quoted = f"{key}='{folder}'"  # a folder of a sweep has = in its name, which Hydra would refuse
+    return [*before, *(quoted if item == given[0] else item for item in argv), *same]
 
 
 def adopt(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,35 +15,33 @@ from aa_lightning.callbacks.heldout import HeldOut
 from aa_lightning.callbacks.metrics import MetricsCsv
 from aa_lightning.callbacks.throughput import Throughput, peak_memory_gib
 from aa_lightning.console import say, show_table
+from aa_lightning.evaluation.catalogue import objective_of
+from aa_lightning.evaluation.next_step import next_command
+from aa_lightning.runs import HELDOUT
 
 _LIBRARIES = ("torch", "lightning", "transformers", "diffusers")
-_OBJECTIVES = (
-    "preference_accuracy",
-    "reward_accuracy",
-    "verdict_accuracy",
-    "answer_accuracy",
-    "likelihood_accuracy",
-    "logp_per_term",
-)
 
 
 def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
     """What a script or a sweep reads."""
-    results = next(c for c in run.trainer.callbacks if isinstance(c, HeldOut)).results
+    held_out = next(c for c in run.trainer.callbacks if isinstance(c, HeldOut))
     speed = next(c for c in run.trainer.callbacks if isinstance(c, Throughput)).summary()
-    after = results["after"]
+    before, after = held_out.results.get("before", {}), held_out.results["after"]
     train = {key: value.item() for key, value in run.trainer.logged_metrics.items() if key.startswith("train/")}
     for logger in run.trainer.loggers:
         if not train and isinstance(logger, MetricsCsv):  # resumed at the very end
             train = logger.latest("train/")
     return {
         "command": " ".join(sys.argv),
-        "algo": type(run.algorithm).__name__,
+        "algo": cfg.algo_name,
+        "algo_class": type(run.algorithm).__name__,
+        "trains": run.algorithm.trains,
         "modality": cfg.modality_name,
         "model": cfg.model.path,
         "init": cfg.init,
-        "before": results.get("before", {}),
+        "before": before,
         "after": after,
+        "examples": held_out.examples,
         "train": train,
         "steps": run.trainer.global_step,
         "throughput": speed,
@@ -55,18 +54,29 @@ def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
 
 
 def objective(measures: dict[str, float]) -> float:
-    """The one number that a sweep compares."""
-    return next(measures[f"heldout/{name}"] for name in _OBJECTIVES if f"heldout/{name}" in measures)
+    """The one number that a sweep compares; NaN where nothing was measured.
+
+    Args:
+        measures: by name, with `heldout/`.
+    """
+    name = objective_of({key.removeprefix(HELDOUT): value for key, value in measures.items()})
+    return math.nan if name is None else measures[f"{HELDOUT}{name}"]
 
 
 def last_screen(summary: dict[str, Any], report: Path) -> None:
     """The last screen."""
-    before, after = summary["before"], summary["after"]
-    rows = [[name.removeprefix("heldout/"), _number(before.get(name)), _number(after[name])] for name in sorted(after)]
-    show_table("held out", ["measure", "before", "after"], rows)
+    before, after, examples = summary["before"], summary["after"], summary["examples"]
+    rows = [
+        [name.removeprefix(HELDOUT), _number(before.get(name)), _number(after[name]), str(examples[name])]
+        for name in sorted(after)
+    ]
+    if rows:
+        show_table("held out", ["measure", "before", "after", "examples"], rows)
+    else:
+        say("held out nothing was measured, as there are no held-out examples (evaluation.size)")
     say(f"report   {report}")
     say(f"export   {summary['paths']['export']}")
-    say(f"next     python -m aa_lightning.generate run={report.parent}")
+    say(f"next     {next_command(report.parent, summary['trains'])}")
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:

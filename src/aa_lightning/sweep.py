@@ -1,5 +1,8 @@
 """The table at the end of a sweep: every job's overrides, objective, held-out numbers and time, best first.
 
+Jobs are ordered by one measure that all of them have, the first of `evaluation.catalogue.OBJECTIVES`; where there is none,
+each has its own, named in its row.
+
     python -m aa_lightning.sweep outputs/sweeps/<date>/<time>
 
 `SweepTable` prints it at the end of every `-m` run, with any sweeper and launcher:
@@ -7,7 +10,7 @@
     hydra:
       callbacks:
         sweep_table:
-          _target_: aa_lightning.sweep.SweepTable
+          _target_: aa_lightning.sweep_table.SweepTable
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from aa_lightning.evaluation.catalogue import OBJECTIVES, objective_of
 from aa_lightning.report.heldout import measures
 from aa_lightning.report.page import Html, number, page, tag
 from aa_lightning.report.page import table as html_table
@@ -34,10 +38,22 @@ def minimizes(runs: Sequence[Run]) -> bool:
     return any("minimize" in str(run.hydra.get("sweeper", {}).get("direction")).lower() for run in runs)
 
 
+def compared(runs: Sequence[Run]) -> str | None:
+    """The measure that runs are ordered by: the first one that all of them have, of those with any; None: there is none."""
+    found = [after for after in map(_after, runs) if objective_of(after) is not None]
+    return next((name for name in OBJECTIVES if found and all(name in after for after in found)), None)
+
+
 def ranked(runs: Sequence[Run]) -> list[Run]:
-    """The best objective first; runs without one last, in their own order."""
+    """The best objective first, runs with different ones apart; runs without one last, in their own order."""
     sign = 1 if minimizes(runs) else -1
-    return sorted(runs, key=lambda run: math.inf if math.isnan(run.objective) else sign * run.objective)
+    shared, names = compared(runs), [*OBJECTIVES, None]
+
+    def place(run: Run) -> tuple[bool, int, float]:
+        name, value = _objective(run, shared)
+        return math.isnan(value), names.index(name), 0.0 if math.isnan(value) else sign * value
+
+    return sorted(runs, key=place)
 
 
 def varied(runs: Sequence[Run]) -> tuple[list[str], dict[str, str]]:
@@ -49,14 +65,16 @@ def varied(runs: Sequence[Run]) -> tuple[list[str], dict[str, str]]:
 
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One flat dict per job, best first: job, status, the varied overrides, objective, held-out, seconds, error."""
-    keys, _ = varied(runs)
+    """One flat dict per job, best first: job, status, the varied overrides, objective and which measure that is, held-out,
+    seconds, error."""
+    (keys, _), shared = varied(runs), compared(runs)
     names = dict.fromkeys(measure.name for run in runs for measure in measures(run))
     found = []
     for run in ranked(runs):
         row: dict[str, Any] = {"job": run.name, "status": run.status}
         row |= {key: run.overrides.get(key, "") for key in keys}
-        row["objective"] = run.objective
+        name, row["objective"] = _objective(run, shared)
+        row["measure"] = name or ""
         held = {measure.name: (measure.before, measure.after) for measure in measures(run)}
         for name in names:
             row[f"{name} before"], row[f"{name} after"] = held.get(name, (math.nan, math.nan))
@@ -103,8 +121,32 @@ def _title(runs: Sequence[Run]) -> str:
     states = [run.status for run in runs]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     shared = " ".join(f"{key}={value}" for key, value in constant.items())
-    order = "smallest" if minimizes(runs) else "largest"
-    return " · ".join(filter(None, (f"{len(runs)} jobs ({counted})", shared, f"{order} objective first")))
+    return " · ".join(filter(None, (f"{len(runs)} jobs ({counted})", shared, _order(runs))))
+
+
+def _order(runs: Sequence[Run]) -> str:
+    """In which order the jobs stand."""
+    order, name = "smallest" if minimizes(runs) else "largest", compared(runs)
+    if name is not None:
+        return f"{order} {_label(name)} first"
+    apart = any(objective_of(_after(run)) for run in runs)
+    return f"no measure that all have: {order} of its own first" if apart else f"{order} objective first"
+
+
+def _after(run: Run) -> dict[str, float]:
+    """Held-out measures after training."""
+    return {name: after for name, (_, after) in run.heldout.items() if not math.isnan(after)}
+
+
+def _objective(run: Run, name: str | None) -> tuple[str | None, float]:
+    """A measure of a run, or the run's own objective; and its name, where that is known."""
+    if name is None:
+        return objective_of(_after(run)), run.objective
+    return name, _after(run).get(name, math.nan)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _seconds(run: Run) -> float:
@@ -117,14 +159,16 @@ def _seconds(run: Run) -> float:
 
 def _shown(runs: Sequence[Run]) -> list[dict[str, str]]:
     """One dict of cells per job, best first; columns without any content are left out."""
-    keys, _ = varied(runs)
+    (keys, _), shared = varied(runs), compared(runs)
     labels = dict.fromkeys(measure.label for run in runs for measure in measures(run))
     found = []
     for run in ranked(runs):
         moved = {one.label: f"{one.show(one.before)} → {one.show(one.after)}" for one in measures(run)}
         row = {"job": run.name, "status": run.status}
         row |= {key: run.overrides.get(key, "") for key in keys}
-        row["objective"] = _blank_or(number(run.objective), run.objective)
+        name, value = _objective(run, shared)
+        row["objective"] = _blank_or(number(value), value)
+        row["of"] = _label(name) if name and shared is None else ""
         row |= {label: moved.get(label, "") for label in labels}
         row["seconds"] = _blank_or(f"{_seconds(run):.0f}", _seconds(run))
         row["error"] = _error(run)

@@ -24,6 +24,7 @@ Message = dict[str, Any]
 Response = list[Part]
 RowKind = Literal["prompt", "demonstration", "rating", "preference", "ranking", "feedback"]
 Kind = Literal[RowKind, "critique"]  # critiques are made of feedback; no row is one
+Check = Literal["exact", "number", "choice", "contains", "math", "shapes"]  # verifiers of rewards/answers.py
 
 
 def text(content: str) -> Part:
@@ -36,12 +37,13 @@ def text(content: str) -> Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What is asked, ending before the answer. `answer` is a checkable reference answer where the data has one; `tools` are
-    what the model may call, as its chat template reads them."""
+    """What is asked, ending before the answer. `answer` is a checkable reference answer where the data has one, and
+    `check` the verifier that compares it; `tools` are what the model may call, as its chat template reads them."""
 
     id: str
     messages: list[Message]
     answer: str | None = None
+    check: Check = "exact"
     tools: list[dict[str, Any]] | None = None
     keep: dict[str, Any] = field(default_factory=dict)  # columns carried along untouched
 
@@ -231,6 +233,7 @@ class Batch:
     supervision: dict[str, Tensor] = field(default_factory=dict)
     draws: dict[str, Tensor] = field(default_factory=dict)
     answers: list[str | None] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)  # of the answers
     normalizer: Tensor | None = None
     branches: dict[str, Batch] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)

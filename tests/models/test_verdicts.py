@@ -30,7 +30,8 @@ def batch(**supervision) -> Batch:
 def test_answers_are_told_by_the_sign_of_their_reward():
     given = batch(desirable=torch.tensor([[True], [False]]))
     measured = heldout.verdicts(Given([[0.3], [0.1]]), [given], torch.device("cpu"))
-    assert measured == {"verdict_accuracy": 0.5}
+    assert measured.measures == {"verdict_accuracy": 0.5}
+    assert measured.examples == {"verdict_accuracy": 2}
 
 
 def test_steps_of_an_answer_count_as_much_as_one_answer_and_padding_not_at_all():
@@ -41,4 +42,4 @@ def test_steps_of_an_answer_count_as_much_as_one_answer_and_padding_not_at_all()
     )
     logits = [[[2.0, 1.0, 0.5]], [[-1.0, 5.0, -5.0]]]
     measured = heldout.verdicts(Given(logits), [given], torch.device("cpu"))
-    assert measured["verdict_accuracy"] == pytest.approx(5 / 6)
+    assert measured.measures["verdict_accuracy"] == pytest.approx(5 / 6)

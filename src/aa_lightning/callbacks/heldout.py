@@ -27,6 +27,7 @@ class HeldOut(L.Callback):
     def __init__(self, suite: Suite, before: bool, shown: Sequence[Example], folder: Path):
         self.suite, self.measure_before, self.shown, self.folder = suite, before, shown, folder
         self.results: dict[str, dict[str, float]] = {}
+        self.examples: dict[str, int] = {}
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self.measure_before and "before" not in self.results:
@@ -40,10 +41,10 @@ class HeldOut(L.Callback):
             self._measure(trainer, module, "after")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"results": self.results}
+        return {"results": self.results, "examples": self.examples}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.results = state["results"]
+        self.results, self.examples = state["results"], state["examples"]
 
     def _measure(self, trainer: L.Trainer, module: L.LightningModule, moment: str) -> None:
         measured = self.suite.run(
@@ -51,11 +52,12 @@ class HeldOut(L.Callback):
         )
         named = {f"heldout/{key}": value for key, value in measured.measures.items()}
         self.results[moment] = named
-        for logger in trainer.loggers:
+        self.examples |= {f"heldout/{key}": count for key, count in measured.examples.items()}
+        for logger in trainer.loggers if named else ():
             logger.log_metrics(named, step=trainer.global_step)
         if trainer.is_global_zero and measured.responses:
-            shown = self.shown[: len(measured.responses)]
-            answers = {"policy": measured.responses[: len(shown)]}
+            shown = [example for example in self.shown if example.id in measured.responses]
+            answers = {"policy": [measured.responses[example.id] for example in shown]}
             if all(example.responses for example in shown):
                 answers["data"] = [example.responses[0] for example in shown]
-            save_samples(self.folder, moment, shown, answers)
+            save_samples(self.folder, moment, shown, answers, measured.verdicts)

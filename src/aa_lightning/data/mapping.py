@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from aa_lightning.types import RowKind
+from aa_lightning.types import Check, RowKind
 
 STRICT = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -223,6 +223,7 @@ class TemplateOptions:
     feedback: FeedbackOptions | None = None
     margin: Selector | list[Selector] | None = None  # by how much; of two columns, the difference
     answer: Selector | None = None  # a checkable answer
+    check: Check | None = None  # how it is compared with what a model says; null: exact
     keep: dict[str, Selector | list[Selector]] = Field(default_factory=dict)
     drop: list[DropRule] = Field(default_factory=list)  # which rows are left out instead of being errors
     answers: PartOptions | Selector | None = None  # a list column of n answers, which gives pairs

@@ -17,7 +17,7 @@ from aa_lightning.data.corruption import Corruption, CorruptionOptions
 from aa_lightning.data.examples import load_examples
 from aa_lightning.data.options import DataOptions, SourceOptions, need_of
 from aa_lightning.data.together import Album, Symbols
-from aa_lightning.types import Algorithm, Example, Kind
+from aa_lightning.types import Algorithm, Check, Example, Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +111,11 @@ class MixtureOptions:
     def writes_media(self) -> bool:
         """Whether responses are known to hold media."""
         return any(part.data.writes_media for part in self.parts.values())
+
+    @property
+    def checks(self) -> frozenset[Check]:
+        """How answers of any part are compared."""
+        return frozenset().union(*(part.data.checks for part in self.parts.values()))
 
     @property
     def offers(self) -> frozenset[str]:

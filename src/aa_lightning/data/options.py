@@ -17,7 +17,7 @@ from aa_lightning.data.mapping import STRICT, TemplateOptions
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.data.together import Album, Symbols, Together
 from aa_lightning.media.options import MediaOptions
-from aa_lightning.types import Algorithm, Kind
+from aa_lightning.types import Algorithm, Check, Kind
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -127,6 +127,13 @@ class DataOptions:
             return False
         written = [*(self.template.responses or ()), self.template.completion or ()]
         return any(part.medium is not None for response in written for part in response)
+
+    @property
+    def checks(self) -> frozenset[Check]:
+        """How answers are compared, where the mapping has any."""
+        if self.template is None or self.template.answer is None:
+            return frozenset()
+        return frozenset({self.template.check or "exact"})
 
     @property
     def offers(self) -> frozenset[str]:

@@ -122,6 +122,7 @@ class Template:
             "id": reader.id,
             "messages": messages,
             "answer": None if options.answer is None else reader.text_if_given(options.answer),
+            "check": options.check or "exact",
             "tools": None if options.tools is None else reader.tools(options.tools),
             "keep": {
                 key: [reader.value(s) for s in told] if isinstance(told, list) else reader.value(told)

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, SumMetric
 from tqdm.auto import tqdm
 
-from aa_lightning.data.shapes import can_check, can_check_sound, check_answer, check_picture, check_sound
 from aa_lightning.models.scorer import Scorer
+from aa_lightning.rewards import answers as verifiers
 from aa_lightning.types import Batch, Policy, Response, Rollout
 from aa_lightning.workers import rank
 
-Measures = dict[str, float]
+
+@dataclass
+class Measured:
+    """What was measured, under the same names.
+
+    Attributes:
+        measures: means over the examples.
+        examples: how many examples each mean is of, on all ranks together.
+        responses: what was said on this rank, by the prompt's id.
+        verdicts: whether that is right, by the prompt's id; None where it cannot be checked.
+    """
+
+    measures: dict[str, float] = field(default_factory=dict)
+    examples: dict[str, int] = field(default_factory=dict)
+    responses: dict[str, Response] = field(default_factory=dict)
+    verdicts: dict[str, bool | None] = field(default_factory=dict)
+
+    def add(self, other: Measured, prefix: str = "") -> None:
+        """Take what else was measured, but not what was said."""
+        self.measures |= {f"{prefix}{name}": value for name, value in other.measures.items()}
+        self.examples |= {f"{prefix}{name}": count for name, count in other.examples.items()}
 
 
 class Averages:
@@ -31,28 +52,37 @@ class Averages:
         self._device, self._groups = device, groups
         every = [*names, *(f"{group}/{name}" for group in groups for name in names)]
         self._means = {name: MeanMetric(nan_strategy="ignore").to(device) for name in every}
-        for mean in self._means.values():
-            mean.update(0.0, weight=0.0)  # or a rank that has nothing to measure would be warned of it
+        self._counts = {name: SumMetric().to(device) for name in every}
+        for name in every:  # or a rank that has nothing to measure would be warned of it
+            self._means[name].update(0.0, weight=0.0)
+            self._counts[name].update(0.0)
 
     def update(self, values: dict[str, Tensor], ids: Sequence[str]) -> None:
         """Take one value (P,) of each measure for each row."""
         for name, value in values.items():
-            self._means[name].update(value.float().to(self._device))
+            self._take(name, value)
         for group in self._groups:
             rows = [i for i, row in enumerate(ids) if row.startswith(f"{group}/")]
             for name, value in values.items() if rows else ():
-                self._means[f"{group}/{name}"].update(value[rows].float().to(self._device))
+                self._take(f"{group}/{name}", value[rows])
 
-    def compute(self) -> Measures:
+    def compute(self) -> Measured:
         """What was measured at least once."""
+        counts = {name: round(count.compute().item()) for name, count in self._counts.items()}
         means = {name: mean.compute().item() for name, mean in self._means.items()}
-        return {name: mean for name, mean in means.items() if not math.isnan(mean)}
+        seen = [name for name, count in counts.items() if count]
+        return Measured({name: means[name] for name in seen}, {name: counts[name] for name in seen})
+
+    def _take(self, name: str, value: Tensor) -> None:
+        """NaN stands for a row that has nothing to measure."""
+        self._means[name].update(value.float().to(self._device))
+        self._counts[name].update((~value.isnan()).sum().float().to(self._device))
 
 
 @torch.no_grad()
 def preferences(
     policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
-) -> Measures:
+) -> Measured:
     """How the policy ranks held-out pairs.
 
     Returns:
@@ -74,7 +104,7 @@ def preferences(
 
 
 @torch.no_grad()
-def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measures:
+def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measured:
     """How a reward model ranks held-out pairs: reward_accuracy (a tie counts half) and reward_margin."""
     averages = Averages(device, ["reward_accuracy", "reward_margin"], groups)
     for batch in _shown(batches):
@@ -84,7 +114,7 @@ def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device, grou
 
 
 @torch.no_grad()
-def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measures:
+def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measured:
     """How often the sign of a reward tells right from wrong: verdict_accuracy of answers, or the mean over their steps."""
     averages = Averages(device, ["verdict_accuracy"], groups)
     for batch in _shown(batches):
@@ -102,7 +132,7 @@ def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, gro
 @torch.no_grad()
 def demonstrations(
     policy: Policy, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()
-) -> Measures:
+) -> Measured:
     """The mean log-likelihood per term of held-out responses, `logp_per_term`."""
     averages = Averages(device, ["logp_per_term"], groups)
     for batch in _shown(batches):
@@ -117,68 +147,42 @@ def answers(
     device: torch.device,
     groups: Sequence[str] = (),
     written: str = "text",
-) -> tuple[Measures, list[Rollout]]:
-    """Answer prompts and check what has a reference answer.
+) -> Measured:
+    """Answer prompts and check what has a reference answer, each as its data says (rewards/answers.py).
 
     Args:
         written: the kind of part in which an answer stands: text, or the first image or audio of a response.
 
     Returns:
         answer_accuracy of what was said, picture_accuracy of what was drawn or sound_accuracy of what was played (a
-        response without one is wrong); and the rollouts themselves.
+        response without one is wrong); the responses, and whether each is right.
     """
-    name, check = _CHECKS[written]
-    averages, rollouts = Averages(device, [name], groups), []
+    name, verify = _VERIFIERS[written]
+    averages, told = Averages(device, [name], groups), Measured()
     for batch in _shown(batches):
-        rollout = draw(batch.to(device))
-        rollouts.append(rollout)
-        verdicts = {
-            row: check(expected, responses[0])
-            for row, expected, responses in zip(batch.ids, batch.answers, rollout.responses, strict=True)
-            if expected is not None
-        }
-        checked = {row: verdict for row, verdict in verdicts.items() if verdict is not None}
-        if checked:
-            averages.update({name: torch.tensor(list(checked.values()))}, list(checked))
-    return averages.compute(), rollouts
+        responses = [drawn[0] for drawn in draw(batch.to(device)).responses]
+        verdicts = [
+            None if expected is None else verify(check, expected, response)
+            for expected, check, response in zip(batch.answers, batch.checks, responses, strict=True)
+        ]
+        told.responses |= dict(zip(batch.ids, responses, strict=True))
+        told.verdicts |= dict(zip(batch.ids, verdicts, strict=True))
+        known = [math.nan if verdict is None else float(verdict) for verdict in verdicts]
+        averages.update({name: torch.tensor(known)}, batch.ids)
+    told.add(averages.compute())
+    return told
 
 
-def _said(expected: str, response: Response) -> bool | None:
-    """Whether the text is right; None: there is no text to check."""
-    return check_answer(expected, spoken(response)) if spoken(response) else None
-
-
-def _drew(expected: str, response: Response) -> bool | None:
-    """Whether the first picture is right; None: the expected answer is none that can be read off a picture."""
-    if not can_check(expected):
-        return None
-    pictures = [part["image"] for part in response if part["type"] == "image"]
-    return bool(pictures) and check_picture(expected, pictures[0])
-
-
-def _played(expected: str, response: Response) -> bool | None:
-    """Whether the first sound is right; None: the expected answer is none that can be heard in a sound."""
-    if not can_check_sound(expected):
-        return None
-    sounds = [part["audio"] for part in response if part["type"] == "audio"]
-    return bool(sounds) and check_sound(expected, sounds[0])
-
-
-_CHECKS = {
-    "text": ("answer_accuracy", _said),
-    "image": ("picture_accuracy", _drew),
-    "audio": ("sound_accuracy", _played),
+_VERIFIERS = {
+    "text": ("answer_accuracy", verifiers.said),
+    "image": ("picture_accuracy", verifiers.drew),
+    "audio": ("sound_accuracy", verifiers.played),
 }
 
 
 def _shown(batches: Iterable[Batch]) -> Iterable[Batch]:
     """With a progress bar, where the user waits."""
     return tqdm(batches, desc="measuring", unit="batch", delay=1.0, leave=False, disable=rank() > 0)
-
-
-def spoken(response: Response) -> str:
-    """The text of a response."""
-    return "".join(part["text"] for part in response if part["type"] == "text")
 
 
 def _ranked(values: Tensor, accuracy: str, margin: str) -> dict[str, Tensor]:

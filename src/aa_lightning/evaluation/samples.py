@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aa_lightning import media
 from aa_lightning.types import Message, Part, Prompt, Response
 
 
-def save_samples(folder: Path, name: str, prompts: Sequence[Prompt], responses: dict[str, Sequence[Response]]) -> Path:
+def save_samples(
+    folder: Path,
+    name: str,
+    prompts: Sequence[Prompt],
+    responses: dict[str, Sequence[Response]],
+    verdicts: Mapping[str, bool | None] = MappingProxyType({}),
+) -> Path:
     """Write `<name>.json` and the media of prompts and responses.
 
     Args:
@@ -19,6 +26,7 @@ def save_samples(folder: Path, name: str, prompts: Sequence[Prompt], responses: 
         name: `before`, `after`.
         prompts: what was asked.
         responses: for each label (`policy`, `reference answer`, …) one response for each prompt.
+        verdicts: by a prompt's id, whether the policy's response is right; None, or no verdict: that was not checked.
 
     Returns:
         The JSON file.
@@ -31,6 +39,7 @@ def save_samples(folder: Path, name: str, prompts: Sequence[Prompt], responses: 
             {
                 "id": prompt.id,
                 "answer": prompt.answer,
+                "right": verdicts.get(prompt.id),
                 "prompt": [_message(folder, f"{stem}_prompt{i}", m) for i, m in enumerate(prompt.messages)],
                 "responses": {
                     label: _parts(folder, f"{stem}_{name}_{label.replace(' ', '_')}", said[number])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from aa_lightning.evaluation import heldout
-from aa_lightning.evaluation.heldout import Measures
+from aa_lightning.evaluation.heldout import Measured
 from aa_lightning.random_state import fixed_draws
-from aa_lightning.types import Batch, Example, Response, Rollout
+from aa_lightning.types import Batch, Example, Rollout
 
 Loader = Any  # yields batches, afresh at each iteration
 
@@ -26,14 +26,6 @@ class HeldOutSets:
     ratings: Loader | None = None
     demonstrations: Loader | None = None
     prompts: Loader | None = None
-
-
-@dataclass
-class Measured:
-    """Numbers by name, and what was said."""
-
-    measures: Measures = field(default_factory=dict)
-    responses: list[Response] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,28 +62,28 @@ class Suite:
         with _undisturbed(model):
             measured = self._measure(model, self.sets, device, whole)
             for name, sets in self.controls.items():
-                control = self._measure(model, sets, device, whole)
-                measured.measures.update({f"{name}/{key}": value for key, value in control.measures.items()})
+                measured.add(self._measure(model, sets, device, whole), f"{name}/")
         return measured
 
     def _measure(self, model: Any, sets: HeldOutSets, device: torch.device, whole) -> Measured:
         measured = Measured()
+        if not len(sets.examples):
+            return measured
         if self.scores:
             measure, batches = (heldout.verdicts, sets.ratings) if sets.pairs is None else (heldout.rewards, sets.pairs)
             with whole() if model.speaks else nullcontext():
-                measured.measures.update(measure(model, batches, device, self.groups))
-            return measured
+                return measure(model, batches, device, self.groups)
         if sets.pairs is not None:
-            measured.measures.update(heldout.preferences(model, sets.pairs, device, self.reference, self.groups))
+            measured.add(heldout.preferences(model, sets.pairs, device, self.reference, self.groups))
         if sets.demonstrations is not None:
-            measured.measures.update(heldout.demonstrations(model, sets.demonstrations, device, self.groups))
+            measured.add(heldout.demonstrations(model, sets.demonstrations, device, self.groups))
         if sets.prompts is not None:
             with whole():
-                answered, rollouts = heldout.answers(
+                answered = heldout.answers(
                     self._greedy(model), sets.prompts, device, self.groups, written=_written(sets.examples)
                 )
-            measured.measures.update(answered)
-            measured.responses = [said[0] for rollout in rollouts for said in rollout.responses]
+            measured.add(answered)
+            measured.responses, measured.verdicts = answered.responses, answered.verdicts
         return measured
 
     def _greedy(self, model: Any) -> Callable[[Batch], Rollout]:

@@ -81,7 +81,7 @@ def _card(media: Media, sample: dict[str, Any], moments: dict[str, dict[str, Any
     data = [_answer(media, _TITLES[name], parts, name) for name, parts in given.items()]
     if sample.get("answer") is not None:
         data.append(_answer(media, "expected answer", [{"type": "text", "text": str(sample["answer"])}], "chosen"))
-    sampled = [_sampled(media, moment, one["responses"]) for moment, one in moments.items()]
+    sampled = [_sampled(media, moment, one["responses"], one.get("right")) for moment, one in moments.items()]
     return tag(
         "article",
         tag("header", f"sample {sample['id']}"),
@@ -97,9 +97,10 @@ def _own_parts(media: Media, responses: dict[str, list[dict[str, Any]]]) -> Html
     return join(_parts(media, parts) for name, parts in responses.items() if name not in FROM_DATA)
 
 
-def _sampled(media: Media, moment: str, responses: dict[str, list[dict[str, Any]]]) -> Html:
+def _sampled(media: Media, moment: str, responses: dict[str, list[dict[str, Any]]], right: bool | None) -> Html:
     own = {name: parts for name, parts in responses.items() if name not in FROM_DATA}
-    titles = {name: moment if len(own) == 1 else f"{moment} · {name}" for name in own}
+    said = moment if right is None else f"{moment} · {'right' if right else 'wrong'}"
+    titles = {name: said if len(own) == 1 else f"{said} · {name}" for name in own}
     return tag("div", *(_answer(media, titles[name], parts, moment) for name, parts in own.items()))
 
 
