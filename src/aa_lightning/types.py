@@ -252,18 +252,25 @@ class LogLikelihood:
     `terms` (P, K, T) are nats for an exact likelihood, minus mean squared errors for a bound. `mask` (P, K, T) weighs
     them: 1 for a counted token, 0 for padding; 1/T for each of T draws. `statistic` is a further
     number of each term, where it was asked for; `measures` are further constants of each term by the names of
-    metrics, of batches that are `measured`.
+    metrics, of batches that are `measured`. `scale` is how many nats an error of 1 is taken for where responses are
+    compared; 1 for an exact likelihood.
     """
 
     terms: Tensor
     mask: Tensor
     statistic: Tensor | None = None
     measures: dict[str, Tensor] = field(default_factory=dict)
+    scale: float = 1.0
 
     @property
     def total(self) -> Tensor:
         """(P, K): the sum over counted terms."""
         return (self.terms * self.mask).sum(-1)
+
+    @property
+    def nats(self) -> Tensor:
+        """(P, K): the total as objectives compare it, so that their β is the same for both kinds of likelihood."""
+        return self.scale * self.total
 
     @property
     def size(self) -> Tensor:

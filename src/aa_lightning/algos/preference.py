@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -30,7 +31,7 @@ class PreferenceOptimization(PolicyObjective):
     loss = scale · mean(weight · link(z)) + nll · NLL(chosen).
 
     Attributes:
-        beta: pull to the reference.
+        beta: pull to the reference, per nat.
         reduce: total log-likelihoods, or their length-normalised means.
         reference: whether log-likelihoods are taken relative to a reference.
         transform: of u: f′(e^u) of a divergence (f-DPO, AlphaPO), or log odds (ORPO). alpha: of the transform alpha.
@@ -122,13 +123,13 @@ class PreferenceOptimization(PolicyObjective):
         if self.guidance == 1.0:
             return likelihood
         unseen = policy.log_likelihood(batch.branches["corrupted"]).terms.detach()
-        return LogLikelihood(self.guidance * likelihood.terms - (self.guidance - 1) * unseen, likelihood.mask)
+        return replace(likelihood, terms=self.guidance * likelihood.terms - (self.guidance - 1) * unseen)
 
     def _reduced(self, likelihood: LogLikelihood, weights):
-        """(P, 2)."""
+        """(P, 2) nats."""
         if weights is not None:
-            likelihood = LogLikelihood(weights * likelihood.terms, likelihood.mask)
-        return likelihood.total if self.reduce == "total" else likelihood.mean
+            likelihood = replace(likelihood, terms=weights * likelihood.terms)
+        return likelihood.nats if self.reduce == "total" else likelihood.mean
 
     def _transformed(self, ratio):
         """(P, 2)."""

@@ -54,6 +54,6 @@ class ImplicitReward(PolicyObjective):
         likelihood, right = policy.log_likelihood(batch), batch.supervision["desirable"]
         with policy.as_reference() as reference:
             fixed = reference.log_likelihood(batch)
-        rewards = self.beta * (likelihood.total - fixed.total)  # (P, K)
+        rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         loss = losses.reward.right_or_wrong(rewards, right).mean()
         return loss, metrics.of_ratings(rewards, right, 0.0, likelihood, fixed)
