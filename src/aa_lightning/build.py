@@ -197,6 +197,7 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
         accumulate,
         cfg.seed,
         wanted_of(algorithm),
+        algorithm.normalizer,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from aa_lightning.algos.counts import supervised_terms
 from aa_lightning.config import Loader
 from aa_lightning.data.corruption import CorruptionOptions, corrupt
 from aa_lightning.data.examples import Dropped
@@ -209,6 +210,7 @@ class AlignmentData(L.LightningDataModule):
         accumulate: forward passes per optimiser step.
         seed: of the order.
         wanted: what the algorithm wants of a batch besides its responses.
+        count: what its means over a whole step divide by, a batch's share of it.
     """
 
     def __init__(
@@ -221,8 +223,10 @@ class AlignmentData(L.LightningDataModule):
         accumulate: int,
         seed: int,
         wanted: Wanted | None = None,
+        count: Callable[[Batch], float | list[float]] = supervised_terms,
     ):
         super().__init__()
+        self.count = count
         self.train_examples = EncodedExamples(train, encoder, options.keep, wanted)
         self.val_examples = EncodedExamples(val, encoder, options.keep, wanted)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
@@ -240,7 +244,7 @@ class AlignmentData(L.LightningDataModule):
             micro_batch_size=self.micro_batch_size,
             seed=self.seed,
             workers=self.options.workers,
-            count=supervised_terms,
+            count=self.count,
             lengths=self.train_examples.lengths() if self.options.bucket else None,
         )
 
@@ -251,10 +255,3 @@ class AlignmentData(L.LightningDataModule):
 def eval_loader(examples: EncodedExamples, options: Loader) -> EvalLoader:
     """A loader over held-out examples, each exactly once over all ranks."""
     return EvalLoader(examples, examples.collate, batch_size=options.eval_batch_size, workers=options.workers)
-
-
-def supervised_terms(batch: Batch) -> float:
-    """How many terms of a batch are trained on: tokens, or one for each picture."""
-    if "mask" in batch.response:
-        return batch.response["mask"].sum().item()
-    return float(next(iter(batch.response.values())).shape[:2].numel())

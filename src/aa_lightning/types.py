@@ -177,7 +177,9 @@ def _of_preference(example: Preference, wanted: Kind, base: dict[str, Any]) -> l
         told = {"margin": example.margin, "safe": example.safe, "tie": example.tie}
         return [Preference(**base, chosen=chosen, rejected=rejected, **told)]
     if wanted == "ranking":
-        gap = 0.0 if example.tie else 1.0 if example.margin is None else example.margin
+        gap = (
+            0.0 if example.tie else 1.0 if example.margin is None else max(example.margin, 0.0)
+        )  # chosen is never worse
         return [Ranking(**base, ranked=[chosen, rejected], scores=[gap, 0.0])]
     if example.tie and wanted in ("rating", "demonstration"):
         return []
@@ -208,9 +210,10 @@ class Batch:
     `prompt` holds what a model reads (token models: input_ids and attention_mask (P, L), left-padded, and the media
     tensors of all prompts one after another); `blocks[key][p]` says how many rows of a media tensor belong to prompt p.
     `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded; diffusion: pixels
-    (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is the number of supervised terms that a token mean
-    divides by; None means those of this batch alone. `branches` are the same rows in another light: `corrupted` prompts,
-    responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined response (`gold`).
+    (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is what a mean over terms divides by, summed over the
+    step (`Algorithm.normalizer`); None means those of this batch alone. `branches` are the same rows in another light:
+    `corrupted` prompts, responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined
+    response (`gold`).
     `memory` holds the running statistics of an algorithm that has some; what it writes there lasts. `measured` asks for
     what only metrics need, in steps whose metrics are written down.
 
@@ -371,6 +374,8 @@ class Algorithm(Protocol):
     wants: tuple[str, ...]
     remembers: tuple[str, ...]
     moving: Any
+
+    def normalizer(self, batch: Batch) -> float | list[float]: ...
 
     def __call__(self, policy: Any, batch: Batch) -> tuple[Tensor, Metrics]: ...
 

@@ -75,11 +75,16 @@ class Mixture(PolicyObjective):
         """Each part's statistics under its own name: two running means are two."""
         return tuple(f"{name}/{key}" for name, part in self.parts.items() for key in part.remembers)
 
+    def normalizer(self, batch: Batch) -> list[float]:
+        """Each part's own."""
+        return [part.normalizer(batch) for part in self.parts.values()]
+
     def __call__(self, policy: Policy, batch: Batch):
         once, loss, metrics = Once(policy), 0.0, {}
-        for name, part in self.parts.items():
+        for place, (name, part) in enumerate(self.parts.items()):
             memory = {key: batch.memory[f"{name}/{key}"] for key in part.remembers}
-            own, found = part(once, replace(batch, memory=memory))
+            normalizer = None if batch.normalizer is None else batch.normalizer[place]
+            own, found = part(once, replace(batch, memory=memory, normalizer=normalizer))
             batch.memory.update({f"{name}/{key}": value for key, value in memory.items()})
             loss = loss + self.weights[name] * own
             metrics = {**found, **metrics, f"loss/{name}": own.detach()}

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
+from aa_lightning.algos.counts import chosen_terms
 from aa_lightning.algos.links import Link
 from aa_lightning.algos.offsets import Offset
 from aa_lightning.algos.options import Moving, NonNegative, PolicyObjective, Positive, hyperparameters
@@ -41,7 +42,7 @@ class PreferenceOptimization(PolicyObjective):
             pair (algos/terms.py, offsets.py, strengths.py).
         guidance: γ of log-likelihoods guided away from the corrupted prompt, γ log π(y|v) − (γ−1) sg log π(y|v′); 1: none.
         nll: weight of the chosen response's negative log-likelihood. nll_reduce: its total, its mean per response, or the
-            mean over all chosen tokens of the batch.
+            mean over all chosen tokens of a step.
         scale: of the preference term beside it.
         moving: how the reference follows the policy; None: it stays.
     """
@@ -99,6 +100,10 @@ class PreferenceOptimization(PolicyObjective):
         """Statistics that are carried from step to step."""
         return (*self.link.remembers, *(self.strength.remembers if self.strength else ()))
 
+    def normalizer(self, batch: Batch) -> float:
+        """The likelihood term is of chosen responses alone."""
+        return chosen_terms(batch)
+
     def __call__(self, policy: Policy, batch: Batch):
         view = self.compare.of(policy, batch, statistic_of(self.compare, self.offset, self.weight))
         likelihood = view.read(policy)
@@ -115,7 +120,8 @@ class PreferenceOptimization(PolicyObjective):
             per_pair = self.weight(pairs) * per_pair
         loss = self.scale * per_pair.mean()
         if self.nll:
-            loss = loss + self.nll * losses.supervised.mean_nll(likelihood.terms, likelihood.mask, self.nll_reduce)
+            terms, mask = likelihood.terms, likelihood.mask
+            loss = loss + self.nll * losses.supervised.mean_nll(terms, mask, self.nll_reduce, batch.normalizer)
         return loss, {**metrics.of_rewards(pairs.rewards, likelihood.size), **metrics.of_likelihoods(likelihood, fixed)}
 
     def _guided(self, policy: Policy, batch: Batch, likelihood: LogLikelihood) -> LogLikelihood:
