@@ -90,7 +90,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     suite = build_suite(cfg, algorithm, policy, data)
     trainer = trainer_settings(
         logger=_loggers(cfg, folder),
-        callbacks=_callbacks(cfg, suite, folder, algorithm),
+        callbacks=_callbacks(cfg, suite, folder, algorithm, datamodule.accumulate),
         accumulate_grad_batches=datamodule.accumulate,
         default_root_dir=folder,
         use_distributed_sampler=False,
@@ -315,7 +315,7 @@ def _other_logger(settings: dict[str, Any], folder: Path) -> Any:
         ) from error
 
 
-def _callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm) -> list[Any]:
+def _callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, accumulate: int) -> list[Any]:
     from aa_lightning.callbacks.alarms import Alarms
     from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
     from aa_lightning.callbacks.heldout import HeldOut
@@ -335,7 +335,7 @@ def _callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm) 
         Stopping(),
         RandomStates(),
         Throughput(),
-        Alarms(),
+        Alarms(accumulate),
         HeldOut(suite, wanted.before, shown, folder / "samples"),
         SteadyCheckpoint(folder / "checkpoints", kept.every_n_steps, kept.keep),
     ]

@@ -89,13 +89,16 @@ def say(message: str) -> int:
 
 
 def _checked(cfg: DictConfig, function: Function, worker: list[str], folder: Path) -> Any:
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    from aa_lightning.changes import with_changes
     from aa_lightning.compose import with_parts
     from aa_lightning.config import check_config
 
     cfg = with_parts(cfg, _conf_folders())
     check_config(cfg)
+    cfg = with_changes(cfg, HydraConfig.get(), _conf_folders())
     _require_space(folder)
     if is_worker() or "trainer" not in cfg:
         return function(cfg)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from aa_lightning import strategies
+from aa_lightning.algos.joining import Tally
 from aa_lightning.config import Optimizer
 from aa_lightning.same_run import check_same_run
 from aa_lightning.types import Algorithm, Batch
@@ -32,6 +33,7 @@ class AlignmentModule(L.LightningModule):
     ):
         super().__init__()
         self.policy, self.algorithm, self.optimizer_options = policy.train(), algorithm, optimizer
+        self._step, self._validation = Tally(), Tally()
         self.memory = {name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}
         self.save_hyperparameters({"config": dict(hyperparameters)})
 
@@ -42,14 +44,19 @@ class AlignmentModule(L.LightningModule):
         batch.normalizer, batch.memory, batch.measured = self._normalizer(batch), self.memory, self._is_written
         loss, metrics = self.algorithm(self.policy, batch)
         self._refuse_non_finite(loss, batch)
-        self._log("train", {"loss": loss.detach(), **metrics}, batch)
+        self._step.add({"loss": loss, **metrics}, len(batch))
+        if self._step.parts == self.trainer.accumulate_grad_batches:
+            self._log("train", self._step)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         batch = self._prepared(batch)
         batch.memory, batch.measured = dict(self.memory), True  # what is written into the memory is forgotten
         loss, metrics = self.algorithm(self.policy, batch)
-        self._log("val", {"loss": loss.detach(), **metrics}, batch)
+        self._validation.add({"loss": loss, **metrics}, len(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val", self._validation)
 
     def _prepared(self, batch: Batch) -> Batch:
         batch = self.policy.prepare(batch)
@@ -92,9 +99,10 @@ class AlignmentModule(L.LightningModule):
         """Whether Lightning writes a row of metrics for this step."""
         return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
 
-    def _log(self, stage: str, metrics: Mapping[str, Tensor], batch: Batch) -> None:
-        named = {f"{stage}/{name}": value for name, value in metrics.items()}
-        self.log_dict(named, batch_size=len(batch), sync_dist=True, on_step=stage == "train", on_epoch=stage == "val")
+    def _log(self, stage: str, tally: Tally) -> None:
+        """What was added up, over all processes."""
+        metrics = tally.taken(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, sync_dist=stage == "val")
 
     # ------------------------------------------------------------ set-up
 

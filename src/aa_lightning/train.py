@@ -101,11 +101,14 @@ def _summary_if_ended(cfg: DictConfig, start: Path) -> dict[str, Any] | None:
 
 
 def _announce(cfg: DictConfig, run: Any) -> None:
+    from aa_lightning.changes import told
     from aa_lightning.console import say
 
     trained = sum(p.numel() for p in run.policy.parameters() if p.requires_grad)
     total = sum(p.numel() for p in run.policy.parameters())
     say(f"{cfg.model.path}: {trained:,} of {total:,} parameters train on {len(run.data.train_examples)} rows")
+    for changed in cfg.changed:
+        say(told(changed))
     say(f"run folder: {run.folder}")
 
 

@@ -143,9 +143,6 @@ class PreferenceOptimization(PolicyObjective):
             return ratio
         if self.transform == "alpha":
             return losses.scores.alpha_divergence(ratio, self.alpha)
-        kinds = {
-            "forward_kl": losses.scores.forward_kl,
-            "jensen_shannon": losses.scores.jensen_shannon,
-            "odds": losses.scores.log_odds,
-        }
+        of = losses.scores
+        kinds = {"forward_kl": of.forward_kl, "jensen_shannon": of.jensen_shannon, "odds": of.log_odds}
         return kinds[self.transform](ratio)

@@ -43,6 +43,6 @@ class CriteriaRewards(RewardObjective):
         right = (rewards[:, 0] - rewards[:, 1]).sign() == (ratings[:, 0] - ratings[:, 1]).sign()
         apart = (ratings[:, 0] - ratings[:, 1]).nan_to_num(0.0) != 0
         for column, name in enumerate(self.criteria):
-            count = apart[:, column].sum().clamp(min=1)
-            found[f"accuracy/{name}"] = (right & apart)[:, column].sum() / count
+            found[f"accuracy/{name}/count"] = apart[:, column].sum()
+            found[f"accuracy/{name}"] = metrics.mean_of(right[:, column].to(rewards.dtype), apart[:, column])
         return loss, found
