@@ -327,10 +327,9 @@ def _callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, 
 
     kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
-    bar = [Progress()] if cfg.trainer.enable_progress_bar else []  # first, so that it closes before measuring
     moving = [] if algorithm.moving is None else [MovingReference(algorithm.moving)]
     return [
-        *bar,
+        Progress(folder / "train.log"),  # first, so that its bar closes before measuring
         *moving,
         Stopping(),
         RandomStates(),

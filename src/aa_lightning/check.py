@@ -24,9 +24,10 @@ def main(cfg: DictConfig) -> None:
 
     from aa_lightning import build, inspection
     from aa_lightning.compatible import check_compatible
-    from aa_lightning.console import paint, quiet, say, show_table
+    from aa_lightning.console import paint, quiet, say, show_progress, show_table
 
     quiet()
+    show_progress(cfg.trainer.enable_progress_bar)
     algorithm = instantiate(cfg.algo, _convert_="all")
     data = build.data_options(cfg).serving(algorithm)
     check_compatible(cfg, algorithm, data)

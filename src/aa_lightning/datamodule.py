@@ -10,10 +10,10 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from aa_lightning.algos.counts import supervised_terms
 from aa_lightning.config import Loader
+from aa_lightning.console import bar
 from aa_lightning.data.corruption import CorruptionOptions, corrupt
 from aa_lightning.data.examples import Dropped
 from aa_lightning.loader import EvalLoader, TrainLoader
@@ -132,7 +132,7 @@ class EncodedExamples(Sequence):
 
     def lengths(self) -> list[int]:
         """Tokens of each example: the prompt, and its longest response."""
-        rows = tqdm(range(len(self)), desc="measuring lengths", unit="row", delay=1.0, leave=False)
+        rows = bar(range(len(self)), "measuring lengths", "row")
         return [self.encoder.length(self[index].encoded) for index in rows]
 
 
@@ -148,7 +148,7 @@ class Fitting(Sequence):
         self.examples = examples
         self.dropped, self.media = list(examples.dropped), examples.media
         self._kept: list[int] = []
-        for index in tqdm(range(len(examples)), desc="measuring lengths", unit="row", delay=1.0, leave=False):
+        for index in bar(range(len(examples)), "measuring lengths", "row"):
             example = examples[index]
             try:
                 encoder.encode(example, example.responses)

@@ -39,10 +39,11 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     Returns:
         Measures by name.
     """
-    from aa_lightning.console import quiet, say, show_table
+    from aa_lightning.console import quiet, say, show_progress, show_table
     from aa_lightning.evaluation.samples import save_samples
 
     quiet()
+    show_progress(cfg.trainer.enable_progress_bar)
     policy, suite, device = _load(cfg)
     measured = suite.run(policy, device)
     named = {f"heldout/{key}": value for key, value in measured.measures.items()}

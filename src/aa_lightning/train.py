@@ -42,12 +42,13 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
         What stands in summary.json.
     """
     from aa_lightning.build import build_run
-    from aa_lightning.console import quiet
+    from aa_lightning.console import quiet, show_progress
     from aa_lightning.summary import save_config
 
     folder = folder or Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook")
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
+    show_progress(cfg.trainer.enable_progress_bar)
     start = None if cfg.resume is None else _checkpoint(cfg, Path(cfg.resume))
     if start is not None and (ended := _summary_if_ended(cfg, start)):
         return ended

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
-from tqdm.auto import tqdm
 
+from aa_lightning.console import bar
 from aa_lightning.data.shapes import can_check, can_check_sound, check_answer, check_picture, check_sound
 from aa_lightning.models.scorer import Scorer
 from aa_lightning.types import Batch, Policy, Response, Rollout
-from aa_lightning.workers import rank
 
 Measures = dict[str, float]
 
@@ -173,7 +172,7 @@ _CHECKS = {
 
 def _shown(batches: Iterable[Batch]) -> Iterable[Batch]:
     """With a progress bar, where the user waits."""
-    return tqdm(batches, desc="measuring", unit="batch", delay=1.0, leave=False, disable=rank() > 0)
+    return bar(batches, "measuring", "batch")
 
 
 def spoken(response: Response) -> str:
