@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
+from aa_lightning.algos.plain import completed
 from aa_lightning.compatible import check_compatible, check_spoiled
 from aa_lightning.config import SECTIONS, data_schema, model_schema, split_batch
 from aa_lightning.data.corruption import CorruptionOptions
@@ -78,7 +79,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    algorithm = instantiate(cfg.algo, _convert_="all")
+    algorithm = build_algorithm(cfg)
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
     policy = build_policy(cfg, algorithm, starting_point(cfg))
@@ -100,6 +101,11 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         **_validation(cfg),
     )
     return Run(algorithm, policy, module, datamodule, trainer, suite, folder)
+
+
+def build_algorithm(cfg: DictConfig) -> Algorithm:
+    """The algorithm: one of ours, or a plain class of the user's."""
+    return completed(instantiate(cfg.algo, _convert_="all"))
 
 
 def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:
@@ -141,7 +147,7 @@ def build_chat_policy(cfg: DictConfig) -> Any:
 
     model = options(cfg, "model")
     if cfg.run is not None:
-        if instantiate(cfg.algo, _convert_="all").trains == "reward_model":
+        if build_algorithm(cfg).trains == "reward_model":
             raise ValueError(
                 f"run={cfg.run} trained a reward model, which scores answers and writes none: type "
                 f"python -m aa_lightning.evaluate run={cfg.run}, or run=<a run that trained a policy>"

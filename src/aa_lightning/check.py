@@ -20,15 +20,13 @@ def main(cfg: DictConfig) -> None:
       python -m aa_lightning.check data=local data.train.path=my.jsonl model=llava_1_5_7b
       python -m aa_lightning.check data=rlaif_v data.limit=100 data.on_bad_row=skip
     """
-    from hydra.utils import instantiate
-
     from aa_lightning import build, inspection
     from aa_lightning.compatible import check_compatible
     from aa_lightning.console import paint, quiet, say, show_progress, show_table
 
     quiet()
     show_progress(cfg.trainer.enable_progress_bar)
-    algorithm = instantiate(cfg.algo, _convert_="all")
+    algorithm = build.build_algorithm(cfg)
     data = build.data_options(cfg).serving(algorithm)
     check_compatible(cfg, algorithm, data)
     examples = build.examples(data, "train", algorithm.supervision)

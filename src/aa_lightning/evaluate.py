@@ -59,12 +59,11 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
 def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
     """Policy with the weights of its run, what to measure, and where it computes."""
     import torch
-    from hydra.utils import instantiate
 
-    from aa_lightning.build import build_policy, build_suite, data_options
+    from aa_lightning.build import build_algorithm, build_policy, build_suite, data_options
     from aa_lightning.stages import export_of, starting_point
 
-    algorithm = instantiate(cfg.algo, _convert_="all")
+    algorithm = build_algorithm(cfg)
     if cfg.run is None:
         policy = build_policy(cfg, algorithm, None)
     else:

@@ -15,7 +15,7 @@ from aa_lightning import strategies
 from aa_lightning.algos.joining import Tally
 from aa_lightning.config import Optimizer
 from aa_lightning.same_run import check_same_run
-from aa_lightning.types import Algorithm, Batch
+from aa_lightning.types import Algorithm, Batch, Metrics
 
 
 class AlignmentModule(L.LightningModule):
@@ -42,7 +42,7 @@ class AlignmentModule(L.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         batch = self._prepared(batch)
         batch.normalizer, batch.memory, batch.measured = self._normalizer(batch), self.memory, self._is_written
-        loss, metrics = self.algorithm(self.policy, batch)
+        loss, metrics = self._computed(batch)
         self._refuse_non_finite(loss, batch)
         self._step.add({"loss": loss, **metrics}, len(batch))
         if self._step.parts == self.trainer.accumulate_grad_batches:
@@ -52,11 +52,29 @@ class AlignmentModule(L.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         batch = self._prepared(batch)
         batch.memory, batch.measured = dict(self.memory), True  # what is written into the memory is forgotten
-        loss, metrics = self.algorithm(self.policy, batch)
+        loss, metrics = self._computed(batch)
         self._validation.add({"loss": loss, **metrics}, len(batch))
 
     def on_validation_epoch_end(self) -> None:
         self._log("val", self._validation)
+
+    def _computed(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """What the algorithm makes of a batch.
+
+        Raises:
+            TypeError: something other than one loss and a dictionary of metrics.
+        """
+        found, name = self.algorithm(self.policy, batch), type(self.algorithm).__name__
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(
+                f"{name} returned a {type(found).__name__} where a loss and its metrics are needed: end its __call__ with "
+                "return loss, {}"
+            )
+        if found[0].ndim != 0:
+            raise TypeError(
+                f"{name} returned a loss of shape {tuple(found[0].shape)} where one number is needed: take its mean()"
+            )
+        return found
 
     def _prepared(self, batch: Batch) -> Batch:
         batch = self.policy.prepare(batch)

@@ -356,11 +356,12 @@ class RewardModel(Protocol):
 
 
 class Algorithm(Protocol):
-    """Hyperparameters and a loss.
+    """Hyperparameters and a loss. A class of the user's own needs `__call__` alone: `algos/plain.py` has the rest.
 
     Attributes:
         supervision: the kind of rows that it learns from.
         accepts: the likelihoods that it is defined for.
+        uses_reference: whether it reads `policy.as_reference()`.
         wants: what a batch must bring besides responses: `margin`, `safe`, `tie`, `ratings`, `critique`, `steps`,
             `changed`, `media` in its prompts, or a branch.
         remembers: the running statistics that it keeps in `Batch.memory`.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aa_lightning.algos.options import PolicyObjective, hyperparameters
+from aa_lightning.algos.plain import completed
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 
 
@@ -25,6 +26,7 @@ class Mixture(PolicyObjective):
     def __post_init__(self):
         if set(self.parts) != set(self.weights):
             raise ValueError(f"algo.parts has {', '.join(self.parts)} and algo.weights {', '.join(self.weights)}")
+        object.__setattr__(self, "parts", {name: completed(part) for name, part in self.parts.items()})
 
     @property
     def supervision(self) -> str:
