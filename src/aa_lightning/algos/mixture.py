@@ -26,7 +26,9 @@ class Mixture(PolicyObjective):
     def __post_init__(self):
         if set(self.parts) != set(self.weights):
             raise ValueError(f"algo.parts has {', '.join(self.parts)} and algo.weights {', '.join(self.weights)}")
-        object.__setattr__(self, "parts", {name: completed(part) for name, part in self.parts.items()})
+        # while options are checked, parts are settings still
+        made = {name: part if isinstance(part, dict) else completed(part) for name, part in self.parts.items()}
+        object.__setattr__(self, "parts", made)
 
     @property
     def supervision(self) -> str:
