@@ -28,10 +28,15 @@ class Tally:
         import torch
 
         self.parts += 1
-        like = {"dtype": torch.float64, "device": metrics["loss"].device}
+        device = metrics["loss"].device
+        like = {
+            "dtype": torch.float32 if device.type == "mps" else torch.float64,
+            "device": device,
+        }  # mps has no doubles
         found = {name: torch.as_tensor(value, **like).detach() for name, value in metrics.items()}
+        everyone = torch.full((), rows, **like)
         for name, value in found.items():
-            weight = torch.as_tensor(_weight(name, found, rows), **like)
+            weight = _weight(name, found, everyone)
             pair = torch.stack([value if _is_count(name) else weight * value, weight])
             self._sums[name] = self._sums[name] + pair if name in self._sums else pair
 
@@ -64,7 +69,7 @@ def _is_count(name: str) -> bool:
     return name.startswith("count/") or name.endswith("/count")
 
 
-def _weight(name: str, found: Metrics, rows: int) -> Tensor | int:
+def _weight(name: str, found: Metrics, rows: Tensor) -> Tensor:
     """How many rows a mean is over."""
     for over in (f"count/{name.rpartition('/')[2]}", f"{name}/count"):
         if over in found:

@@ -62,7 +62,8 @@ class _Step:
     prompts: int = 0
     waited: float = 0.0
     worked: float = 0.0
-    tokens: Tensor | None = None  # (2,) those that are no padding, and all
+    tokens: Tensor | int = 0  # that are no padding; counted where the batch is, so that nobody waits for the number
+    places: int = 0  # padding too
 
     @property
     def took(self) -> float:
@@ -72,10 +73,8 @@ class _Step:
         self.parts, self.prompts = self.parts + 1, self.prompts + len(batch)
         if "mask" in batch.response:
             masks = batch.prompt["attention_mask"], batch.response["mask"]
-            counts = torch.stack(
-                [sum(mask.sum() for mask in masks), masks[0].new_tensor(sum(m.numel() for m in masks))]
-            )
-            self.tokens = counts.double() if self.tokens is None else self.tokens + counts
+            self.tokens = self.tokens + sum(mask.sum() for mask in masks)
+            self.places += sum(mask.numel() for mask in masks)
 
     def measures(self, trainer: L.Trainer) -> dict[str, float]:
         """By the names of metrics; prompts and tokens are those of all processes."""
@@ -85,8 +84,9 @@ class _Step:
             "throughput/prompts_per_s": self.prompts * trainer.world_size / self.took,
             "memory/peak_gib": peak_memory_gib(),
         }
-        if self.tokens is not None:
-            real, total = trainer.strategy.reduce(self.tokens, reduce_op="sum").tolist()
+        if self.places:
+            counts = torch.stack([self.tokens, torch.full_like(self.tokens, self.places)])
+            real, total = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
             values["throughput/tokens_per_s"] = real / self.took
             values["data/padding_share"] = 1 - real / total
         return values
