@@ -35,6 +35,14 @@ def test_a_piped_run_says_a_line_per_logged_step_and_nothing_besides_its_own_wor
     assert others == ["tiny:qwen2:", "algo.nll=1.0", "run", "held", "report", "export", "next"]
 
 
+def test_what_is_typed_next_says_nothing_on_the_side_either(tmp_path):
+    assert call(RUN, *FOUR, f"hydra.run.dir={tmp_path}")[0] == 0
+    for command in (["evaluate"], ["generate", "prompt=What?", "max_new_tokens=4"]):
+        name, *typed = command
+        code, _, err = call([*RUN[:-1], f"aa_lightning.{name}"], f"run={tmp_path}", *typed, f"output={tmp_path}/next")
+        assert (code, err) == (0, ""), name
+
+
 def test_with_progress_off_the_lines_are_in_the_file_alone(tmp_path):
     code, out, err = call(RUN, *FOUR, "trainer.enable_progress_bar=false", f"hydra.run.dir={tmp_path}")
     assert (code, err, steps(out)) == (0, "", [])
