@@ -12,7 +12,19 @@ import aa_lightning
 PACKAGE = Path(aa_lightning.__file__).parent
 LAYERS = [
     {"_torchvision", "cache", "types", "random_state"},
-    {"config", "messages", "workers", "jobs", "launch", "console", "reopen", "compose", "same_run"},
+    {
+        "config",
+        "messages",
+        "workers",
+        "jobs",
+        "launch",
+        "console",
+        "reopen",
+        "compose",
+        "changes",
+        "signatures",
+        "same_run",
+    },
     {"media"},
     {"data"},
     {"models"},
@@ -21,7 +33,7 @@ LAYERS = [
     {"feedback"},
     {"runs", "report", "evaluation"},
     {"sweep", "sweep_table", "strategies", "loader", "supervision", "datamodule", "module", "callbacks"},
-    {"compatible", "build", "stages", "export", "summary", "inspection"},
+    {"compatible", "assembly", "build", "stages", "export", "summary", "inspection"},
     {"train", "evaluate", "generate", "check"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pydantic import TypeAdapter
 
-from aa_lightning.compatible import check_compatible, check_reads, check_spoiled
-from aa_lightning.config import SECTIONS, data_schema, model_schema, split_batch
-from aa_lightning.data.corruption import CorruptionOptions
-from aa_lightning.data.options import DataOptions
-from aa_lightning.types import Algorithm, Example, Kind, can_serve
-from aa_lightning.workers import is_worker
+from aa_lightning.algos.plain import completed
+from aa_lightning.assembly.data import (
+    build_data,
+    checked_loader,
+    data_options,
+    examples,
+    fitting,
+    processes_of,
+    wanted_of,
+)
+from aa_lightning.assembly.evaluation import build_suite
+from aa_lightning.assembly.options import options
+from aa_lightning.assembly.trainer import callbacks, loggers, validation
+from aa_lightning.compatible import check_compatible
+from aa_lightning.config import split_batch
+from aa_lightning.types import Algorithm
 
-if TYPE_CHECKING:
-    from aa_lightning.data.mixture import MixtureOptions
-
-    Data = DataOptions | MixtureOptions
-
-Fit = Callable[[Sequence[Example]], Sequence[Example]]
-
-
-def _whole(found: Sequence[Example]) -> Sequence[Example]:
-    return found
+__all__ = [
+    "Run",
+    "build_algorithm",
+    "build_chat_policy",
+    "build_data",
+    "build_encoder",
+    "build_policy",
+    "build_run",
+    "build_suite",
+    "checked_loader",
+    "data_options",
+    "estimate_cost",
+    "examples",
+    "fitting",
+    "options",
+    "processes_of",
+    "wanted_of",
+]
 
 
 @dataclass
@@ -43,30 +57,6 @@ class Run:
     trainer: Any
     suite: Any
     folder: Path
-
-
-def options(cfg: DictConfig, section: str) -> Any:
-    """A section of the configuration as its typed option class."""
-    plain = OmegaConf.to_container(cfg[section], resolve=True)
-    plain.pop("_target_", None)
-    schema = model_schema(plain["likelihood"]) if section == "model" else SECTIONS[section]
-    return TypeAdapter(schema).validate_python(plain)
-
-
-def data_options(cfg: DictConfig) -> Data:
-    """The `data` section as its typed option class; what only columns tell is read off them.
-
-    Raises:
-        FileNotFoundError: a data file is not there.
-        ValueError: columns that are not recognised without a template.
-    """
-    from aa_lightning.data.recognise import completed
-
-    plain = OmegaConf.to_container(cfg.data, resolve=True)
-    data = TypeAdapter(data_schema(plain)).validate_python(plain)
-    if isinstance(data, DataOptions):
-        return completed(data)
-    return replace(data, parts={name: replace(p, data=completed(p.data)) for name, p in data.parts.items()})
 
 
 def build_run(cfg: DictConfig, folder: Path) -> Run:
@@ -88,7 +78,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    algorithm = instantiate(cfg.algo, _convert_="all")
+    algorithm = build_algorithm(cfg)
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
     staged = cfg.init is not None and cfg.init.startswith("stage:")
@@ -103,17 +93,22 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     trainer_settings = instantiate(cfg.trainer, _convert_="all", _partial_=True)
     suite = build_suite(cfg, algorithm, policy, data)
     trainer = trainer_settings(
-        logger=_loggers(cfg, folder),
-        callbacks=_callbacks(cfg, suite, folder, algorithm),
+        logger=loggers(cfg, folder),
+        callbacks=callbacks(cfg, suite, folder, algorithm, datamodule.accumulate),
         accumulate_grad_batches=datamodule.accumulate,
         default_root_dir=folder,
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        **_validation(cfg),
+        **validation(cfg),
     )
     return Run(algorithm, policy, module, datamodule, trainer, suite, folder)
+
+
+def build_algorithm(cfg: DictConfig) -> Algorithm:
+    """The algorithm: one of ours, or a plain class of the user's."""
+    return completed(instantiate(cfg.algo, _convert_="all"))
 
 
 def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:
@@ -166,7 +161,7 @@ def build_chat_policy(cfg: DictConfig) -> Any:
 
     model = options(cfg, "model")
     if cfg.run is not None:
-        if instantiate(cfg.algo, _convert_="all").trains == "reward_model":
+        if build_algorithm(cfg).trains == "reward_model":
             raise ValueError(
                 f"run={cfg.run} trained a reward model, which scores answers and writes none: type "
                 f"python -m aa_lightning.evaluate run={cfg.run}, or run=<a run that trained a policy>"
@@ -198,226 +193,3 @@ def _limits(cfg: DictConfig) -> Any:
 
     loader = cfg.loader
     return Limits(prompt=loader.max_prompt_tokens, response=loader.max_response_tokens, on_long=loader.on_long)
-
-
-# ---------------------------------------------------------------- data
-
-
-def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) -> Any:
-    """The data module of a run.
-
-    Args:
-        encoder: of the model that reads the rows.
-        data: of `data_options`.
-
-    Raises:
-        ValueError: rows that the algorithm or the model cannot read.
-    """
-    from aa_lightning.console import say
-    from aa_lightning.datamodule import AlignmentData
-
-    data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder)
-    train = examples(data, "train", algorithm.supervision, fit)
-    held_out = examples(data, "val", algorithm.supervision, fit) if data.holds_out else train[:0]
-    loader = checked_loader(cfg, algorithm, train, held_out)
-    if loader.batch_size < cfg.loader.batch_size:
-        say(f"a step takes {loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")
-    micro, accumulate = split_batch(loader.batch_size, loader.micro_batch_size, processes_of(cfg))
-    return AlignmentData(train, held_out, encoder, loader, micro, accumulate, cfg.seed, wanted_of(algorithm))
-
-
-def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: Any) -> Any:
-    """The options of the loader, for rows that algorithm and model can read.
-
-    Args:
-        train, held_out: examples.
-
-    Raises:
-        ValueError: they show media that cannot be read, or none where some are needed; there are too few.
-    """
-    check_spoiled(cfg, algorithm, train.media)
-    check_reads(cfg, train.media | held_out.media)
-    loader, processes = options(cfg, "loader"), processes_of(cfg)
-    split_batch(loader.batch_size, loader.micro_batch_size, processes)
-    return replace(loader, batch_size=fitting_batch(loader, len(train), processes))
-
-
-def fitting_batch(loader: Any, rows: int, processes: int) -> int:
-    """The prompts of a step: as many as were asked for, and no more than there are rows.
-
-    Raises:
-        ValueError: there are fewer rows than each step needs at least.
-    """
-    if loader.batch_size <= rows:
-        return loader.batch_size
-    together = processes * (loader.micro_batch_size or 1)
-    if rows < together:
-        raise ValueError(
-            f"there are {rows} rows to train on, and a step takes {together} at least ({processes} processes × "
-            f"{loader.micro_batch_size or 1} prompts): give more rows, or type a smaller loader.micro_batch_size or "
-            "trainer.devices"
-        )
-    return rows - rows % together
-
-
-def wanted_of(algorithm: Algorithm) -> Any:
-    """What batches must bring for an algorithm."""
-    from aa_lightning.datamodule import Wanted
-
-    return Wanted(
-        algorithm.wants,
-        algorithm.corruption if "corrupted" in algorithm.wants else None,
-        tuple(algorithm.criteria) if "ratings" in algorithm.wants else (),
-    )
-
-
-def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole) -> Sequence[Example]:
-    """Decoded examples of a split, weakened to the kind that is asked for.
-
-    Args:
-        fit: leaves out what is too long, of each part of a mixture by itself, so that shares stay as they are.
-    """
-    if isinstance(data, DataOptions):
-        from aa_lightning.data.examples import load_examples
-
-        return fit(load_examples(data, split, kind))
-    from aa_lightning.data.mixture import load_mixture
-
-    return load_mixture(data, split, kind, fit)
-
-
-def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence[Example]:
-    """The examples that can be read and are within the limits of length, where others are to be left out."""
-    from aa_lightning.datamodule import Fitting
-
-    long, bad = cfg.loader.on_long == "skip", found.on_bad_row == "skip"
-    return Fitting(found, encoder, long, bad) if len(found) and (long or bad) else found
-
-
-def processes_of(cfg: DictConfig) -> int:
-    """How many processes train together."""
-    from aa_lightning.jobs import processes
-
-    given = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS")
-    return int(given) if given and is_worker() else processes(OmegaConf.to_container(cfg.trainer, resolve=True))
-
-
-def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
-    """The held-out measures of a run: on the rows as they are, so that all objectives are measured alike; steps only where
-    they stand."""
-    from aa_lightning.console import say
-    from aa_lightning.evaluation.suite import Suite
-    from aa_lightning.rewards import mathematics
-
-    wanted = options(cfg, "evaluation")
-    if "math" in data.checks and wanted.size and wanted.generate and algorithm.trains == "policy":
-        mathematics.require()
-    if "steps" in algorithm.wants:
-        data = data.serving(algorithm)
-    sets = _sets(cfg, algorithm, policy, data)
-    if wanted.size and not len(sets.examples):
-        say("nothing is measured, as no row is held out that could be: data.val_share=0.2 holds a fifth of them out")
-    controls = {}
-    if wanted.blank_control and data.corruption is None and len(sets.examples) and sets.examples.media:
-        controls["blank"] = replace(data, corruption=CorruptionOptions(name="blank"))
-    return Suite(
-        sets=sets,
-        controls={name: _sets(cfg, algorithm, policy, changed) for name, changed in controls.items()},
-        reference=algorithm.uses_reference,
-        scores=algorithm.trains == "reward_model",
-        max_new_tokens=wanted.max_new_tokens,
-        groups=[] if isinstance(data, DataOptions) else list(data.parts),
-    )
-
-
-def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
-    from aa_lightning.datamodule import EncodedExamples, PromptsOnly, eval_loader
-    from aa_lightning.evaluation.suite import HeldOutSets
-
-    wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
-    if not wanted.size or not data.holds_out:
-        return HeldOutSets([])
-    paired, answered = (
-        all(can_serve(kind, needed) for kind in data.kinds.values()) for needed in ("preference", "demonstration")
-    )
-    poorer = "rating" if algorithm.trains == "reward_model" else "demonstration" if answered else "prompt"
-    kind = "preference" if paired else poorer
-    held_out = examples(data, "val", kind)[: wanted.size]
-    held_out = fitting(cfg, held_out, policy.encoder)
-    sets = HeldOutSets(held_out)
-    if not len(held_out):
-        return sets
-    if paired:
-        sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
-    elif kind == "rating":
-        told = EncodedExamples(held_out, policy.encoder, loader.keep, wanted_of(algorithm))
-        sets.ratings = eval_loader(told, loader)
-    elif kind == "demonstration":
-        sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
-    if algorithm.trains == "policy" and wanted.generate:
-        asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.keep)
-        sets.prompts = eval_loader(asked, loader)
-    return sets
-
-
-# ---------------------------------------------------------------- the trainer's parts
-
-
-def _loggers(cfg: DictConfig, folder: Path) -> list[Any]:
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    from aa_lightning.callbacks.metrics import MetricsCsv
-
-    wanted = options(cfg, "logger")
-    loggers: list[Any] = [MetricsCsv(folder / "metrics.csv")] if wanted.csv else []
-    if wanted.tensorboard:
-        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
-    return [*loggers, *(_other_logger(settings, folder) for settings in wanted.others)]
-
-
-def _other_logger(settings: dict[str, Any], folder: Path) -> Any:
-    from hydra.errors import InstantiationException
-
-    try:
-        return instantiate(settings, save_dir=str(folder))
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ModuleNotFoundError):
-            raise
-        extra = settings["_target_"].rpartition(".")[2].removesuffix("Logger").lower()
-        raise ValueError(
-            f"{settings['_target_']} needs a package that is not installed ({error.__cause__}): "
-            f"pip install 'aa_lightning[{extra}]'"
-        ) from error
-
-
-def _callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm) -> list[Any]:
-    from aa_lightning.callbacks.alarms import Alarms
-    from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
-    from aa_lightning.callbacks.heldout import HeldOut
-    from aa_lightning.callbacks.progress import Progress
-    from aa_lightning.callbacks.reference import MovingReference
-    from aa_lightning.callbacks.rng import RandomStates
-    from aa_lightning.callbacks.stopping import Stopping
-    from aa_lightning.callbacks.throughput import Throughput
-
-    kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
-    shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
-    bar = [Progress()] if cfg.trainer.enable_progress_bar else []  # first, so that it closes before measuring
-    moving = [] if algorithm.moving is None else [MovingReference(algorithm.moving)]
-    return [
-        *bar,
-        *moving,
-        Stopping(),
-        RandomStates(),
-        Throughput(),
-        Alarms(),
-        HeldOut(suite, wanted.before, shown, folder / "samples"),
-        SteadyCheckpoint(folder / "checkpoints", kept.every_n_steps, kept.keep),
-    ]
-
-
-def _validation(cfg: DictConfig) -> dict[str, Any]:
-    """When the validation loss is measured: never during training, or every so many steps."""
-    if cfg.trainer.val_check_interval is None:
-        return {"limit_val_batches": 0, "val_check_interval": None}
-    return {"check_val_every_n_epoch": None}

@@ -23,9 +23,10 @@ def main(cfg: DictConfig) -> None:
       python -m aa_lightning.check data=local data.train.path=my.jsonl model=llava_1_5_7b
       python -m aa_lightning.check data=rlaif_v data.limit=100 data.on_bad_row=skip
     """
-    from aa_lightning.console import quiet
+    from aa_lightning.console import quiet, show_progress
 
     quiet()
+    show_progress(cfg.trainer.enable_progress_bar)
     check(cfg)
 
 
@@ -38,13 +39,11 @@ def check(cfg: DictConfig) -> Found:
     Raises:
         ValueError: parts that cannot work together, or rows at which training would stop.
     """
-    from hydra.utils import instantiate
-
     from aa_lightning import build, inspection
     from aa_lightning.compatible import check_compatible
     from aa_lightning.console import say
 
-    algorithm = instantiate(cfg.algo, _convert_="all")
+    algorithm = build.build_algorithm(cfg)
     data = build.data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
     encoder = build.build_encoder(cfg)

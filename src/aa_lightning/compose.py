@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as _compose
+from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from aa_lightning.changes import with_changes
 from aa_lightning.config import ConfigError, check_config, nearest, show
 from aa_lightning.launch import conf_dir
 
@@ -30,10 +31,49 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     Raises:
         ConfigError: a value that cannot work.
     """
-    cfg = with_start(with_parts(_composed(config_name, list(overrides)), [conf_dir()]))
+    folders = [conf_dir()]
+    whole = composed(config_name, overrides, folders, with_choices=True)
+    with open_dict(whole):
+        hydra = whole.pop("hydra")
+    cfg = completed(whole, hydra.runtime.choices, folders)
     OmegaConf.resolve(cfg)
     check_config(cfg)
-    return cfg
+    return with_changes(cfg, hydra, folders)
+
+
+def composed(
+    config_name: str | None, overrides: Sequence[str], folders: Sequence[Path], with_choices: bool = False
+) -> DictConfig:
+    """What Hydra composes.
+
+    Args:
+        config_name: of the command; None: of the overrides alone.
+        overrides: as they are typed.
+        folders: of configuration groups, ours first.
+        with_choices: keep the section `hydra`, which says what was chosen from which group.
+    """
+    own = ",".join(f"file://{folder}" for folder in folders[1:])
+    search = [f"hydra.searchpath=[{own}]"] if own else []
+    outer = get_gh_backup()  # inside a command Hydra is at work already
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folders[0]), version_base="1.3"):
+            return hydra_compose(config_name, [*overrides, *search], return_hydra_config=with_choices)
+    finally:
+        restore_gh_from_backup(outer)
+
+
+def completed(cfg: DictConfig, choices: Mapping[str, str], folders: Sequence[Path]) -> DictConfig:
+    """What Hydra composed, with what only we know how to say: the algorithm's name, a mixture's parts, where to start.
+
+    Args:
+        choices: what was chosen from which group.
+        folders: of configuration groups; the last ones are the user's own.
+
+    Raises:
+        ConfigError: as in `with_parts`.
+    """
+    return with_start(with_parts(named(cfg, choices), folders))
 
 
 def named(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
@@ -127,26 +167,10 @@ def _written_out(name: str, said: dict[str, Any], folders: Sequence[Path]) -> di
 
 
 def _data_set(part: str, name: str, folders: Sequence[Path]) -> DictConfig:
-    own = ",".join(f"file://{folder}" for folder in folders[1:])
-    search = [f"hydra.searchpath=[{own}]"] if own else []
     try:
-        return _composed(None, [f"+data={name}", *search])
+        return composed(None, [f"+data={name}"], folders)
     except MissingConfigException as error:
         known = sorted(path.stem for folder in folders for path in (folder / "data").glob("*.yaml"))
         close = nearest(name, known)
         hint = f"did you mean {close}?" if close else f"there is: {', '.join(known)}"
         raise ConfigError(f"data.parts names {name!r}, and there is no data/{name}.yaml\n{hint}") from error
-
-
-def _composed(config_name: str | None, overrides: list[str]) -> DictConfig:
-    outer = get_gh_backup()  # inside a command Hydra is at work already
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = _compose(config_name, overrides, return_hydra_config=True)
-    finally:
-        restore_gh_from_backup(outer)
-    cfg = named(cfg, cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg

@@ -227,7 +227,8 @@ def _mistakes_in_parts(path: str, section: Mapping[str, Any]) -> list[str]:
     for key, value in section.items():
         if isinstance(value, Mapping):
             target = value.get("_target_")
-            found = [] if target is None else _mistakes_in(f"{path}.{key}", value, named_class(target))
+            schema = None if target is None else algorithm_schema(target)
+            found = [] if schema is None else _mistakes_in(f"{path}.{key}", value, schema)
             if found := found or _mistakes_in_parts(f"{path}.{key}", value):
                 return found
     return []
@@ -236,12 +237,19 @@ def _mistakes_in_parts(path: str, section: Mapping[str, Any]) -> list[str]:
 def _schema(name: str, section: Mapping[str, Any]) -> type | None:
     """What a section may say; None: anything."""
     if name == "algo":
-        return named_class(section["_target_"])
+        return algorithm_schema(section["_target_"])
     if name == "model":
         return model_schema(section["likelihood"])
     if name == "data":
         return data_schema(section)
     return SECTIONS.get(name)
+
+
+def algorithm_schema(target: str) -> type | None:
+    """The arguments of an algorithm's class; None: anything."""
+    from aa_lightning.signatures import schema_of
+
+    return schema_of(named_class(target))
 
 
 def model_schema(likelihood: str) -> type:

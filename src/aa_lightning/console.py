@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Iterable
 
-import torch
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from transformers.utils import logging as hugging_face
+from tqdm import tqdm
+
+from aa_lightning.workers import rank
 
 _EXPECTED = (  # said at every run, and nothing to act on
     "does not have many workers",
@@ -21,15 +23,15 @@ _EXPECTED = (  # said at every run, and nothing to act on
     "No device id is provided",
 )
 _console = Console(highlight=False, soft_wrap=True)
+_progress = True  # whether the user wants to see how far things are
 
 
-@rank_zero_only
 def say(message: str) -> None:
     """One line."""
-    _console.print(message, markup=False)
+    if rank() == 0:
+        _console.print(message, markup=False)
 
 
-@rank_zero_only
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table; the first column is a name, the others are numbers."""
     table = Table(title=title, title_justify="left")
@@ -37,18 +39,78 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    _console.print(table)
+    if rank() == 0:
+        _console.print(table)
 
 
-@rank_zero_only
 def paint(text: Text) -> None:
     """Text with colours, and an empty line after it."""
-    _console.print(text)
-    _console.print()
+    if rank() == 0:
+        _console.print(text)
+        _console.print()
+
+
+# ---------------------------------------------------------------- how far things are
+
+
+def show_progress(wanted: bool) -> None:
+    """Whether bars, and lines in their place, are shown from now on."""
+    global _progress
+    _progress = wanted
+
+
+def in_terminal() -> bool:
+    """Whether a bar can be drawn where it would be written; in a file or a pipe it would be a heap of fragments."""
+    return sys.stderr.isatty()
+
+
+def shows_bars() -> bool:
+    """Whether there are bars: they are wanted, there is a terminal, and no other process draws them."""
+    return _progress and in_terminal() and rank() == 0
+
+
+def bar(
+    items: Iterable | None,
+    what: str,
+    unit: str,
+    *,
+    delay: float = 1.0,
+    leave: bool = False,
+    total: int | None = None,
+    initial: int = 0,
+) -> tqdm:
+    """A progress bar over items, in a terminal alone.
+
+    Args:
+        items: what is gone through; None: `update` is called.
+        what: is done.
+        unit: of one item.
+        delay: seconds before it appears.
+        leave: whether it stays when it ends.
+        total: how many items there are, where they do not say it.
+        initial: how many are done already.
+    """
+    options = {"desc": what, "unit": unit, "delay": delay, "leave": leave, "total": total, "initial": initial}
+    return tqdm(items, **options, disable=not shows_bars())
+
+
+def tell_progress(line: str) -> None:
+    """A line where there is no terminal for a bar."""
+    if _progress and not in_terminal():
+        say(line)
+
+
+# ---------------------------------------------------------------- what libraries say
 
 
 def quiet() -> None:
-    """Lightning's and transformers' own chatter away; warnings that concern a user's data or model stay."""
+    """Chatter of libraries away; warnings that concern a user's data or model stay."""
+    import torch
+    from transformers.utils import logging as hugging_face
+
+    root = logging.getLogger()
+    if root.level == logging.INFO:  # Hydra's, under which every library would speak; hydra.verbose=true asks for it
+        root.setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     if not torch.cuda.is_available():
@@ -57,3 +119,5 @@ def quiet() -> None:
     hugging_face.set_verbosity_error()
     for part in _EXPECTED:
         warnings.filterwarnings("ignore", message=f".*{part}.*")
+    for of_libraries in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):  # about calls among themselves
+        warnings.filterwarnings("ignore", category=of_libraries)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from aa_lightning.algos.counts import supervised_terms
 from aa_lightning.config import Loader
+from aa_lightning.console import bar
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import CorruptionOptions, corrupt
 from aa_lightning.data.examples import SKIP, Dropped, prompt_media_of
@@ -146,7 +147,7 @@ class EncodedExamples(Sequence):
 
     def lengths(self) -> list[int]:
         """Tokens of each example: the prompt, and its longest response."""
-        rows = tqdm(range(len(self)), desc="measuring lengths", unit="row", delay=1.0, leave=False)
+        rows = bar(range(len(self)), "measuring lengths", "row")
         return [self.encoder.length(self[index].encoded) for index in rows]
 
 
@@ -164,7 +165,7 @@ class Fitting(Sequence):
         self.examples, self.on_bad_row = examples, examples.on_bad_row
         self.dropped, self.showing = list(examples.dropped), Counter[str]()
         self._kept: list[int] = []
-        for index in tqdm(range(len(examples)), desc="reading every row", unit="row", delay=1.0, leave=False):
+        for index in bar(range(len(examples)), "reading every row", "row"):
             try:
                 example = examples[index]
                 encoder.encode(example, example.responses)
@@ -240,6 +241,7 @@ class AlignmentData(L.LightningDataModule):
         accumulate: forward passes per optimiser step.
         seed: of the order.
         wanted: what the algorithm wants of a batch besides its responses.
+        count: what its means over a whole step divide by, a batch's share of it.
     """
 
     def __init__(
@@ -252,8 +254,10 @@ class AlignmentData(L.LightningDataModule):
         accumulate: int,
         seed: int,
         wanted: Wanted | None = None,
+        count: Callable[[Batch], float | list[float]] = supervised_terms,
     ):
         super().__init__()
+        self.count = count
         self.train_examples = EncodedExamples(train, encoder, options.keep, wanted)
         self.val_examples = EncodedExamples(val, encoder, options.keep, wanted)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
@@ -271,7 +275,7 @@ class AlignmentData(L.LightningDataModule):
             micro_batch_size=self.micro_batch_size,
             seed=self.seed,
             workers=self.options.workers,
-            count=supervised_terms,
+            count=self.count,
             lengths=self.train_examples.lengths() if self.options.bucket else None,
         )
 
@@ -282,10 +286,3 @@ class AlignmentData(L.LightningDataModule):
 def eval_loader(examples: EncodedExamples, options: Loader) -> EvalLoader:
     """A loader over held-out examples, each exactly once over all ranks."""
     return EvalLoader(examples, examples.collate, batch_size=options.eval_batch_size, workers=options.workers)
-
-
-def supervised_terms(batch: Batch) -> float:
-    """How many terms of a batch are trained on: tokens, or one for each picture."""
-    if "mask" in batch.response:
-        return batch.response["mask"].sum().item()
-    return float(next(iter(batch.response.values())).shape[:2].numel())

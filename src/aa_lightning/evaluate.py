@@ -39,10 +39,11 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     Returns:
         Measures by name.
     """
-    from aa_lightning.console import quiet, say, show_table
+    from aa_lightning.console import quiet, say, show_progress, show_table
     from aa_lightning.evaluation.samples import save_samples
 
     quiet()
+    show_progress(cfg.trainer.enable_progress_bar)
     policy, suite, device = _load(cfg)
     measured = suite.run(policy, device)
     if not measured.measures:
@@ -64,12 +65,11 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
 def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
     """Policy with the weights of its run, what to measure, and where it computes."""
     import torch
-    from hydra.utils import instantiate
 
-    from aa_lightning.build import build_policy, build_suite, data_options
+    from aa_lightning.build import build_algorithm, build_policy, build_suite, data_options
     from aa_lightning.stages import export_of, starting_point
 
-    algorithm = instantiate(cfg.algo, _convert_="all")
+    algorithm = build_algorithm(cfg)
     if cfg.run is None:
         policy = build_policy(cfg, algorithm, None)
     else:

@@ -30,6 +30,9 @@ def run(cfg: DictConfig) -> None:
       python -m aa_lightning.generate run=outputs/<date>/<run> prompt="What is heard?" audio=call.wav video=clip.mp4
       python -m aa_lightning.generate modality=t2i run=outputs/<date>/<run> prompt="a red circle" n=4
     """
+    from aa_lightning.console import quiet
+
+    quiet()
     chat = Chat.of(cfg)
     if _lacks_decoder(cfg):
         print("(this model writes text alone: to draw, type model.image_decoder=<package>.<module>.<Class>)")

@@ -9,9 +9,9 @@ from statistics import quantiles
 from typing import Any
 
 from rich.text import Text
-from tqdm import tqdm
 
 from aa_lightning.config import Loader
+from aa_lightning.console import bar
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.examples import Dropped, prompt_media_of
 from aa_lightning.data.mapping import columns_read
@@ -170,7 +170,7 @@ def survey(rows: EncodedExamples, limit: int | None = None) -> Survey:
     """
     found = Survey(Lengths([], []))
     count = len(rows) if limit is None else min(limit, len(rows))
-    for index in tqdm(range(count), desc="reading every row", unit="row", delay=1.0, leave=False):
+    for index in bar(range(count), "reading every row", "row"):
         try:
             item = rows[index]
         except BadRow as bad:

@@ -92,11 +92,13 @@ def _checked(cfg: DictConfig, function: Function, worker: list[str], folder: Pat
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from aa_lightning.compose import named, with_parts, with_start
+    from aa_lightning.changes import with_changes
+    from aa_lightning.compose import completed
     from aa_lightning.config import check_config
 
-    cfg = with_start(with_parts(named(cfg, HydraConfig.get().runtime.choices), _conf_folders()))
+    cfg = completed(cfg, HydraConfig.get().runtime.choices, _conf_folders())
     check_config(cfg)
+    cfg = with_changes(cfg, HydraConfig.get(), _conf_folders())
     _require_space(folder)
     if is_worker() or "trainer" not in cfg:
         return function(cfg)

@@ -63,6 +63,8 @@ def conf_dir() -> Path:
 def _main(function: Function, config_name: str) -> int:
     if JOB in os.environ:
         return run_rank(function, Path(os.environ[JOB]))
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a `_target_` of the user's own may lie
     typed = sys.argv[1:]
     overrides = _overrides(typed)
     sys.argv[1:] = [*(item for item in typed if item not in overrides), *overrides]  # argparse wants them together

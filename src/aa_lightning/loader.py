@@ -34,8 +34,8 @@ class TrainLoader:
         micro_batch_size: prompts per forward pass and process; None: no accumulation.
         seed: of the order.
         workers: processes that fetch ahead; 0: in this one.
-        count: how many terms of a batch are supervised. If given, each batch's `normalizer` is set to their sum over
-            its window, so that a token mean can be exact over ranks and accumulated micro-batches.
+        count: how many terms of a batch are supervised, one number or several. If given, each batch's `normalizer` is set
+            to their sum over its window, so that a token mean can be exact over ranks and accumulated micro-batches.
         lengths: of each example; if given, a step takes examples of similar length.
 
     Raises:
@@ -51,7 +51,7 @@ class TrainLoader:
         micro_batch_size: int | None = None,
         seed: int = 0,
         workers: int = 0,
-        count: Callable[[Any], float] | None = None,
+        count: Callable[[Any], float | list[float]] | None = None,
         lengths: Sequence[int] | None = None,
     ):
         if len(dataset) < batch_size:
@@ -146,7 +146,7 @@ class TrainLoader:
 
     def _normalize(self, window: list[Any]) -> None:
         assert self.count is not None
-        terms = torch.tensor(float(sum(self.count(batch) for batch in window)))
+        terms = torch.tensor([self.count(batch) for batch in window], dtype=torch.float64).sum(0).float()
         for batch in window:
             batch.normalizer = terms
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from aa_lightning import strategies
+from aa_lightning.algos.joining import Tally
 from aa_lightning.config import Optimizer
 from aa_lightning.same_run import check_same_run
-from aa_lightning.types import Algorithm, Batch
+from aa_lightning.types import Algorithm, Batch, Metrics
 
 
 class AlignmentModule(L.LightningModule):
@@ -32,6 +33,7 @@ class AlignmentModule(L.LightningModule):
     ):
         super().__init__()
         self.policy, self.algorithm, self.optimizer_options = policy.train(), algorithm, optimizer
+        self._step, self._validation = Tally(), Tally()
         self.memory = {name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}
         self.save_hyperparameters({"config": dict(hyperparameters)})
 
@@ -40,16 +42,39 @@ class AlignmentModule(L.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         batch = self._prepared(batch)
         batch.normalizer, batch.memory, batch.measured = self._normalizer(batch), self.memory, self._is_written
-        loss, metrics = self.algorithm(self.policy, batch)
+        loss, metrics = self._computed(batch)
         self._refuse_non_finite(loss, batch)
-        self._log("train", {"loss": loss.detach(), **metrics}, batch)
+        self._step.add({"loss": loss, **metrics}, len(batch))
+        if self._step.parts == self.trainer.accumulate_grad_batches:
+            self._log("train", self._step)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         batch = self._prepared(batch)
         batch.memory, batch.measured = dict(self.memory), True  # what is written into the memory is forgotten
-        loss, metrics = self.algorithm(self.policy, batch)
-        self._log("val", {"loss": loss.detach(), **metrics}, batch)
+        loss, metrics = self._computed(batch)
+        self._validation.add({"loss": loss, **metrics}, len(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val", self._validation)
+
+    def _computed(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """What the algorithm makes of a batch.
+
+        Raises:
+            TypeError: something other than one loss and a dictionary of metrics.
+        """
+        found, name = self.algorithm(self.policy, batch), type(self.algorithm).__name__
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(
+                f"{name} returned a {type(found).__name__} where a loss and its metrics are needed: end its __call__ with "
+                "return loss, {}"
+            )
+        if found[0].ndim != 0:
+            raise TypeError(
+                f"{name} returned a loss of shape {tuple(found[0].shape)} where one number is needed: take its mean()"
+            )
+        return found
 
     def _prepared(self, batch: Batch) -> Batch:
         batch = self.policy.prepare(batch)
@@ -92,9 +117,10 @@ class AlignmentModule(L.LightningModule):
         """Whether Lightning writes a row of metrics for this step."""
         return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
 
-    def _log(self, stage: str, metrics: Mapping[str, Tensor], batch: Batch) -> None:
-        named = {f"{stage}/{name}": value for name, value in metrics.items()}
-        self.log_dict(named, batch_size=len(batch), sync_dist=True, on_step=stage == "train", on_epoch=stage == "val")
+    def _log(self, stage: str, tally: Tally) -> None:
+        """What was added up, over all processes."""
+        metrics = tally.taken(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, sync_dist=stage == "val")
 
     # ------------------------------------------------------------ set-up
 

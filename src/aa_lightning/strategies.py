@@ -28,8 +28,8 @@ from aa_lightning.types import LogLikelihood
 # sharding hangs its hooks on the tensors that a forward returns, and looks for them in registered containers only
 register_pytree_node(
     LogLikelihood,
-    lambda value: ([value.terms, value.mask, value.statistic, value.measures], None),
-    lambda leaves, _: LogLikelihood(*leaves),
+    lambda value: ([value.terms, value.mask, value.statistic, value.measures], value.scale),
+    lambda leaves, scale: LogLikelihood(*leaves, scale),
 )
 
 

@@ -39,6 +39,7 @@ def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
         "modality": cfg.modality_name,
         "model": cfg.model.path,
         "init": cfg.init,
+        "changed": OmegaConf.to_container(cfg.changed),
         "before": before,
         "after": after,
         "examples": held_out.examples,

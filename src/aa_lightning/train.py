@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
 from aa_lightning.reopen import adopt, overrides_of
+from aa_lightning.workers import rank
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -42,12 +46,13 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
         What stands in summary.json.
     """
     from aa_lightning.build import build_run
-    from aa_lightning.console import quiet
+    from aa_lightning.console import quiet, show_progress
     from aa_lightning.summary import save_config
 
     folder = folder or Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook")
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
+    show_progress(cfg.trainer.enable_progress_bar)
     start = None if cfg.resume is None else _checkpoint(cfg, Path(cfg.resume))
     if start is not None and (ended := _summary_if_ended(cfg, start)):
         return ended
@@ -56,7 +61,12 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
     adopt(folder)
     if tell:
         _announce(cfg, built)
-    built.trainer.fit(built.module, built.data, ckpt_path=start, weights_only=False)
+    try:
+        built.trainer.fit(built.module, built.data, ckpt_path=start, weights_only=False)
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, which Lightning makes an exit, or SIGTERM
+        if tell:
+            _report_so_far(folder)
+        raise
     return _finish(cfg, built, tell)
 
 
@@ -101,12 +111,28 @@ def _summary_if_ended(cfg: DictConfig, start: Path) -> dict[str, Any] | None:
 
 
 def _announce(cfg: DictConfig, run: Any) -> None:
+    from aa_lightning.changes import told
     from aa_lightning.console import say
 
     trained = sum(p.numel() for p in run.policy.parameters() if p.requires_grad)
     total = sum(p.numel() for p in run.policy.parameters())
     say(f"{cfg.model.path}: {trained:,} of {total:,} parameters train on {len(run.data.train_examples)} rows")
+    for changed in cfg.changed:
+        say(told(changed))
     say(f"run folder: {run.folder}")
+
+
+def _report_so_far(folder: Path) -> None:
+    """The report of a run that was stopped; another Ctrl-C ends it at once, where Lightning would have none heard."""
+    from aa_lightning.console import say
+    from aa_lightning.report import write_report
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if rank() > 0:
+        return
+    with contextlib.suppress(OSError):  # a full disk is no reason to hide how the run goes on
+        say(f"report   {write_report(folder)} (of the part that ran)")
 
 
 def _finish(cfg: DictConfig, run: Any, tell: bool) -> dict[str, Any]:

@@ -184,7 +184,9 @@ def _of_preference(example: Preference, wanted: Kind, base: dict[str, Any]) -> l
         told = {"margin": example.margin, "safe": example.safe, "tie": example.tie}
         return [Preference(**base, chosen=chosen, rejected=rejected, **told)]
     if wanted == "ranking":
-        gap = 0.0 if example.tie else 1.0 if example.margin is None else example.margin
+        gap = (
+            0.0 if example.tie else 1.0 if example.margin is None else max(example.margin, 0.0)
+        )  # chosen is never worse
         return [Ranking(**base, ranked=[chosen, rejected], scores=[gap, 0.0])]
     if example.tie and wanted in ("rating", "demonstration"):
         return []
@@ -215,9 +217,10 @@ class Batch:
     `prompt` holds what a model reads (token models: input_ids and attention_mask (P, L), left-padded, and the media
     tensors of all prompts one after another); `blocks[key][p]` says how many rows of a media tensor belong to prompt p.
     `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded; diffusion: pixels
-    (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is the number of supervised terms that a token mean
-    divides by; None means those of this batch alone. `branches` are the same rows in another light: `corrupted` prompts,
-    responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined response (`gold`).
+    (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is what a mean over terms divides by, summed over the
+    step (`Algorithm.normalizer`); None means those of this batch alone. `branches` are the same rows in another light:
+    `corrupted` prompts, responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined
+    response (`gold`).
     `memory` holds the running statistics of an algorithm that has some; what it writes there lasts. `measured` asks for
     what only metrics need, in steps whose metrics are written down.
 
@@ -260,18 +263,25 @@ class LogLikelihood:
     `terms` (P, K, T) are nats for an exact likelihood, minus mean squared errors for a bound. `mask` (P, K, T) weighs
     them: 1 for a counted token, 0 for padding; 1/T for each of T draws. `statistic` is a further
     number of each term, where it was asked for; `measures` are further constants of each term by the names of
-    metrics, of batches that are `measured`.
+    metrics, of batches that are `measured`. `scale` is how many nats an error of 1 is taken for where responses are
+    compared; 1 for an exact likelihood.
     """
 
     terms: Tensor
     mask: Tensor
     statistic: Tensor | None = None
     measures: dict[str, Tensor] = field(default_factory=dict)
+    scale: float = 1.0
 
     @property
     def total(self) -> Tensor:
         """(P, K): the sum over counted terms."""
         return (self.terms * self.mask).sum(-1)
+
+    @property
+    def nats(self) -> Tensor:
+        """(P, K): the total as objectives compare it, so that their β is the same for both kinds of likelihood."""
+        return self.scale * self.total
 
     @property
     def size(self) -> Tensor:
@@ -354,11 +364,12 @@ class RewardModel(Protocol):
 
 
 class Algorithm(Protocol):
-    """Hyperparameters and a loss.
+    """Hyperparameters and a loss. A class of the user's own needs `__call__` alone: `algos/plain.py` has the rest.
 
     Attributes:
         supervision: the kind of rows that it learns from.
         accepts: the likelihoods that it is defined for.
+        uses_reference: whether it reads `policy.as_reference()`.
         wants: what a batch must bring besides responses: `margin`, `safe`, `tie`, `ratings`, `critique`, `steps`,
             `changed`, `media` in its prompts, or a branch.
         remembers: the running statistics that it keeps in `Batch.memory`.
@@ -372,6 +383,8 @@ class Algorithm(Protocol):
     wants: tuple[str, ...]
     remembers: tuple[str, ...]
     moving: Any
+
+    def normalizer(self, batch: Batch) -> float | list[float]: ...
 
     def __call__(self, policy: Any, batch: Batch) -> tuple[Tensor, Metrics]: ...
 

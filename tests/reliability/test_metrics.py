@@ -1,13 +1,15 @@
 """metrics.csv says what happened at a step, however often it is written and whoever was killed."""
 
 import csv
+import json
 
 import pytest
+from PIL import Image
 
 from aa_lightning.callbacks.metrics import MetricsCsv
 from aa_lightning.compose import compose
 from aa_lightning.train import train
-from tests.reliability.support import TINY
+from tests.reliability.support import SHORT, TINY
 
 
 def rows(path):
@@ -25,6 +27,60 @@ def test_a_row_holds_the_numbers_of_its_own_step_also_when_every_third_is_writte
         for name in ("train/loss", "train/grad_norm", "train/lr", "train/reward/margin"):
             assert float(third[step][name]) == pytest.approx(float(each[step][name]), rel=1e-6), name
     assert len({each[step]["train/grad_norm"] for step in range(6)}) == 6
+
+
+STEP = [*SHORT, "modality=ti2t", "model=tiny_llava", "trainer.max_steps=1"]
+
+
+def step_of(folder, *typed):
+    """What stands in metrics.csv of a run's first step, but for what a clock says."""
+    train(compose([*STEP, "loader.batch_size=4", *typed]), folder)
+    return {name: float(value) for name, value in rows(folder / "metrics.csv")[0].items() if value}
+
+
+def on_its_own(found):
+    return {name: value for name, value in found.items() if name.startswith("train/")}
+
+
+ALIKE = {
+    "dpo": ["algo=dpo"],
+    "rated": ["algo=kto", "algo.baseline=mismatched"],
+    "steps": ["algo=prm"],
+    "ties": ["algo=reward_model_ties"],
+    "criteria": ["algo=reward_multihead"],
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_a_row_is_of_the_whole_step_however_it_is_divided(name, tmp_path):
+    typed = [*ALIKE[name], "data.train.kinds=null", "data.train.max_shapes=3", "data.train.size=16", "data.val.size=8"]
+    whole = step_of(tmp_path / "whole", *typed)
+    for micro in (2, 1):
+        parts = step_of(tmp_path / str(micro), *typed, f"loader.micro_batch_size={micro}")
+        assert on_its_own(parts) == pytest.approx(on_its_own(whole), rel=1e-4, abs=1e-5)
+        assert parts["throughput/prompts_per_s"] == pytest.approx(4 / parts["time/step_s"], rel=1e-6)
+    assert len(on_its_own(whole)) > 5
+
+
+def test_pairs_of_four_questions_have_the_loss_of_the_step_in_two_halves(tmp_path):
+    cut = write_pairs(tmp_path, 16)
+    typed = ["algo=dpo", "data=local", f"data.train.path={cut}", "data.val_share=0.25"]
+    whole = step_of(tmp_path / "whole", *typed)
+    halves = step_of(tmp_path / "halves", *typed, "loader.micro_batch_size=2")
+    assert halves["train/loss"] == pytest.approx(whole["train/loss"], abs=1e-5)
+    assert halves["train/length/correlation"] == pytest.approx(whole["train/length/correlation"], abs=1e-5)
+
+
+def write_pairs(folder, count):
+    """Rows with a picture each and answers of different lengths, as a file of the user's."""
+    Image.new("RGB", (32, 32), "red").save(folder / "r.png")
+    answers = [f"Red {'very ' * (number % 3)}{number}." for number in range(count)]
+    pairs = [
+        {"prompt": f"Which {n}?", "image": "r.png", "chosen": a, "rejected": "Blue."} for n, a in enumerate(answers)
+    ]
+    path = folder / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, pairs)))
+    return path
 
 
 def test_what_is_measured_twice_at_a_step_stands_in_one_row(tmp_path):

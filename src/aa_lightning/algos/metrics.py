@@ -9,31 +9,45 @@ from aa_lightning.types import Batch, LogLikelihood, Metrics
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOMENTS = (
+    "moment/both",
+    "moment/margin",
+    "moment/length",
+)  # of margins and differences of lengths: a correlation's parts
 NAMES = (
     *("reward/chosen", "reward/rejected", "reward/margin", "reward/accuracy", "reward/baseline", "reward/ties"),
     *("logp/chosen", "logp/rejected", "logp/per_term", "length/chosen", "length/rejected", "length/correlation"),
     *("entropy/chosen", "entropy/rejected", "token_accuracy/chosen", "token_accuracy/rejected"),
     *("kl", "weight/best", "cost/sign_accuracy", "accuracy/<criterion>", "loss/<part>"),
+    *("count/chosen", "count/rejected", *MOMENTS),
 )
+FEWEST = 4  # rows that a correlation is of: fewer would often agree by chance
 
 
-def of_rewards(rewards: Tensor, size: Tensor | None = None) -> Metrics:
+def of_rewards(rewards: Tensor, size: Tensor | None = None, counted: Tensor | None = None) -> Metrics:
     """Of the first, better response and of the last, worse one of each prompt.
 
     Args:
         rewards, size: (P, K) rewards and lengths; None: nothing is said about lengths.
+        counted: (P,) the prompts that this is about; None: all.
     """
     rewards = rewards.detach()
+    found = {} if counted is None else {f"count/{side}": counted.sum() for side in ("chosen", "rejected")}
+    if counted is not None:
+        rewards, size = rewards[counted], None if size is None else size[counted]
     margin = rewards[:, 0] - rewards[:, -1]
-    found = {
-        "reward/chosen": rewards[:, 0].mean(),
-        "reward/rejected": rewards[:, -1].mean(),
-        "reward/margin": margin.mean(),
-        "reward/accuracy": (margin > 0).to(margin.dtype).mean(),
+    found |= {
+        "reward/chosen": _mean(rewards[:, 0]),
+        "reward/rejected": _mean(rewards[:, -1]),
+        "reward/margin": _mean(margin),
+        "reward/accuracy": _mean((margin > 0).to(margin.dtype)),
     }
     if size is None:
         return found
-    return {**found, **_lengths(size), "length/correlation": correlation(margin, size[:, 0] - size[:, -1])}
+    longer = (size[:, 0] - size[:, -1]).to(margin.dtype)
+    moments = dict(zip(MOMENTS, (margin * longer, margin**2, longer**2), strict=True))
+    found |= {name: _mean(values) for name, values in moments.items()}
+    return {**found, **_lengths(size), "length/correlation": correlation(margin, longer)}
 
 
 def of_likelihoods(likelihood: LogLikelihood, reference: LogLikelihood | None = None) -> Metrics:
@@ -58,10 +72,11 @@ def of_ratings(
         rewards, right: of equal shape; `middle` is the reward above which a response is taken to be right.
     """
     rewards, sides = rewards.detach(), (("chosen", right), ("rejected", ~right))
-    found = {f"reward/{name}": mean_of(rewards, counted) for name, counted in sides}
+    found = {f"count/{name}": counted.sum() for name, counted in sides}
+    found |= {f"reward/{name}": mean_of(rewards, counted) for name, counted in sides}
     both = right.any() & (~right).any()
     found["reward/margin"] = (found["reward/chosen"] - found["reward/rejected"]) * both
-    found["reward/accuracy"] = ((rewards > middle) == right).to(rewards.dtype).mean()
+    found["reward/accuracy"] = _mean(((rewards > middle) == right).to(rewards.dtype))
     if likelihood is None:
         return found
     for name, counted in sides:
@@ -88,12 +103,24 @@ def mean_of(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def correlation(one: Tensor, two: Tensor) -> Tensor:
-    """() Pearson's, over the rows of a batch; 0 where one of them is the same in all rows, or there are fewer than four,
-    which would often agree by chance."""
-    if len(one) < 4:
+    """() Pearson's, over the rows of a batch; 0 where one of them is the same in all rows, or rows are too few."""
+    if len(one) < FEWEST:
         return one.new_zeros(())
     one, two = one - one.mean(), two.to(one.dtype) - two.to(one.dtype).mean()
     return (one * two).sum() / (one.norm() * two.norm()).clamp(min=1e-12)
+
+
+def of_moments(found: Metrics, rows: Tensor) -> Tensor:
+    """() the same correlation, of margins with differences of lengths, from means over so many rows."""
+    margin, longer = found["reward/margin"], found["length/chosen"] - found["length/rejected"]
+    both, squared, longer_squared = (found[name] for name in MOMENTS)
+    spread = ((squared - margin**2).clamp(min=0) * (longer_squared - longer**2).clamp(min=0)).sqrt()
+    return (both - margin * longer) / spread.clamp(min=1e-9) * (rows >= FEWEST)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """() 0 of none."""
+    return values.sum() / max(values.numel(), 1)
 
 
 def _measures(likelihood: LogLikelihood) -> list[tuple[str, Tensor]]:
@@ -103,7 +130,7 @@ def _measures(likelihood: LogLikelihood) -> list[tuple[str, Tensor]]:
 
 
 def _lengths(size: Tensor) -> Metrics:
-    return {f"length/{name}": size[:, column].mean() for name, column in _sides(size)}
+    return {f"length/{name}": _mean(size[:, column]) for name, column in _sides(size)}
 
 
 def _sides(values: Tensor) -> tuple[tuple[str, int], ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aa_lightning.algos.options import PolicyObjective, hyperparameters
+from aa_lightning.algos.plain import completed
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 
 
@@ -25,6 +26,9 @@ class Mixture(PolicyObjective):
     def __post_init__(self):
         if set(self.parts) != set(self.weights):
             raise ValueError(f"algo.parts has {', '.join(self.parts)} and algo.weights {', '.join(self.weights)}")
+        # while options are checked, parts are settings still
+        made = {name: part if isinstance(part, dict) else completed(part) for name, part in self.parts.items()}
+        object.__setattr__(self, "parts", made)
 
     @property
     def supervision(self) -> str:
@@ -75,11 +79,16 @@ class Mixture(PolicyObjective):
         """Each part's statistics under its own name: two running means are two."""
         return tuple(f"{name}/{key}" for name, part in self.parts.items() for key in part.remembers)
 
+    def normalizer(self, batch: Batch) -> list[float]:
+        """Each part's own."""
+        return [part.normalizer(batch) for part in self.parts.values()]
+
     def __call__(self, policy: Policy, batch: Batch):
         once, loss, metrics = Once(policy), 0.0, {}
-        for name, part in self.parts.items():
+        for place, (name, part) in enumerate(self.parts.items()):
             memory = {key: batch.memory[f"{name}/{key}"] for key in part.remembers}
-            own, found = part(once, replace(batch, memory=memory))
+            normalizer = None if batch.normalizer is None else batch.normalizer[place]
+            own, found = part(once, replace(batch, memory=memory, normalizer=normalizer))
             batch.memory.update({f"{name}/{key}": value for key, value in memory.items()})
             loss = loss + self.weights[name] * own
             metrics = {**found, **metrics, f"loss/{name}": own.detach()}

@@ -5,7 +5,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from aa_lightning.algos.counts import supervised_terms
 from aa_lightning.config import STRICT
+from aa_lightning.types import Batch
 
 hyperparameters = dataclass(frozen=True, kw_only=True, config=STRICT)
 
@@ -46,6 +48,10 @@ class Objective:
     moving: ClassVar = None
     wants: ClassVar = ()
     remembers: ClassVar = ()
+
+    def normalizer(self, batch: Batch) -> float | list[float]:
+        """What a mean over the terms of a whole step divides by, this batch's share of it."""
+        return supervised_terms(batch)
 
 
 @hyperparameters

@@ -17,7 +17,7 @@ class Pairs:
 
     Attributes:
         likelihood: of the policy.
-        ours, theirs: (P, 2) reduced log-likelihoods of policy and reference; 0 where there is no reference.
+        ours, theirs: (P, 2) reduced log-likelihoods of policy and reference in nats; 0 where there is no reference.
         rewards: (P, 2) β h, with h the transformed difference of the two.
         beta: a number, or (P, 1).
         batch: for what only some parts read.

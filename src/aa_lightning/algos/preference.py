@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
+from aa_lightning.algos.counts import chosen_terms
 from aa_lightning.algos.links import Link
 from aa_lightning.algos.offsets import Offset
 from aa_lightning.algos.options import Moving, NonNegative, PolicyObjective, Positive, hyperparameters
@@ -30,7 +32,7 @@ class PreferenceOptimization(PolicyObjective):
     loss = scale · mean(weight · link(z)) + nll · NLL(chosen).
 
     Attributes:
-        beta: pull to the reference.
+        beta: pull to the reference, per nat.
         reduce: total log-likelihoods, or their length-normalised means.
         reference: whether log-likelihoods are taken relative to a reference.
         transform: of u: f′(e^u) of a divergence (f-DPO, AlphaPO), or log odds (ORPO). alpha: of the transform alpha.
@@ -40,7 +42,7 @@ class PreferenceOptimization(PolicyObjective):
             pair (algos/terms.py, offsets.py, strengths.py).
         guidance: γ of log-likelihoods guided away from the corrupted prompt, γ log π(y|v) − (γ−1) sg log π(y|v′); 1: none.
         nll: weight of the chosen response's negative log-likelihood. nll_reduce: its total, its mean per response, or the
-            mean over all chosen tokens of the batch.
+            mean over all chosen tokens of a step.
         scale: of the preference term beside it.
         moving: how the reference follows the policy; None: it stays.
     """
@@ -98,6 +100,10 @@ class PreferenceOptimization(PolicyObjective):
         """Statistics that are carried from step to step."""
         return (*self.link.remembers, *(self.strength.remembers if self.strength else ()))
 
+    def normalizer(self, batch: Batch) -> float:
+        """The likelihood term is of chosen responses alone."""
+        return chosen_terms(batch)
+
     def __call__(self, policy: Policy, batch: Batch):
         view = self.compare.of(policy, batch, statistic_of(self.compare, self.offset, self.weight))
         likelihood = view.read(policy)
@@ -114,7 +120,8 @@ class PreferenceOptimization(PolicyObjective):
             per_pair = self.weight(pairs) * per_pair
         loss = self.scale * per_pair.mean()
         if self.nll:
-            loss = loss + self.nll * losses.supervised.mean_nll(likelihood.terms, likelihood.mask, self.nll_reduce)
+            terms, mask = likelihood.terms, likelihood.mask
+            loss = loss + self.nll * losses.supervised.mean_nll(terms, mask, self.nll_reduce, batch.normalizer)
         return loss, {**metrics.of_rewards(pairs.rewards, likelihood.size), **metrics.of_likelihoods(likelihood, fixed)}
 
     def _guided(self, policy: Policy, batch: Batch, likelihood: LogLikelihood) -> LogLikelihood:
@@ -122,13 +129,13 @@ class PreferenceOptimization(PolicyObjective):
         if self.guidance == 1.0:
             return likelihood
         unseen = policy.log_likelihood(batch.branches["corrupted"]).terms.detach()
-        return LogLikelihood(self.guidance * likelihood.terms - (self.guidance - 1) * unseen, likelihood.mask)
+        return replace(likelihood, terms=self.guidance * likelihood.terms - (self.guidance - 1) * unseen)
 
     def _reduced(self, likelihood: LogLikelihood, weights):
-        """(P, 2)."""
+        """(P, 2) nats."""
         if weights is not None:
-            likelihood = LogLikelihood(weights * likelihood.terms, likelihood.mask)
-        return likelihood.total if self.reduce == "total" else likelihood.mean
+            likelihood = replace(likelihood, terms=weights * likelihood.terms)
+        return likelihood.nats if self.reduce == "total" else likelihood.mean
 
     def _transformed(self, ratio):
         """(P, 2)."""
@@ -136,9 +143,6 @@ class PreferenceOptimization(PolicyObjective):
             return ratio
         if self.transform == "alpha":
             return losses.scores.alpha_divergence(ratio, self.alpha)
-        kinds = {
-            "forward_kl": losses.scores.forward_kl,
-            "jensen_shannon": losses.scores.jensen_shannon,
-            "odds": losses.scores.log_odds,
-        }
+        of = losses.scores
+        kinds = {"forward_kl": of.forward_kl, "jensen_shannon": of.jensen_shannon, "odds": of.log_odds}
         return kinds[self.transform](ratio)

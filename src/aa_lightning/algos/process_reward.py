@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
+from aa_lightning.algos.counts import labelled_steps
 from aa_lightning.algos.options import PolicyObjective, Positive, RewardObjective, hyperparameters
 from aa_lightning.types import Batch, Policy, RewardModel
 
@@ -28,12 +29,17 @@ class ProcessReward(RewardObjective):
     supervision: ClassVar = "rating"
     wants: ClassVar = ("steps",)
 
+    def normalizer(self, batch: Batch) -> float:
+        return labelled_steps(batch)
+
     def __call__(self, policy: RewardModel, batch: Batch):
         labels = batch.supervision["steps"]  # (P, K, S), NaN: no step
         there = ~labels.isnan()
         logits = policy.score_steps(batch, batch.supervision["step_ends"])[there]
         right = labels[there].bool()
-        return losses.reward.right_or_wrong(logits, right).mean(), metrics.of_ratings(logits, right)
+        count = there.sum() if batch.normalizer is None else batch.normalizer
+        loss = losses.reward.right_or_wrong(logits, right).sum() / count.clamp(min=1e-9)
+        return loss, metrics.of_ratings(logits, right)
 
 
 @hyperparameters
@@ -54,6 +60,6 @@ class ImplicitReward(PolicyObjective):
         likelihood, right = policy.log_likelihood(batch), batch.supervision["desirable"]
         with policy.as_reference() as reference:
             fixed = reference.log_likelihood(batch)
-        rewards = self.beta * (likelihood.total - fixed.total)  # (P, K)
+        rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         loss = losses.reward.right_or_wrong(rewards, right).mean()
         return loss, metrics.of_ratings(rewards, right, 0.0, likelihood, fixed)

@@ -16,7 +16,7 @@ class RankingOptimization(PolicyObjective):
     softmax(scores / alpha).
 
     Attributes:
-        beta: pull to the reference.
+        beta: pull to the reference, per nat.
         alpha: temperature of the scores; small: the best response takes all.
         link: info_nca: relative rewards; nca: also their height.
     """
@@ -31,7 +31,7 @@ class RankingOptimization(PolicyObjective):
         likelihood = policy.log_likelihood(batch)
         with policy.as_reference() as reference:
             fixed = reference.log_likelihood(batch)
-        rewards = self.beta * (likelihood.total - fixed.total)  # (P, K)
+        rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         target = (batch.supervision["scores"] / self.alpha).softmax(-1).to(rewards.dtype)
         of = losses.preference.info_nca if self.link == "info_nca" else losses.preference.nca_ranked
         found = {**metrics.of_rewards(rewards, likelihood.size), **metrics.of_likelihoods(likelihood, fixed)}

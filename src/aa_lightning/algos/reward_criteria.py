@@ -29,14 +29,20 @@ class CriteriaRewards(RewardObjective):
     def heads(self) -> int:
         return len(self.criteria)
 
+    def normalizer(self, batch: Batch) -> float:
+        """Weights of the criteria in which responses are rated apart, summed over rows."""
+        ratings = batch.supervision["ratings"]
+        apart = (ratings[:, 0] - ratings[:, 1]).nan_to_num(0.0) != 0  # (P, C)
+        return (apart * apart.new_tensor(list(self.criteria.values()), dtype=ratings.dtype)).sum().item()
+
     def __call__(self, policy: RewardModel, batch: Batch):
         rewards, ratings = policy.score_criteria(batch), batch.supervision["ratings"]  # (P, 2, C)
         weights = rewards.new_tensor(list(self.criteria.values()))
-        loss = losses.reward.per_criterion(rewards, ratings, weights)
+        loss = losses.reward.per_criterion(rewards, ratings, weights, batch.normalizer)
         found = metrics.of_rewards(rewards.mean(-1), metrics.response_sizes(batch))
         right = (rewards[:, 0] - rewards[:, 1]).sign() == (ratings[:, 0] - ratings[:, 1]).sign()
         apart = (ratings[:, 0] - ratings[:, 1]).nan_to_num(0.0) != 0
         for column, name in enumerate(self.criteria):
-            count = apart[:, column].sum().clamp(min=1)
-            found[f"accuracy/{name}"] = (right & apart)[:, column].sum() / count
+            found[f"accuracy/{name}/count"] = apart[:, column].sum()
+            found[f"accuracy/{name}"] = metrics.mean_of(right[:, column].to(rewards.dtype), apart[:, column])
         return loss, found

@@ -65,7 +65,5 @@ class RewardWithTies(RewardObjective):
         chosen, rejected = rewards.unbind(1)
         per_pair = losses.reward.rao_kupper(chosen, rejected, tie, self.theta)
         loss = (per_pair + self.center * losses.reward.center(chosen, rejected)).mean()
-        apart = ~tie if (~tie).any() else tie
-        size = metrics.response_sizes(batch)
-        found = metrics.of_rewards(rewards[apart], None if size is None else size[apart])
+        found = metrics.of_rewards(rewards, metrics.response_sizes(batch), ~tie)
         return loss, {**found, "reward/ties": tie.float().mean()}

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
+from aa_lightning.algos.counts import supervised_terms
 from aa_lightning.algos.options import NonNegative, PolicyObjective, Positive, hyperparameters
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 
@@ -48,8 +49,15 @@ class SupervisedFineTuning(PolicyObjective):
     def wants(self) -> tuple[str, ...]:
         return () if self.branch is None else (self.branch,)
 
+    def normalizer(self, batch: Batch) -> float:
+        """Of the branch that is trained on."""
+        return supervised_terms(self._trained(batch))
+
+    def _trained(self, batch: Batch) -> Batch:
+        return batch if self.branch is None else batch.branches[self.branch]
+
     def __call__(self, policy: Policy, batch: Batch):
-        batch = batch if self.branch is None else batch.branches[self.branch]
+        normalizer, batch = batch.normalizer, self._trained(batch)
         with policy.noisy_embeddings(self.noise) if self.noise else nullcontext():
             likelihood = policy.log_likelihood(batch)
         terms = likelihood.terms
@@ -61,8 +69,7 @@ class SupervisedFineTuning(PolicyObjective):
         elif self.reduce == "response":
             loss = (nll / likelihood.size.clamp(min=1e-9)).mean()
         else:
-            count = likelihood.size.sum() if batch.normalizer is None else batch.normalizer
-            loss = nll.sum() / count
+            loss = nll.sum() / (likelihood.size.sum() if normalizer is None else normalizer)
         return loss, {**metrics.of_likelihoods(likelihood), "logp/per_term": likelihood.mean.detach().mean()}
 
 

@@ -15,7 +15,7 @@ class UnpairedOptimization(PolicyObjective):
     """KTO (2402.01306) and its kin: rewards r = β (log π − log π_ref) of rated responses.
 
     Attributes:
-        beta: pull to the reference.
+        beta: pull to the reference, per nat.
         link: kto: λ_D (1 − σ(r − z₀)) and λ_U (1 − σ(z₀ − r)); bco: a classifier around the running mean of rewards;
             apo_zero: 1 − σ(r) and σ(r).
         baseline: of kto. mismatched: z₀ is the mean log-ratio of responses to other prompts, an estimate of the KL
@@ -49,7 +49,7 @@ class UnpairedOptimization(PolicyObjective):
         likelihood = policy.log_likelihood(batch)
         with policy.as_reference() as reference:
             fixed = reference.log_likelihood(batch)
-        rewards = self.beta * (likelihood.total - fixed.total)  # (P, K)
+        rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         desirable = batch.supervision["desirable"]
         middle = self._middle(policy, batch, rewards)
         if self.link == "kto":
@@ -72,6 +72,6 @@ class UnpairedOptimization(PolicyObjective):
         if self.baseline == "batch":
             return losses.coupled.mean(rewards).clamp(min=0)
         other = batch.branches["mismatched"]
-        ours = policy.log_likelihood(other).total.detach()
+        ours = policy.log_likelihood(other).nats.detach()
         with policy.as_reference() as reference:
-            return losses.coupled.mean(self.beta * (ours - reference.log_likelihood(other).total)).clamp(min=0)
+            return losses.coupled.mean(self.beta * (ours - reference.log_likelihood(other).nats)).clamp(min=0)

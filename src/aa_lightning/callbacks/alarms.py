@@ -15,14 +15,22 @@ WINDOW = 10  # steps that a mean is taken over
 
 
 class Alarms(L.Callback):
-    """Says once each what `report/alarms.py` finds, of the first steps and of the latest ones."""
+    """Says once each what `report/alarms.py` finds, of the first steps and of the latest ones.
 
-    def __init__(self) -> None:
+    Args:
+        accumulate: micro-batches of a step.
+    """
+
+    def __init__(self, accumulate: int = 1) -> None:
+        self.accumulate, self._parts = accumulate, 0
         self._first: dict[str, float] = {}
         self._said: set[str] = set()
         self._seen: list[dict[str, Tensor]] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx) -> None:
+        self._parts += 1
+        if self._parts % self.accumulate:  # within a step
+            return
         logged = trainer.callback_metrics
         self._seen.append({name: logged[f"train/{name}"] for name in WATCHED if f"train/{name}" in logged})
         if len(self._seen) == WINDOW:  # numbers leave the device once in a while, not at every step

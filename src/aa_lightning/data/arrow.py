@@ -14,7 +14,11 @@ except ImportError as error:
         "(.jsonl, .json and .csv files do without)"
     ) from error
 
+from aa_lightning.console import shows_bars
 from aa_lightning.data.options import Table
+
+if not shows_bars():
+    datasets.disable_progress_bars()
 
 
 class ArrowRows:

@@ -12,9 +12,8 @@ from itertools import compress
 from random import Random
 from typing import Literal, overload
 
-from tqdm import tqdm
-
 from aa_lightning import media
+from aa_lightning.console import bar
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.corruption import CorruptionOptions, corrupt, prompt_media
 from aa_lightning.data.options import DataOptions
@@ -136,7 +135,7 @@ class Examples(Sequence[Example]):
     def _scan(self, rows: Sequence[int], verify_media: bool) -> None:
         sizes: set[int] = set()
         kinds, spoiled = () if self.corruption is None else self.corruption.kinds, False
-        for row in tqdm(rows, desc="reading rows", unit="row", delay=_SHOW_PROGRESS_AFTER, leave=False):
+        for row in bar(rows, "reading rows", "row", delay=_SHOW_PROGRESS_AFTER):
             try:
                 examples = self._undecoded(row)
                 if verify_media:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from aa_lightning.console import bar
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.cells import is_empty
 
@@ -130,7 +129,7 @@ def columns_of(source: Any) -> list[str]:
 def filled(source: Any) -> Counter[str]:
     """Every column of a source with the number of its rows that say something there."""
     counts: Counter[str] = Counter()
-    for index in tqdm(range(len(source)), desc="reading columns", unit="row", delay=2.0, leave=False):
+    for index in bar(range(len(source)), "reading columns", "row"):
         try:
             row = source[index]
         except BadRow:

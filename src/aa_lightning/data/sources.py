@@ -12,8 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
+from aa_lightning.console import bar
 from aa_lightning.data.files import READERS, read_media_folder
 from aa_lightning.data.options import Table
 from aa_lightning.data.shapes import Shapes
@@ -147,7 +146,7 @@ def _open_folder(path: Path) -> Source:
 
 
 def _opened(paths: list[Path]) -> Source:
-    sources = [_open_file(path) for path in tqdm(paths, desc="opening files", unit="file", delay=2.0, leave=False)]
+    sources = [_open_file(path) for path in bar(paths, "opening files", "file", delay=2.0)]
     return sources[0] if len(sources) == 1 else Chain(sources)
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, SumMetric
-from tqdm.auto import tqdm
 
+from aa_lightning.console import bar
 from aa_lightning.models.scorer import Scorer
 from aa_lightning.rewards import answers as verifiers
 from aa_lightning.types import Batch, Policy, Response, Rollout
-from aa_lightning.workers import rank
 
 
 @dataclass
@@ -182,7 +181,7 @@ _VERIFIERS = {
 
 def _shown(batches: Iterable[Batch]) -> Iterable[Batch]:
     """With a progress bar, where the user waits."""
-    return tqdm(batches, desc="measuring", unit="batch", delay=1.0, leave=False, disable=rank() > 0)
+    return bar(batches, "measuring", "batch")
 
 
 def _ranked(values: Tensor, accuracy: str, margin: str) -> dict[str, Tensor]:

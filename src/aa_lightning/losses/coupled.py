@@ -56,7 +56,8 @@ def followed_beta(
     Args:
         margin: (P,) u_chosen − u_rejected of this process's rows.
         noise: (P,) uniform in (0, 1), one number of each row's own.
-        rate: a. keep: share of pairs kept, drawn without replacement with density N(M₀, σ). momentum: of M₀ and σ.
+        rate: a. keep: share of pairs kept, of which the integer part is drawn without replacement with density N(M₀, σ).
+        momentum: of M₀ and σ.
         memory: margin_mean, margin_std, margin_steps.
 
     Returns:
@@ -69,7 +70,7 @@ def followed_beta(
         memory[name] = value if first else momentum * memory[name] + (1 - momentum) * value
     memory["margin_steps"] = memory["margin_steps"] + 1
     density = -0.5 * ((everyone - memory["margin_mean"]) / memory["margin_std"].clamp(min=1e-6)) ** 2
-    count = max(1, round(keep * len(everyone)))
+    count = max(1, int(keep * len(everyone)))
     score = density - torch.log(-torch.log(luck))  # Gumbel: the largest are a draw without replacement
     least = score.topk(count).values[-1]
     used = beta * (1 + rate * (everyone[score >= least].mean() - memory["margin_mean"]))

@@ -73,13 +73,14 @@ def cost(chosen: Tensor, rejected: Tensor, safe: Tensor, sign: float) -> Tensor:
     return -F.logsigmoid(rejected - chosen) - sign * F.logsigmoid(signs * costs).sum(-1)
 
 
-def per_criterion(rewards: Tensor, ratings: Tensor, weights: Tensor) -> Tensor:
+def per_criterion(rewards: Tensor, ratings: Tensor, weights: Tensor, normalizer: Tensor | None = None) -> Tensor:
     """Bradley–Terry of each criterion, the weighted mean over those in which the two responses are rated apart.
 
     Args:
         rewards: (P, 2, C), one head per criterion.
         ratings: (P, 2, C) of the data; NaN where there is none.
         weights: (C,).
+        normalizer: () the weights that count in the step; None: in this batch.
 
     Returns:
         () nats; 0 where nothing is rated apart. VideoAlign, 2501.13918, in each of its dimensions.
@@ -87,7 +88,7 @@ def per_criterion(rewards: Tensor, ratings: Tensor, weights: Tensor) -> Tensor:
     apart = (ratings[:, 0] - ratings[:, 1]).nan_to_num(0.0).sign()  # (P, C) 1, −1, 0
     counted = weights * apart.abs()
     losses = -F.logsigmoid(apart * (rewards[:, 0] - rewards[:, 1]))
-    return (counted * losses).sum() / counted.sum().clamp(min=1e-9)
+    return (counted * losses).sum() / (counted.sum() if normalizer is None else normalizer).clamp(min=1e-9)
 
 
 # ---------------------------------------------------------------- rankings of K responses

@@ -18,16 +18,17 @@ def negative_log_likelihood(terms: Tensor, mask: Tensor) -> Tensor:
     return -(terms * mask).sum(-1)
 
 
-def mean_nll(terms: Tensor, mask: Tensor, reduce: str) -> Tensor:
+def mean_nll(terms: Tensor, mask: Tensor, reduce: str, normalizer: Tensor | None = None) -> Tensor:
     """() of the first response of each prompt: summed (`total`) or averaged per `response`, then the mean over prompts;
-    or the mean over all tokens of the batch (`token`).
+    or the mean over all tokens of the step (`token`).
 
     Args:
         terms, mask: (P, K, T).
+        normalizer: () tokens of the step; None: those of this batch.
     """
     summed, size = negative_log_likelihood(terms[:, 0], mask[:, 0]), mask[:, 0].sum(-1)
     if reduce == "token":
-        return summed.sum() / size.sum()
+        return summed.sum() / (size.sum() if normalizer is None else normalizer)
     return summed.mean() if reduce == "total" else (summed / size.clamp(min=1e-9)).mean()
 
 

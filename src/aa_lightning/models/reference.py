@@ -39,8 +39,8 @@ class Reference:
         """
         if self.form == "none":
             raise ValueError(
-                "the policy was built without a reference (model.reference=none), and the algorithm asks for one: "
-                "use model.reference=auto"
+                "the algorithm reads policy.as_reference(), and the policy was built without a reference: write "
+                "uses_reference = True into the algorithm's class, and leave model.reference=auto"
             )
         if self.form == "frozen":
             yield _Frozen(self.network)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aa_lightning.report.changes import changes_section
 from aa_lightning.report.cost import cost_section, dropped_section, repeat_section
 from aa_lightning.report.curves import curves_section
 from aa_lightning.report.findings import findings_section
@@ -32,6 +33,7 @@ def write_report(run_folder: str | Path) -> Path:
         _header(run),
         heldout_section(run),
         findings_section(run),
+        changes_section(run),
         curves_section(run),
         samples_section(run),
         cost_section(run),

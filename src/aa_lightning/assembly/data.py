@@ -1,0 +1,147 @@
+"""The rows of a run: read, checked against algorithm and model, and dealt into steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter
+
+from aa_lightning.assembly.options import options
+from aa_lightning.compatible import check_reads, check_spoiled
+from aa_lightning.config import data_schema, split_batch
+from aa_lightning.data.options import DataOptions
+from aa_lightning.types import Algorithm, Example, Kind
+from aa_lightning.workers import is_worker
+
+if TYPE_CHECKING:
+    from aa_lightning.data.mixture import MixtureOptions
+
+    Data = DataOptions | MixtureOptions
+
+Fit = Callable[[Sequence[Example]], Sequence[Example]]
+
+
+def _whole(found: Sequence[Example]) -> Sequence[Example]:
+    return found
+
+
+def data_options(cfg: DictConfig) -> Data:
+    """The `data` section as its typed option class; what only columns tell is read off them.
+
+    Raises:
+        FileNotFoundError: a data file is not there.
+        ValueError: columns that are not recognised without a template.
+    """
+    from aa_lightning.data.recognise import completed
+
+    plain = OmegaConf.to_container(cfg.data, resolve=True)
+    data = TypeAdapter(data_schema(plain)).validate_python(plain)
+    if isinstance(data, DataOptions):
+        return completed(data)
+    return replace(data, parts={name: replace(p, data=completed(p.data)) for name, p in data.parts.items()})
+
+
+def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) -> Any:
+    """The data module of a run.
+
+    Args:
+        encoder: of the model that reads the rows.
+        data: of `data_options`.
+
+    Raises:
+        ValueError: rows that the algorithm or the model cannot read.
+    """
+    from aa_lightning.console import say
+    from aa_lightning.datamodule import AlignmentData
+
+    data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder)
+    train = examples(data, "train", algorithm.supervision, fit)
+    held_out = examples(data, "val", algorithm.supervision, fit) if data.holds_out else train[:0]
+    loader = checked_loader(cfg, algorithm, train, held_out)
+    if loader.batch_size < cfg.loader.batch_size:
+        say(f"a step takes {loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")
+    micro, accumulate = split_batch(loader.batch_size, loader.micro_batch_size, processes_of(cfg))
+    return AlignmentData(
+        train, held_out, encoder, loader, micro, accumulate, cfg.seed, wanted_of(algorithm), algorithm.normalizer
+    )
+
+
+def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: Any) -> Any:
+    """The options of the loader, for rows that algorithm and model can read.
+
+    Args:
+        train, held_out: examples.
+
+    Raises:
+        ValueError: they show media that cannot be read, or none where some are needed; there are too few.
+    """
+    check_spoiled(cfg, algorithm, train.media)
+    check_reads(cfg, train.media | held_out.media)
+    loader, processes = options(cfg, "loader"), processes_of(cfg)
+    split_batch(loader.batch_size, loader.micro_batch_size, processes)
+    return replace(loader, batch_size=fitting_batch(loader, len(train), processes))
+
+
+def fitting_batch(loader: Any, rows: int, processes: int) -> int:
+    """The prompts of a step: as many as were asked for, and no more than there are rows.
+
+    Raises:
+        ValueError: there are fewer rows than each step needs at least.
+    """
+    if loader.batch_size <= rows:
+        return loader.batch_size
+    together = processes * (loader.micro_batch_size or 1)
+    if rows < together:
+        raise ValueError(
+            f"there are {rows} rows to train on, and a step takes {together} at least ({processes} processes × "
+            f"{loader.micro_batch_size or 1} prompts): give more rows, or type a smaller loader.micro_batch_size or "
+            "trainer.devices"
+        )
+    return rows - rows % together
+
+
+def wanted_of(algorithm: Algorithm) -> Any:
+    """What batches must bring for an algorithm."""
+    from aa_lightning.datamodule import Wanted
+
+    return Wanted(
+        algorithm.wants,
+        algorithm.corruption if "corrupted" in algorithm.wants else None,
+        tuple(algorithm.criteria) if "ratings" in algorithm.wants else (),
+    )
+
+
+def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole) -> Sequence[Example]:
+    """Decoded examples of a split, weakened to the kind that is asked for.
+
+    Args:
+        fit: leaves out what is too long, of each part of a mixture by itself, so that shares stay as they are.
+    """
+    if isinstance(data, DataOptions):
+        from aa_lightning.data.examples import load_examples
+
+        return fit(load_examples(data, split, kind))
+    from aa_lightning.data.mixture import load_mixture
+
+    return load_mixture(data, split, kind, fit)
+
+
+def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence[Example]:
+    """The examples that can be read and are within the limits of length, where others are to be left out."""
+    from aa_lightning.datamodule import Fitting
+
+    long, bad = cfg.loader.on_long == "skip", found.on_bad_row == "skip"
+    return Fitting(found, encoder, long, bad) if len(found) and (long or bad) else found
+
+
+def processes_of(cfg: DictConfig) -> int:
+    """How many processes train together."""
+    from aa_lightning.jobs import processes
+
+    given = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS")
+    return int(given) if given and is_worker() else processes(OmegaConf.to_container(cfg.trainer, resolve=True))

@@ -1,0 +1,75 @@
+"""What a run measures on held-out rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from aa_lightning.assembly.data import examples, fitting, wanted_of
+from aa_lightning.assembly.options import options
+from aa_lightning.data.corruption import CorruptionOptions
+from aa_lightning.data.options import DataOptions
+from aa_lightning.types import Algorithm, can_serve
+
+if TYPE_CHECKING:
+    from aa_lightning.assembly.data import Data
+
+
+def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
+    """The held-out measures of a run: on the rows as they are, so that all objectives are measured alike; steps only where
+    they stand."""
+    from aa_lightning.console import say
+    from aa_lightning.evaluation.suite import Suite
+    from aa_lightning.rewards import mathematics
+
+    wanted = options(cfg, "evaluation")
+    if "math" in data.checks and wanted.size and wanted.generate and algorithm.trains == "policy":
+        mathematics.require()
+    if "steps" in algorithm.wants:
+        data = data.serving(algorithm)
+    sets = _sets(cfg, algorithm, policy, data)
+    if wanted.size and not len(sets.examples):
+        say("nothing is measured, as no row is held out that could be: data.val_share=0.2 holds a fifth of them out")
+    controls = {}
+    if wanted.blank_control and data.corruption is None and len(sets.examples) and sets.examples.media:
+        controls["blank"] = replace(data, corruption=CorruptionOptions(name="blank"))
+    return Suite(
+        sets=sets,
+        controls={name: _sets(cfg, algorithm, policy, changed) for name, changed in controls.items()},
+        reference=algorithm.uses_reference,
+        scores=algorithm.trains == "reward_model",
+        max_new_tokens=wanted.max_new_tokens,
+        groups=[] if isinstance(data, DataOptions) else list(data.parts),
+    )
+
+
+def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
+    from aa_lightning.datamodule import EncodedExamples, PromptsOnly, eval_loader
+    from aa_lightning.evaluation.suite import HeldOutSets
+
+    wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
+    if not wanted.size or not data.holds_out:
+        return HeldOutSets([])
+    paired, answered = (
+        all(can_serve(kind, needed) for kind in data.kinds.values()) for needed in ("preference", "demonstration")
+    )
+    poorer = "rating" if algorithm.trains == "reward_model" else "demonstration" if answered else "prompt"
+    kind = "preference" if paired else poorer
+    held_out = examples(data, "val", kind)[: wanted.size]
+    held_out = fitting(cfg, held_out, policy.encoder)
+    sets = HeldOutSets(held_out)
+    if not len(held_out):
+        return sets
+    if paired:
+        sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
+    elif kind == "rating":
+        told = EncodedExamples(held_out, policy.encoder, loader.keep, wanted_of(algorithm))
+        sets.ratings = eval_loader(told, loader)
+    elif kind == "demonstration":
+        sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
+    if algorithm.trains == "policy" and wanted.generate:
+        asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.keep)
+        sets.prompts = eval_loader(asked, loader)
+    return sets

@@ -1,0 +1,71 @@
+"""Loggers, callbacks and validation of a Trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from aa_lightning.assembly.options import options
+from aa_lightning.types import Algorithm
+
+
+def loggers(cfg: DictConfig, folder: Path) -> list[Any]:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from aa_lightning.callbacks.metrics import MetricsCsv
+
+    wanted = options(cfg, "logger")
+    loggers: list[Any] = [MetricsCsv(folder / "metrics.csv")] if wanted.csv else []
+    if wanted.tensorboard:
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+    return [*loggers, *(_other_logger(settings, folder) for settings in wanted.others)]
+
+
+def _other_logger(settings: dict[str, Any], folder: Path) -> Any:
+    from hydra.errors import InstantiationException
+
+    try:
+        return instantiate(settings, save_dir=str(folder))
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        extra = settings["_target_"].rpartition(".")[2].removesuffix("Logger").lower()
+        raise ValueError(
+            f"{settings['_target_']} needs a package that is not installed ({error.__cause__}): "
+            f"pip install 'aa_lightning[{extra}]'"
+        ) from error
+
+
+def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, accumulate: int) -> list[Any]:
+    from aa_lightning.callbacks.alarms import Alarms
+    from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
+    from aa_lightning.callbacks.heldout import HeldOut
+    from aa_lightning.callbacks.progress import Progress
+    from aa_lightning.callbacks.reference import MovingReference
+    from aa_lightning.callbacks.rng import RandomStates
+    from aa_lightning.callbacks.stopping import Stopping
+    from aa_lightning.callbacks.throughput import Throughput
+
+    kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
+    shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
+    moving = [] if algorithm.moving is None else [MovingReference(algorithm.moving)]
+    return [
+        Progress(folder / "train.log"),  # first, so that its bar closes before measuring
+        *moving,
+        Stopping(),
+        RandomStates(),
+        Throughput(),
+        Alarms(accumulate),
+        HeldOut(suite, wanted.before, shown, folder / "samples"),
+        SteadyCheckpoint(folder / "checkpoints", kept.every_n_steps, kept.keep),
+    ]
+
+
+def validation(cfg: DictConfig) -> dict[str, Any]:
+    """When the validation loss is measured: never during training, or every so many steps."""
+    if cfg.trainer.val_check_interval is None:
+        return {"limit_val_batches": 0, "val_check_interval": None}
+    return {"check_val_every_n_epoch": None}

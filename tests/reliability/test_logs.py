@@ -1,0 +1,81 @@
+"""What a run says while it goes on: a bar in a terminal, lines in a file, and nothing that libraries say to themselves."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from tests.reliability.support import ROOT, SHAPES, SHORT, call
+
+RUN = [sys.executable, "-m", "aa_lightning.train"]  # warnings and all
+SHORT = [item for item in SHORT if not item.startswith(("trainer.enable_progress_bar", "trainer.log_every"))]
+FOUR = [*SHORT, *SHAPES, "modality=t2t", "algo=dpo", "trainer.max_steps=4", "trainer.log_every_n_steps=2"]
+LINE = re.compile(r"step \d+/4  loss [\d.]+  accuracy [\d.]+  margin [-\d.e]+  [\d.]+ prompts/s  \d\d:\d\d left")
+
+
+def steps(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("step ")]
+
+
+@pytest.mark.parametrize("strategy", [[], ["strategy=ddp", "trainer.devices=2"]], ids=["single", "ddp"])
+def test_a_piped_run_says_a_line_per_logged_step_and_nothing_besides_its_own_words(strategy, tmp_path):
+    code, out, err = call(RUN, *FOUR, *strategy, f"hydra.run.dir={tmp_path}")
+    assert code == 0, err
+    assert err == ""
+    said = steps(out)
+    assert [line.split()[1] for line in said] == ["2/4", "4/4"]
+    assert all(LINE.fullmatch(line) for line in said)
+    assert said[-1].endswith("00:00 left")
+    assert (tmp_path / "train.log").read_text().splitlines() == said
+    others = [line.split()[0] for line in out.splitlines() if line and line not in said and line[0] not in "┏┃┡│└"]
+    assert others == ["tiny:qwen2:", "algo.nll=1.0", "run", "held", "report", "export", "next"]
+
+
+def test_what_is_typed_next_says_nothing_on_the_side_either(tmp_path):
+    assert call(RUN, *FOUR, f"hydra.run.dir={tmp_path}")[0] == 0
+    for command in (["evaluate"], ["generate", "prompt=What?", "max_new_tokens=4"]):
+        name, *typed = command
+        code, _, err = call([*RUN[:-1], f"aa_lightning.{name}"], f"run={tmp_path}", *typed, f"output={tmp_path}/next")
+        assert (code, err) == (0, ""), name
+
+
+def test_with_progress_off_the_lines_are_in_the_file_alone(tmp_path):
+    code, out, err = call(RUN, *FOUR, "trainer.enable_progress_bar=false", f"hydra.run.dir={tmp_path}")
+    assert (code, err, steps(out)) == (0, "", [])
+    assert len(steps((tmp_path / "train.log").read_text())) == 2
+
+
+def test_a_terminal_gets_a_bar_and_the_file_its_lines(tmp_path):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 120))
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    typed = [*RUN, *FOUR, f"hydra.run.dir={tmp_path}"]
+    run = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=theirs, env=env, text=True)
+    os.close(theirs)
+    out, drawn = run.stdout.read(), b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        drawn += piece
+    os.close(ours)
+    assert run.wait() == 0
+    assert b"training: 100%" in drawn and b"4/4" in drawn
+    assert steps(out) == []
+    assert len(steps((tmp_path / "train.log").read_text())) == 2
+
+
+def test_a_resumed_run_goes_on_in_the_same_file(tmp_path):
+    typed = [*FOUR, f"hydra.run.dir={tmp_path}"]
+    assert call(RUN, *typed, "trainer.max_steps=2")[0] == 0
+    code, _, err = call(RUN, f"resume={tmp_path}", "trainer.max_steps=4")
+    assert code == 0, err
+    told = [line.split()[1] for line in (tmp_path / "train.log").read_text().splitlines()]
+    assert told == ["2/2", "4/4"]
