@@ -1,0 +1,65 @@
+"""Conversations that end in the token at which they are scored, and padding that is no such token.
+
+Classifiers of transformers read the last token that is not padding. Templates write line breaks behind the end of a turn,
+and many tokenizers pad with the very token that ends it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+_ANSWER = "ANSWER"
+_SPARE = re.compile(r"pad|reserved|unused|extra", re.IGNORECASE)
+_NEW = "<|pad|>"
+_ENDING = (
+    "{%% set rendered %%}%(template)s{%% endset %%}"
+    "{%% if messages[-1]['role'] == 'assistant' and not add_generation_prompt %%}"
+    "{{ rendered[:rendered|length - %(surplus)d] ~ %(missing)s }}"
+    "{%% else %%}{{ rendered }}{%% endif %%}"
+)
+
+
+def padding_token(tokenizer: Any, taken: Collection[int], room: int) -> str | None:
+    """A token to pad with.
+
+    Args:
+        taken: tokens that end responses or stand for media.
+        room: rows of the embedding; a token that is not in the vocabulary yet needs one.
+
+    Returns:
+        The tokenizer's own if it is not taken, else one without a use, else a new one; None: there is none of them.
+    """
+    spare = [
+        token
+        for token, added in tokenizer.added_tokens_decoder.items()
+        if added.special and _SPARE.search(added.content)
+    ]
+    for token in (tokenizer.pad_token_id, *spare, tokenizer.unk_token_id):
+        if token is not None and token not in taken:
+            return tokenizer.convert_ids_to_tokens(token)
+    return _NEW if len(tokenizer) < room else None
+
+
+def ending_at(processor: Any, end: str, as_lists: bool) -> str:
+    """The chat template, changed so that a conversation which an answer closes ends in `end`.
+
+    Args:
+        end: the token that is scored.
+        as_lists: whether the template reads lists of parts.
+    """
+    closing = _closing(processor, as_lists)
+    before, found, behind = closing.partition(end)
+    surplus, missing = (len(behind), "") if found else (len(before), end)
+    if not surplus and not missing:
+        return processor.chat_template
+    own = processor.chat_template.removesuffix("\n")
+    return _ENDING % {"template": own, "surplus": surplus, "missing": repr(missing)}
+
+
+def _closing(processor: Any, as_lists: bool) -> str:
+    """What the template writes behind an answer."""
+    said = [("user", "?"), ("assistant", _ANSWER)]
+    chat = [{"role": role, "content": [{"type": "text", "text": text}] if as_lists else text} for role, text in said]
+    return processor.apply_chat_template(chat, tokenize=False).rpartition(_ANSWER)[2]
