@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from aa_lightning.models.picture_writer import PictureWriter
 from aa_lightning.models.reference import Reference, choose_form, frozen
 from aa_lightning.models.scorer import Head, Scorer, tied
 from aa_lightning.models.speech_writer import speech_encoder, speech_network, speech_policy
+from aa_lightning.models.trial import tried
 from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
 
 _HEAD = "network.head.weight"  # of a reward model, by its own names
@@ -43,7 +46,7 @@ def load_policy(
     """
     model, processor = load(options)
     _check_writes(model, options)
-    family = _family(model.config, options)
+    family = tried(model, processor, _family(model.config, options), options.layout)
     writer = PictureWriter(model, processor, family, options) if "image" in family.writes else None
     if checkpoint is not None:
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
@@ -78,7 +81,7 @@ def load_scorer(
         speaks: tokens that it may say about a response before it scores it.
     """
     model, processor = load(options)
-    family = _family(model.config, options)
+    family = tried(model, processor, _family(model.config, options), options.layout)
     writer = PictureWriter(model, processor, family, options) if "image" in family.writes else None
     weight = classifier.saved_head(folder_of(options.path, options.tiny), model.config, options.revision)
     if speaks:
@@ -189,17 +192,36 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
     config = _config(options, base)
     _set_dropout(config, options.dropout)
-    model = _model_class(config).from_pretrained(
-        base,
-        config=config,
-        dtype=getattr(torch, options.dtype),
-        attn_implementation=options.attention,
-        quantization_config=_quantization(options.quantization),
-        **common,
-    )
+    with _with_attention(options):
+        model = _model_class(config).from_pretrained(
+            base,
+            config=config,
+            dtype=getattr(torch, options.dtype),
+            attn_implementation=options.attention,
+            quantization_config=_quantization(options.quantization),
+            **common,
+        )
     if below_adapter is not None:
         model = merge_saved(model, Path(folder))
     return model.eval(), load_processor(options, folder)
+
+
+@contextmanager
+def _with_attention(options: ModelOptions) -> Iterator[None]:
+    """Inside, a kind of attention that a class lacks is said with the one that every class has.
+
+    Raises:
+        ValueError: there is no such attention for this model.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "does not support" not in str(error) or "attention" not in str(error).lower():
+            raise
+        raise ValueError(
+            f"model.attention={options.attention} is not there for model.path={options.path} "
+            f"({str(error).splitlines()[0].partition('. ')[0]}): type model.attention=eager"
+        ) from error
 
 
 def _from_parts(options: ModelOptions) -> tuple[nn.Module, Any]:

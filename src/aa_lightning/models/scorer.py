@@ -22,9 +22,9 @@ _AS_CLASSIFIER = (
     "renders them, padded on either side."
 )
 _BESIDE = (
-    "The folder holds the language model, and `score.safetensors` the head beside it (`score.weight`, scores × width): scores "
-    "are the last hidden state at the token that ends the answer, times the head. It is no classifier that the library "
-    "loads by itself: {why}."
+    "The folder holds the language model, and `score.safetensors` the head beside it (`score.weight`, scores × width): "
+    "scores are the last hidden state at the token that ends the answer, times the head. The library loads it as no "
+    "classifier: {why}."
 )
 
 
