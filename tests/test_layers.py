@@ -12,7 +12,7 @@ import aa_lightning
 PACKAGE = Path(aa_lightning.__file__).parent
 LAYERS = [
     {"_torchvision", "cache", "types", "random_state"},
-    {"config", "messages", "workers", "jobs", "launch", "console", "reopen", "compose", "same_run"},
+    {"config", "messages", "workers", "jobs", "launch", "console", "reopen", "literal", "compose", "same_run"},
     {"media"},
     {"data"},
     {"models"},
