@@ -20,7 +20,7 @@ LAYERS = [
     {"algos"},
     {"feedback"},
     {"runs", "report", "evaluation"},
-    {"sweep", "sweep_table", "strategies", "loader", "supervision", "datamodule", "module", "callbacks"},
+    {"sweep", "sweep_table", "strategies", "loader", "kept", "supervision", "datamodule", "module", "callbacks"},
     {"compatible", "build", "stages", "export", "summary", "inspection"},
     {"train", "evaluate", "generate", "check"},
 ]

@@ -185,7 +185,8 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
     processes = processes_of(cfg)
     micro, accumulate = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes)
     data = data_options(cfg).serving(algorithm)
-    fit = partial(fitting, cfg, encoder=policy.encoder)
+    wanted = wanted_of(algorithm)
+    fit = partial(fitting, cfg, encoder=policy.encoder, wanted=wanted)
     train = examples(data, "train", algorithm.supervision, fit)
     check_spoiled(cfg, algorithm, train.media)
     return AlignmentData(
@@ -196,7 +197,7 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, policy: Any) -> Any:
         micro,
         accumulate,
         cfg.seed,
-        wanted_of(algorithm),
+        wanted,
     )
 
 
@@ -226,11 +227,11 @@ def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole) -> Sequence[
     return load_mixture(data, split, kind, fit)
 
 
-def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence[Example]:
-    """The examples that the limits of length leave."""
+def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any = None) -> Sequence[Example]:
+    """The examples that the limits of length leave, with all that batches bring of each (`wanted`)."""
     from aa_lightning.datamodule import Fitting
 
-    return Fitting(found, encoder) if cfg.loader.on_long == "skip" else found
+    return Fitting(found, encoder, wanted) if cfg.loader.on_long == "skip" else found
 
 
 def processes_of(cfg: DictConfig) -> int:
@@ -272,14 +273,14 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
     held_out = fitting(cfg, held_out, policy.encoder)
     sets = HeldOutSets(held_out)
     if paired:
-        sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
+        sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.kept_bytes), loader)
     elif kind == "rating":
-        told = EncodedExamples(held_out, policy.encoder, loader.keep, wanted_of(algorithm))
+        told = EncodedExamples(held_out, policy.encoder, loader.kept_bytes, wanted_of(algorithm))
         sets.ratings = eval_loader(told, loader)
     else:
-        sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
+        sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.kept_bytes), loader)
     if algorithm.trains == "policy" and wanted.generate:
-        asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.keep)
+        asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.kept_bytes)
         sets.prompts = eval_loader(asked, loader)
     return sets
 

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from aa_lightning.config import Loader
 from aa_lightning.data.corruption import CorruptionOptions, corrupt
 from aa_lightning.data.examples import Dropped
+from aa_lightning.kept import Kept
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
@@ -52,27 +53,25 @@ class EncodedExamples(Sequence):
     Args:
         examples: decoded examples.
         encoder: the policy's.
-        keep: how many encoded examples stay in memory; a small data set is then decoded once and not once per epoch.
+        keep: bytes of encoded examples that stay in memory; a small data set is then decoded once and not once per epoch.
         wanted: what batches bring besides responses.
     """
 
     def __init__(self, examples: Sequence[Example], encoder: Encoder, keep: int = 0, wanted: Wanted | None = None):
-        self.examples, self.encoder, self.keep = examples, encoder, keep
-        self.wanted = wanted or Wanted()
-        self._kept: dict[int, Item] = {}
+        self.examples, self.encoder, self.wanted = examples, encoder, wanted or Wanted()
+        self.kept = Kept(keep)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Item:
-        if index in self._kept:
-            return self._kept[index]
+        if index in self.kept:
+            return self.kept[index]
         item = self.item(self.examples[index])
         item.branches = {
             name: self._branch(name, index, item.example) for name in self.wanted.names if name in BRANCHES
         }
-        if len(self._kept) < self.keep:
-            self._kept[index] = item
+        self.kept.offer(index, item)
         return item
 
     def item(self, example: Example) -> Item:
@@ -141,16 +140,17 @@ class Fitting(Sequence):
     Args:
         examples: decoded examples.
         encoder: the policy's; its limits decide.
+        wanted: what batches bring besides responses; that must fit as well.
     """
 
-    def __init__(self, examples: Sequence[Example], encoder: Encoder):
+    def __init__(self, examples: Sequence[Example], encoder: Encoder, wanted: Wanted | None = None):
         self.examples = examples
         self.dropped, self.media = list(examples.dropped), examples.media
         self._kept: list[int] = []
         for index in tqdm(range(len(examples)), desc="measuring lengths", unit="row", delay=1.0, leave=False):
             example = examples[index]
             try:
-                encoder.encode(example, example.responses)
+                encoder.encode(example, answers(example, wanted or Wanted()))
             except TooLong as error:
                 self.dropped.append(Dropped(example.id, "length", str(error)))
             else:
@@ -181,6 +181,13 @@ class PromptsOnly(EncodedExamples):
 
 
 BRANCHES = ("corrupted", "mismatched", "auxiliary", "gold")
+
+
+def answers(example: Example, wanted: Wanted) -> list[Response]:
+    """Everything that batches bring as an answer in this row: its responses, what is said about them, the refined one."""
+    said = example.critique if "critique" in wanted.names else ()
+    gold = [refined(example)] if "gold" in wanted.names else []
+    return [*example.responses, *([text(critique)] for critique in said if critique), *gold]
 
 
 def refined(example: Feedback) -> Response:
@@ -223,8 +230,8 @@ class AlignmentData(L.LightningDataModule):
         wanted: Wanted | None = None,
     ):
         super().__init__()
-        self.train_examples = EncodedExamples(train, encoder, options.keep, wanted)
-        self.val_examples = EncodedExamples(val, encoder, options.keep, wanted)
+        self.train_examples = EncodedExamples(train, encoder, options.kept_bytes, wanted)
+        self.val_examples = EncodedExamples(val, encoder, options.kept_bytes, wanted)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
 
     @property
