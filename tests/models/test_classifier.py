@@ -9,6 +9,7 @@ import transformers as hf
 
 from aa_lightning import build
 from aa_lightning.compose import compose
+from aa_lightning.export import export
 from aa_lightning.models import classifier
 from aa_lightning.models.conversation import ending_at, padding_token
 from aa_lightning.models.encoding import Limits
@@ -111,6 +112,13 @@ def test_what_the_library_cannot_load_as_a_classifier_says_so_and_explains_its_f
     assert message in card and "`score.weight`, scores × width" in card
     assert (tmp_path / "score.safetensors").is_file()
     assert "ForSequenceClassification" not in json.loads((tmp_path / "config.json").read_text())["architectures"][0]
+
+
+@pytest.mark.parametrize(("model", "modality", "lines"), [("tiny_llava", "ti2t", 1), ("tiny_qwen3", "t2t", 0)])
+def test_the_end_of_a_run_says_it_in_one_line(tmp_path, capsys, model, modality, lines):
+    export(load_scorer(options(model, modality), Limits()), None, tmp_path / "export")
+    assert capsys.readouterr().out.count("the export is a language model with score.safetensors beside it") == lines
+    assert (tmp_path / "export" / "config.json").is_file()
 
 
 def test_a_classifier_gives_words_no_probabilities_and_says_so(tmp_path):

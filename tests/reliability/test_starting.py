@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aa_lightning.build import data_options, examples
+from aa_lightning.cache import cache_root
 from aa_lightning.callbacks.checkpoint import newest
 from aa_lightning.compose import compose
 from aa_lightning.stages import starting_point
@@ -117,6 +118,10 @@ def test_the_export_of_an_adapter_on_a_base_that_stands_nowhere_is_the_whole_mod
     cfg, policy = trained_policy(overrides, tmp_path / "second")
     asked, ours = question(cfg, policy, export, tmp_path / "asked")
     folders = [export] if kind == "pictures_lora" or asked["kind"] == "scores" else [export, export / "adapter"]
+    said = [file.read_text() for file in (export / "adapter").glob("*") if file.suffix in (".json", ".md")]
+    assert all(
+        str(cache_root()) not in one and ".partial" not in one for one in said
+    )  # the first run's base, or one half written
     for theirs in ask_alone([{**asked, "folder": str(folder)} for folder in folders], tmp_path / "alone"):
         assert theirs == pytest.approx(ours, rel=2e-6, abs=2e-6)
     _, restored = built([*FIRST[kind], LORA], forms(ran(kind))[form])

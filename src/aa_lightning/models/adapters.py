@@ -21,6 +21,7 @@ BESIDE = "adapter"  # folder of the adapter beside merged weights
 BASE = "base"  # folder of the weights below that adapter, where no other folder holds them
 _NAMED_BASE = "base_model_name_or_path"
 _CONFIG = "adapter_config.json"
+_CARD = "README.md"
 
 
 class Adapters:
@@ -54,11 +55,14 @@ class Adapters:
 
     def save_beside(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write the adapter into a folder beside merged weights, and its base into another where it does not stand alone."""
-        if not self.base_stands_alone:
-            base = folder / BASE
-            self._model.save_pretrained(base, state_dict=without_adapters(self._all(weights)))
-            self._wrapped.peft_config["default"].base_model_name_or_path = str(base.absolute())
+        if self.base_stands_alone:
+            self._save_adapter(folder / BESIDE, weights)
+            return
+        base = folder / BASE
+        self._model.save_pretrained(base, state_dict=without_adapters(self._all(weights)))
+        self._wrapped.peft_config["default"].base_model_name_or_path = str(base.absolute())
         self._save_adapter(folder / BESIDE, weights)
+        (folder / BESIDE / _CARD).unlink(missing_ok=True)  # peft's blank card names the model that `base` was made of
 
     def merged(self, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The weights of the model with the adapter added to them; arguments as for `save`."""

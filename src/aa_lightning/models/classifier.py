@@ -123,7 +123,7 @@ def _class_of(model: nn.Module) -> Any | None:
     empty = _empty(kind, config)
     head = {name: value.shape for name, value in empty.state_dict().items() if name.startswith("score.")}
     fits = head == {_HEAD: (config.num_labels, config.get_text_config().hidden_size)}
-    return kind if fits and type(empty.base_model) is type(model.base_model) else None
+    return kind if fits and isinstance(model.base_model, type(empty.base_model)) else None
 
 
 def _empty(kind: Any, config: Any) -> nn.Module:
