@@ -12,7 +12,7 @@ from aa_lightning.compose import compose
 from aa_lightning.export import export
 from aa_lightning.models import classifier
 from aa_lightning.models.conversation import ending_at, padding_token
-from aa_lightning.models.encoding import Limits
+from aa_lightning.models.encoding import Limits, TokenEncoder
 from aa_lightning.models.load import load_policy, load_scorer
 from aa_lightning.types import Prompt, text
 
@@ -149,6 +149,16 @@ def test_a_conversation_ends_in_the_scored_token_and_a_prompt_stays_as_it_was(te
     assert tokenizer.apply_chat_template(CHAT, tokenize=False).endswith("<|assistant|>Two of them.<|im_end|>")
     assert tokenizer.apply_chat_template(CHAT[:1], tokenize=False, add_generation_prompt=True) == asked
     assert ending_at(tokenizer, "<|im_end|>", as_lists=False) == tokenizer.chat_template
+
+
+def test_a_template_that_writes_finished_answers_otherwise_is_told_of(tmp_path):
+    """A generation prompt with a beginning that no finished answer has."""
+    scorer = load_scorer(options(), Limits())
+    scorer.encoder.processor.chat_template = LINES + "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+    scorer.encoder = TokenEncoder(scorer.encoder.processor, scorer.encoder.family)
+    remark = scorer.save(tmp_path)
+    assert "render the prompt with add_generation_prompt=True and put the answer and <|im_end|> behind it" in remark
+    assert remark in (tmp_path / "README.md").read_text()
 
 
 def tokens(*special: str, **named: str):

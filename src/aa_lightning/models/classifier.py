@@ -13,15 +13,19 @@ from safetensors.torch import load_file, safe_open, save_file
 from torch import Tensor, nn
 from transformers.utils import cached_file
 
-from aa_lightning.models.conversation import ending_at, padding_token
+from aa_lightning.models.conversation import ANSWER, ending_at, padding_token, rendered
 from aa_lightning.models.encoding import TokenEncoder
 
 _HEAD = "score.weight"
 _HEAD_FILE = "score.safetensors"  # beside a model whose library has no class for its scores
 _CLASSIFIER = "ForSequenceClassification"
+_TOLD_APART = (
+    "its chat template writes a finished answer otherwise than the prompt that answers were scored behind: render the prompt "
+    "with add_generation_prompt=True and put the answer and {end} behind it"
+)
 
 
-def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: TokenEncoder, folder: Path) -> None:
+def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: TokenEncoder, folder: Path) -> str | None:
     """Write a backbone and its head as the library's classifier, with a processor that fits it.
 
     Args:
@@ -29,6 +33,9 @@ def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: To
         weights: of `model`, without adapters.
         head: (scores, width).
         encoder: of the run.
+
+    Returns:
+        What others must know of its chat template, in a sentence; None: nothing.
     """
     kind, pad = _class_of(model), _padding(model, encoder)
     assert kind is not None and pad is not None, "ask `why_not` first"
@@ -36,7 +43,8 @@ def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: To
     tokenizer = processor.tokenizer if encoder.family.media else processor
     tokenizer.add_special_tokens({"pad_token": pad})
     end = tokenizer.convert_ids_to_tokens(encoder.end)
-    processor.chat_template = ending_at(processor, end, as_lists=bool(encoder.family.media))
+    as_lists = bool(encoder.family.media)
+    processor.chat_template = ending_at(processor, end, as_lists)
     config = _with_scores(model.config, len(head), tokenizer.pad_token_id)
     whole, prefix = _empty(kind, config).to(model.dtype), f"{model.base_model_prefix}."
     setattr(whole, whole.base_model_prefix, model.base_model)
@@ -44,6 +52,8 @@ def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: To
     named = {f"{whole.base_model_prefix}.{name}": value for name, value in named.items()}
     whole.save_pretrained(folder, state_dict={**named, _HEAD: head})
     processor.save_pretrained(folder)
+    before, whole_text = rendered(processor, as_lists)
+    return None if whole_text == f"{before}{encoder.opening}{ANSWER}{end}" else _TOLD_APART.format(end=end)
 
 
 def save_beside(head: Tensor, folder: Path) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-_ANSWER = "ANSWER"
+ANSWER = "ANSWER"
 _SPARE = re.compile(r"pad|reserved|unused|extra", re.IGNORECASE)
 _NEW = "<|pad|>"
 _ENDING = (
@@ -58,8 +58,17 @@ def ending_at(processor: Any, end: str, as_lists: bool) -> str:
     return _ENDING % {"template": own, "surplus": surplus, "missing": repr(missing)}
 
 
+def rendered(processor: Any, as_lists: bool) -> tuple[str, str]:
+    """(a question up to where its answer begins, the question with an answer), as the template writes them."""
+    asked, answered = (_turn(role, said, as_lists) for role, said in (("user", "?"), ("assistant", ANSWER)))
+    render = processor.apply_chat_template
+    return render([asked], tokenize=False, add_generation_prompt=True), render([asked, answered], tokenize=False)
+
+
 def _closing(processor: Any, as_lists: bool) -> str:
     """What the template writes behind an answer."""
-    said = [("user", "?"), ("assistant", _ANSWER)]
-    chat = [{"role": role, "content": [{"type": "text", "text": text}] if as_lists else text} for role, text in said]
-    return processor.apply_chat_template(chat, tokenize=False).rpartition(_ANSWER)[2]
+    return rendered(processor, as_lists)[1].rpartition(ANSWER)[2]
+
+
+def _turn(role: str, said: str, as_lists: bool) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": said}] if as_lists else said}

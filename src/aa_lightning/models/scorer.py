@@ -16,16 +16,16 @@ from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood
 
-_CARD = "# Reward model\n\n{loaded}\n\nThe reward of an answer is the mean of its {count} score(s); larger is better.\n"
+_TITLE = "# Reward model"
 _AS_CLASSIFIER = (
     "`AutoModelForSequenceClassification.from_pretrained` of this folder scores whole conversations, as the chat template "
     "renders them, padded on either side."
 )
 _BESIDE = (
     "The folder holds the language model, and `score.safetensors` the head beside it (`score.weight`, scores × width): "
-    "scores are the last hidden state at the token that ends the answer, times the head. The library loads it as no "
-    "classifier: {why}."
+    "scores are the last hidden state at the token that ends the answer, times the head."
 )
+_REWARD = "The reward of an answer is the mean of its scores; larger is better."
 
 
 @dataclass
@@ -150,7 +150,7 @@ class Scorer(nn.Module):
             weights: gathered weights by this module's names, where a strategy sharded them; None: its own.
 
         Returns:
-            Why it is no classifier, in a sentence; None: it is one.
+            Why it is no classifier, or what must be known to score with it, in a sentence; None: nothing.
         """
         model, own = self.network.network.model, below("network.network.model.", weights)
         head = self.network.head.weight if weights is None else weights["network.head.weight"]
@@ -161,14 +161,16 @@ class Scorer(nn.Module):
             self.adapters.save_beside(folder, own)
         why = classifier.why_not(model, self.encoder, self.speaks)
         if why is None:
-            classifier.save(model, whole, head, self.encoder, folder)
+            told = classifier.save(model, whole, head, self.encoder, folder)
+            loaded, remark = _AS_CLASSIFIER, None if told is None else f"the export scores conversations, and {told}"
         else:
             model.save_pretrained(folder, state_dict=whole)
             classifier.save_beside(head, folder)
             self.encoder.processor.save_pretrained(folder)
-        loaded = _AS_CLASSIFIER if why is None else _BESIDE.format(why=why)
-        (folder / "README.md").write_text(_CARD.format(loaded=loaded, count=len(head)), encoding="utf-8")
-        return None if why is None else f"the export is a language model with score.safetensors beside it: {why}"
+            loaded, remark = _BESIDE, f"the export is a language model with score.safetensors beside it: {why}"
+        card = "\n\n".join([_TITLE, loaded, _REWARD, *([f"Note: {remark}."] if remark else [])])
+        (folder / "README.md").write_text(f"{card}\n", encoding="utf-8")
+        return remark
 
     def restore(self, folder: Path) -> None:
         """Take the weights that `save` wrote."""
