@@ -39,12 +39,7 @@ def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: To
     """
     kind, pad = _class_of(model), _padding(model, encoder)
     assert kind is not None and pad is not None, "ask `why_not` first"
-    processor = copy.deepcopy(encoder.processor)
-    tokenizer = processor.tokenizer if encoder.family.media else processor
-    tokenizer.add_special_tokens({"pad_token": pad})
-    end = tokenizer.convert_ids_to_tokens(encoder.end)
-    as_lists = bool(encoder.family.media)
-    processor.chat_template = ending_at(processor, end, as_lists)
+    processor, tokenizer = _processor(encoder, pad)
     config = _with_scores(model.config, len(head), tokenizer.pad_token_id)
     whole, prefix = _empty(kind, config).to(model.dtype), f"{model.base_model_prefix}."
     setattr(whole, whole.base_model_prefix, model.base_model)
@@ -52,8 +47,9 @@ def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: To
     named = {f"{whole.base_model_prefix}.{name}": value for name, value in named.items()}
     whole.save_pretrained(folder, state_dict={**named, _HEAD: head})
     processor.save_pretrained(folder)
-    before, whole_text = rendered(processor, as_lists)
-    return None if whole_text == f"{before}{encoder.opening}{ANSWER}{end}" else _TOLD_APART.format(end=end)
+    end = tokenizer.convert_ids_to_tokens(encoder.end)
+    asked, answered = rendered(processor, as_lists=bool(encoder.family.media))
+    return None if answered == f"{asked}{encoder.opening}{ANSWER}{end}" else _TOLD_APART.format(end=end)
 
 
 def save_beside(head: Tensor, folder: Path) -> None:
@@ -66,9 +62,8 @@ def why_not(model: nn.Module, encoder: TokenEncoder, speaks: int) -> str | None:
     if speaks:
         return "a reward model that criticises an answer before it scores it needs its head of tokens"
     if _class_of(model) is None:
-        return f"transformers {transformers.__version__} has no {_CLASSIFIER} class for models of type " + repr(
-            model.config.model_type
-        )
+        kind = model.config.model_type
+        return f"transformers {transformers.__version__} has no {_CLASSIFIER} class for models of type {kind!r}"
     if _padding(model, encoder) is None:
         return (
             f"{_CLASSIFIER} classes read the last token that is no padding, and the vocabulary has no token to pad with "
@@ -140,6 +135,16 @@ def _empty(kind: Any, config: Any) -> nn.Module:
     """A model of a class without memory behind its weights."""
     with torch.device("meta"):
         return kind._from_config(copy.deepcopy(config))
+
+
+def _processor(encoder: TokenEncoder, pad: str) -> tuple[Any, Any]:
+    """A processor whose conversations end at the token that is scored, and its tokenizer, which pads with another."""
+    processor = copy.deepcopy(encoder.processor)
+    tokenizer = processor.tokenizer if encoder.family.media else processor
+    tokenizer.add_special_tokens({"pad_token": pad})
+    end = tokenizer.convert_ids_to_tokens(encoder.end)
+    processor.chat_template = ending_at(processor, end, as_lists=bool(encoder.family.media))
+    return processor, tokenizer
 
 
 def _with_scores(config: Any, count: int, pad: int) -> Any:

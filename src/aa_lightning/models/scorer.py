@@ -162,14 +162,14 @@ class Scorer(nn.Module):
         why = classifier.why_not(model, self.encoder, self.speaks)
         if why is None:
             told = classifier.save(model, whole, head, self.encoder, folder)
-            loaded, remark = _AS_CLASSIFIER, None if told is None else f"the export scores conversations, and {told}"
+            remark = None if told is None else f"the export scores conversations, and {told}"
         else:
             model.save_pretrained(folder, state_dict=whole)
             classifier.save_beside(head, folder)
             self.encoder.processor.save_pretrained(folder)
-            loaded, remark = _BESIDE, f"the export is a language model with score.safetensors beside it: {why}"
-        card = "\n\n".join([_TITLE, loaded, _REWARD, *([f"Note: {remark}."] if remark else [])])
-        (folder / "README.md").write_text(f"{card}\n", encoding="utf-8")
+            remark = f"the export is a language model with score.safetensors beside it: {why}"
+        card = [_TITLE, _AS_CLASSIFIER if why is None else _BESIDE, _REWARD, *filter(None, [remark])]
+        (folder / "README.md").write_text("\n\n".join(card) + "\n", encoding="utf-8")
         return remark
 
     def restore(self, folder: Path) -> None:
