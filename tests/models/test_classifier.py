@@ -137,10 +137,14 @@ def test_a_classifier_gives_words_no_probabilities_and_says_so(tmp_path):
 ENDED = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|im_end|>{% endfor %}"
 LINES = ENDED.replace("<|im_end|>", "<|im_end|>\n")
 SEPARATED = ENDED.replace("<|im_end|>", "\n") + "{% if add_generation_prompt %}<|assistant|>{% endif %}\n"
+MARKED = LINES.replace("{{ m['content'] }}", "{%- generation -%}{{ m['content'] }}{%- endgeneration -%}")
 TWICE = LINES + "{% if add_generation_prompt %}<|assistant|>{% else %}<|endoftext|>{% endif %}"
 
 
-@pytest.mark.parametrize("template", [ENDED, LINES, SEPARATED, TWICE], ids=["ended", "lines", "separated", "twice"])
+NAMES = ["ended", "lines", "separated", "marked", "twice"]
+
+
+@pytest.mark.parametrize("template", [ENDED, LINES, SEPARATED, MARKED, TWICE], ids=NAMES)
 def test_a_conversation_ends_in_the_scored_token_and_a_prompt_stays_as_it_was(template):
     tokenizer = load_policy(options(), Limits(), reference=False).encoder.processor
     tokenizer.chat_template = template
@@ -149,6 +153,17 @@ def test_a_conversation_ends_in_the_scored_token_and_a_prompt_stays_as_it_was(te
     assert tokenizer.apply_chat_template(CHAT, tokenize=False).endswith("<|assistant|>Two of them.<|im_end|>")
     assert tokenizer.apply_chat_template(CHAT[:1], tokenize=False, add_generation_prompt=True) == asked
     assert ending_at(tokenizer, "<|im_end|>", as_lists=False) == tokenizer.chat_template
+
+
+def test_marks_of_the_models_own_words_are_taken_out_of_a_changed_template():
+    """They would stand elsewhere; the library then says that there are none."""
+    tokenizer = load_policy(options(), Limits(), reference=False).encoder.processor
+    tokenizer.chat_template = MARKED
+    changed = ending_at(tokenizer, "<|im_end|>", as_lists=False)
+    assert "generation -%}" not in changed.replace("add_generation_prompt", "")
+    tokenizer.chat_template = changed
+    marked = tokenizer.apply_chat_template(CHAT, return_assistant_tokens_mask=True, return_dict=True)["assistant_masks"]
+    assert not any(marked)
 
 
 def test_a_template_that_writes_finished_answers_otherwise_is_told_of(tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 ANSWER = "ANSWER"
 _SPARE = re.compile(r"pad|reserved|unused|extra", re.IGNORECASE)
 _NEW = "<|pad|>"
+_GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
 _ENDING = (
     "{%% set rendered %%}%(template)s{%% endset %%}"
     "{%% if messages[-1]['role'] == 'assistant' and not add_generation_prompt %%}"
@@ -54,8 +55,14 @@ def ending_at(processor: Any, end: str, as_lists: bool) -> str:
     surplus, missing = (len(behind), "") if found else (len(before), end)
     if not surplus and not missing:
         return processor.chat_template
-    own = processor.chat_template.removesuffix("\n")
+    own = _GENERATION.sub(_as_condition, processor.chat_template.removesuffix("\n"))
     return _ENDING % {"template": own, "surplus": surplus, "missing": repr(missing)}
+
+
+def _as_condition(tag: re.Match[str]) -> str:
+    """What marks the model's own words counts characters from the block that it stands in, so it would mark others."""
+    before, end, after = tag.groups()
+    return f"{before}endif{after}" if end else f"{before}if true{after}"
 
 
 def rendered(processor: Any, as_lists: bool) -> tuple[str, str]:
