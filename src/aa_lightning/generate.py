@@ -167,7 +167,7 @@ def _lacks_decoder(cfg: DictConfig) -> bool:
 def main() -> None:
     """The console script."""
     typed = overrides_of(sys.argv[1:], "run", same_folder=False)
-    sys.argv[1:] = literal(typed, words=("prompt", "system"), files=("image", "audio", "video", "run"))
+    sys.argv[1:] = literal(typed, words=("prompt", "system"), files=("image", "audio", "video"))
     run()
 
 

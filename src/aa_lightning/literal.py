@@ -25,10 +25,10 @@ def _quoted(item: str, words: Collection[str], files: Collection[str]) -> str:
         return item
     if key in files and value.startswith("[") and not Path(value).exists():
         return item
-    return f"{typed}={_as_string(value)}"
+    return f"{typed}={as_string(value)}"
 
 
-def _as_string(value: str) -> str:
+def as_string(value: str) -> str:
     """A string of Hydra's grammar with this value, in which OmegaConf finds no interpolation."""
     from hydra.core.override_parser.types import Quote, QuotedString
 

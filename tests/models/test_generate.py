@@ -9,7 +9,9 @@ from PIL import Image
 from aa_lightning import build, generate
 from aa_lightning.compose import compose
 from aa_lightning.generate import Chat, run, show
+from aa_lightning.literal import as_string
 from aa_lightning.media import MediaError
+from aa_lightning.reopen import overrides_of
 from aa_lightning.types import text
 
 
@@ -91,6 +93,18 @@ def test_a_file_is_found_whatever_its_name_is_and_several_stand_in_brackets(monk
     assert shown == {"images": [odd.name], "sounds": ["no, such file.wav"], "videos": ["a.mp4", "b.mp4"]}
     with pytest.raises(MediaError, match="no, such file.wav"):
         Chat(None).ask("What?", sounds=shown["sounds"])
+
+
+@pytest.mark.parametrize(("config", "key"), [("generate", "run"), ("evaluate", "run"), ("train", "resume")])
+def test_a_run_folder_is_found_whatever_its_name_is(tmp_path, config, key):
+    folder = tmp_path / "my, run = [1] 'b' (2)"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text("- model=tiny_llava\n- algo.beta=0.3\n")
+    typed = overrides_of([f"{key}={folder}", "seed=3"], key, same_folder=False)
+    cfg = compose(typed, config)
+    assert (cfg[key], cfg.algo.beta, cfg.seed) == (str(folder), 0.3, 3)
+    again = overrides_of([f"{key}={folder}"], key, same_folder=True)
+    assert as_string(str(folder)) == next(item for item in again if "run.dir" in item).partition("=")[2]
 
 
 def test_other_words_are_answered_as_before(monkeypatch, tmp_path, capsys):
