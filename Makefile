@@ -18,11 +18,12 @@ help:  ## this page
 
 setup: $(VENV)/.ready  ## install everything into .venv (once; again when the requirements change)
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt src/aa_lightning/_torchvision.py
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found: install one, or type make setup PYTHON=/path/to/python"; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,sweep,audio,video,smolvlm]'
+	@$(VENV)/bin/python -P src/aa_lightning/_torchvision.py
 	@touch $@
 	@echo "ready: source $(VENV)/bin/activate"
 

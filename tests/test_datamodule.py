@@ -1,12 +1,17 @@
 """What the data module makes of examples: supervision, limits of length, batches of similar length."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from aa_lightning import build
-from aa_lightning.datamodule import EncodedExamples, supervised_terms, supervision
+from aa_lightning.datamodule import EncodedExamples, Fitting, Wanted, supervised_terms, supervision
+from aa_lightning.kept import bytes_of
+from aa_lightning.media.audio import Sound
+from aa_lightning.media.video import Clip
 from aa_lightning.models.encoding import TooLong
-from aa_lightning.types import Preference, Rating, text
+from aa_lightning.types import Feedback, Preference, Rating, text
 from tests.contract.support import make
 
 VARIED = ["data.train.kinds=null", "data.train.max_shapes=3", "data.train.size=64", "data.val.size=32"]
@@ -71,9 +76,96 @@ def test_every_batch_of_a_step_carries_the_terms_of_the_whole_step():
     assert {b.normalizer.item() for b in batches} == {sum(supervised_terms(b) for b in batches)}
 
 
-def test_kept_examples_are_encoded_once():
+def test_kept_examples_are_encoded_once_as_long_as_their_bytes_fit():
+    """Room for two and a half rows keeps two; a picture counts with its pixels."""
     _, policy, cfg = make("tiny_llava", "dpo", *VARIED)
-    data = EncodedExamples(build.examples(build.data_options(cfg), "val", "preference"), policy.encoder, keep=1)
-    assert data[0] is data[0]
-    assert data[1] is not data[1]
-    assert torch.equal(data[1].encoded.responses[0], data[1].encoded.responses[0])
+    rows = build.examples(build.data_options(cfg), "val", "preference")
+    size = bytes_of(EncodedExamples(rows, policy.encoder)[0])
+    picture = next(part["image"] for part in rows[0].messages[-1]["content"] if part["type"] == "image")
+    pixels = policy.encoder.encode(rows[0], []).prompt["pixel_values"]
+    assert size > 3 * picture.width * picture.height + pixels.nbytes
+    data = EncodedExamples(rows, policy.encoder, keep=int(2.5 * size))
+    assert data[0] is data[0] and data[1] is data[1]
+    assert data[2] is not data[2]
+    assert torch.equal(data[2].encoded.responses[0], data[2].encoded.responses[0])
+    assert data.kept.size <= data.kept.limit
+
+
+def test_the_bytes_of_a_row_are_those_of_its_tensors_media_and_words_wherever_they_lie():
+    """4·6 of ids, 2·3·3 of pixels, 4·10 of samples, 2·3·2·2 of frames, 5 letters."""
+    sound = Sound(np.zeros(10, np.float32), 16_000)
+    clip = Clip(np.zeros((2, 3, 2, 2), np.uint8), np.zeros(0), None)
+    inside = [{"image": Image.new("RGB", (2, 3)), "audio": sound}, {"video": clip, "text": "words"}]
+    assert bytes_of({"ids": torch.zeros(6), "parts": inside, "none": None, "count": 7}) == 24 + 18 + 40 + 24 + 5
+
+
+def test_data_workers_share_the_bound_of_what_is_kept():
+    sizes = {}
+    for workers in (0, 1, 4):
+        _, _, cfg = make("tiny_llava", "dpo", "loader.keep=8", f"loader.workers={workers}", *VARIED)
+        sizes[workers] = build.options(cfg, "loader").kept_bytes
+    assert sizes == {0: 8 * 2**20, 1: 8 * 2**20, 4: 2 * 2**20}
+
+
+class Rows(list):
+    """Examples as a source gives them, none of them dropped."""
+
+    dropped: tuple = ()
+    media: frozenset = frozenset()
+
+
+LONG = "There are three of them, side by side, and the last one is blue."
+
+
+@pytest.mark.parametrize(
+    ("wanted", "beside"),
+    [
+        ("gold", {"refinement": (None, [text(LONG)])}),
+        ("critique", {"critique": ("Right.", LONG)}),
+        ("critique", {"critique": (LONG, None)}),
+    ],
+)
+def test_a_refinement_or_a_critique_over_the_limit_is_left_out_by_name_or_refused(wanted, beside):
+    said = {
+        "chosen": [text("Two.")],
+        "rejected": [text("Three.")],
+        "messages": [{"role": "user", "content": [text("?")]}],
+    }
+    short = {"critique": ("Right.", "Wrong."), "refinement": (None, [text("Two.")])}
+    rows = Rows([Feedback(id="short", **said, **short), Feedback(id="long", **said, **{**short, **beside})])
+    _, policy, _ = make("tiny_qwen2", "dpo", "loader.max_response_tokens=8", "loader.on_long=skip")
+    found = Fitting(rows, policy.encoder, Wanted((wanted,)))
+    assert [row.id for row in found] == ["short"]
+    assert [(row.row, row.column) for row in found.dropped] == [("long", "length")]
+    assert [row.id for row in Fitting(rows, policy.encoder)] == ["short", "long"]  # it is no part of any batch
+    with pytest.raises(TooLong, match=r"row long: a response has \d+ tokens and the limit is 8"):
+        EncodedExamples(rows, policy.encoder, wanted=Wanted((wanted,)))[1]
+
+
+def test_critiques_of_a_run_are_measured_with_its_answers():
+    """Rows whose answers fit are left out for what is said about them, where the algorithm reads that."""
+    left = {}
+    for algo in ("reward_model", "reward_critique"):
+        algorithm, policy, cfg = make(
+            "tiny_llava", algo, "loader.on_long=skip", "loader.max_response_tokens=14", *VARIED
+        )
+        data = build.build_data(cfg, algorithm, policy).train_examples
+        left[algo] = len([data[i] for i in range(len(data))])
+        assert left[algo] + len(data.examples.dropped) == 64
+    assert 0 < left["reward_critique"] < left["reward_model"]
+
+
+def test_loaders_pin_every_tensor_of_a_batch_and_of_its_branches(monkeypatch):
+    """torch's own hook, as loaders call it on a machine with a GPU."""
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    algorithm, policy, cfg = make("tiny_llava", "triple_po", *VARIED)
+    batch = next(iter(build.build_data(cfg, algorithm, policy).train_dataloader()))
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: pinned.append(id(self)) or self.clone())
+    copy = pin_memory(batch)
+    parts = [batch, *batch.branches.values()]
+    tensors = [t for one in parts for held in (one.prompt, one.response, one.supervision) for t in held.values()]
+    assert batch.branches and {id(tensor) for tensor in tensors} <= set(pinned)
+    assert all(torch.equal(copy.prompt[key], value) for key, value in batch.prompt.items())
+    assert copy.ids == batch.ids and copy.blocks == batch.blocks and copy.normalizer == batch.normalizer

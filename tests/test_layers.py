@@ -20,6 +20,7 @@ LAYERS = [
         "launch",
         "console",
         "reopen",
+        "literal",
         "compose",
         "changes",
         "signatures",
@@ -32,7 +33,7 @@ LAYERS = [
     {"algos"},
     {"feedback"},
     {"runs", "report", "evaluation"},
-    {"sweep", "sweep_table", "strategies", "loader", "supervision", "datamodule", "module", "callbacks"},
+    {"sweep", "sweep_table", "strategies", "loader", "kept", "supervision", "datamodule", "module", "callbacks"},
     {"compatible", "assembly", "build", "stages", "export", "summary", "inspection"},
     {"train", "evaluate", "generate", "check"},
 ]

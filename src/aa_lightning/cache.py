@@ -7,6 +7,11 @@ from pathlib import Path
 
 
 def cache_root() -> Path:
-    """`$AA_LIGHTNING_CACHE`, or `aa_lightning` in the user's cache folder."""
+    """`$AA_LIGHTNING_CACHE`, or `aa_lightning` in the user's cache folder: `$XDG_CACHE_HOME`, or `~/.cache`."""
     given = os.environ.get("AA_LIGHTNING_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "aa_lightning"
+    if given:
+        return Path(given)
+    users = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return (
+        users if users.is_absolute() else Path.home() / ".cache"
+    ) / "aa_lightning"  # relative ones are invalid there

@@ -32,11 +32,16 @@ class Loader:
     micro_batch_size: PositiveInt | None
     eval_batch_size: PositiveInt
     workers: NonNegativeInt
-    keep: NonNegativeInt
+    keep: NonNegativeInt  # MiB
     max_prompt_tokens: PositiveInt
     max_response_tokens: PositiveInt
     on_long: Literal["error", "skip", "truncate"]
     bucket: bool
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much of a data set each process that reads it may keep: data workers share the bound."""
+        return self.keep * 2**20 // max(self.workers, 1)
 
 
 @dataclass(config=STRICT, kw_only=True)

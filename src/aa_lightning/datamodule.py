@@ -18,6 +18,7 @@ from aa_lightning.console import bar
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import CorruptionOptions, corrupt
 from aa_lightning.data.examples import SKIP, Dropped, prompt_media_of
+from aa_lightning.kept import Kept
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
@@ -57,21 +58,20 @@ class EncodedExamples(Sequence):
     Args:
         examples: decoded examples.
         encoder: the policy's.
-        keep: how many encoded examples stay in memory; a small data set is then decoded once and not once per epoch.
+        keep: bytes of encoded examples that stay in memory; a small data set is then decoded once and not once per epoch.
         wanted: what batches bring besides responses.
     """
 
     def __init__(self, examples: Sequence[Example], encoder: Encoder, keep: int = 0, wanted: Wanted | None = None):
-        self.examples, self.encoder, self.keep = examples, encoder, keep
-        self.wanted = wanted or Wanted()
-        self._kept: dict[int, Item] = {}
+        self.examples, self.encoder, self.wanted = examples, encoder, wanted or Wanted()
+        self.kept = Kept(keep)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Item:
-        if index in self._kept:
-            return self._kept[index]
+        if index in self.kept:
+            return self.kept[index]
         try:
             item = self._encoded(index)
         except TooLong:
@@ -79,8 +79,7 @@ class EncodedExamples(Sequence):
         except BadRow as bad:
             advice = "" if SKIP in bad.reason else f" {SKIP}"
             raise BadRow(bad.row, bad.column, f"{bad.reason}{advice}") from bad
-        if len(self._kept) < self.keep:
-            self._kept[index] = item
+        self.kept.offer(index, item)
         return item
 
     def _encoded(self, index: int) -> Item:
@@ -159,16 +158,24 @@ class Fitting(Sequence):
         examples: decoded examples.
         encoder: the policy's; its limits decide.
         skip_long, skip_bad: whether rows over the limits, and others with a fault, are left out; else they are raised.
+        wanted: what batches bring besides responses; that must fit as well.
     """
 
-    def __init__(self, examples: Sequence[Example], encoder: Encoder, skip_long: bool, skip_bad: bool):
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        encoder: Encoder,
+        skip_long: bool,
+        skip_bad: bool,
+        wanted: Wanted | None = None,
+    ):
         self.examples, self.on_bad_row = examples, examples.on_bad_row
         self.dropped, self.showing = list(examples.dropped), Counter[str]()
         self._kept: list[int] = []
         for index in bar(range(len(examples)), "reading every row", "row"):
             try:
                 example = examples[index]
-                encoder.encode(example, example.responses)
+                encoder.encode(example, answers(example, wanted or Wanted()))
             except BadRow as bad:
                 if not (skip_long if isinstance(bad, TooLong) else skip_bad):
                     raise
@@ -215,6 +222,13 @@ class PromptsOnly(EncodedExamples):
 BRANCHES = ("corrupted", "mismatched", "auxiliary", "gold")
 
 
+def answers(example: Example, wanted: Wanted) -> list[Response]:
+    """Everything that batches bring as an answer in this row: its responses, what is said about them, the refined one."""
+    said = example.critique if "critique" in wanted.names else ()
+    gold = [refined(example)] if "gold" in wanted.names else []
+    return [*example.responses, *([text(critique)] for critique in said if critique), *gold]
+
+
 def refined(example: Feedback) -> Response:
     """The better response of a row, of the rejected one where both have been refined.
 
@@ -258,8 +272,8 @@ class AlignmentData(L.LightningDataModule):
     ):
         super().__init__()
         self.count = count
-        self.train_examples = EncodedExamples(train, encoder, options.keep, wanted)
-        self.val_examples = EncodedExamples(val, encoder, options.keep, wanted)
+        self.train_examples = EncodedExamples(train, encoder, options.kept_bytes, wanted)
+        self.val_examples = EncodedExamples(val, encoder, options.kept_bytes, wanted)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
 
     @property

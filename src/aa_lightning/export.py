@@ -8,9 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from aa_lightning.console import say
+from aa_lightning.models.adapters import move_bases
+
 
 def export(policy: Any, weights: dict[str, Tensor] | None, folder: Path) -> Path:
-    """Write model and processor, whole or not at all.
+    """Write model and processor, whole or not at all, and say what others must know of it.
 
     Args:
         policy: what was trained.
@@ -20,6 +23,9 @@ def export(policy: Any, weights: dict[str, Tensor] | None, folder: Path) -> Path
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    policy.save(aside, weights)
+    remark = policy.save(aside, weights)
+    move_bases(aside, folder)
     shutil.rmtree(folder, ignore_errors=True)
+    if remark is not None:
+        say(remark)
     return aside.rename(folder)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aa_lightning import media
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
+from aa_lightning.literal import literal
 from aa_lightning.media import MediaOptions
 from aa_lightning.reopen import overrides_of
 
@@ -72,11 +73,12 @@ class Chat:
 
     @classmethod
     def of(cls, cfg: DictConfig) -> Chat:
-        """The chat that a configuration composed from conf/generate.yaml describes.
+        """The chat that a configuration composed from conf/generate.yaml describes, on the accelerator where there is one.
 
         Raises:
             ValueError: a modality that writes pictures, and a model that cannot make its codes pictures.
         """
+        import torch
         from omegaconf import OmegaConf
         from pydantic import TypeAdapter
 
@@ -88,7 +90,7 @@ class Chat:
                 "codes for which their library has no decoder: type model.image_decoder=<package>.<module>.<Class> "
                 "(docs/models.md), or modality=ti2t with the same model= for texts alone"
             )
-        policy = build_chat_policy(cfg)
+        policy = build_chat_policy(cfg).to("cuda" if torch.cuda.is_available() else "cpu")
         options = {}
         if cfg.model.likelihood == "exact":
             options = {"max_new_tokens": cfg.max_new_tokens, "temperature": cfg.temperature}
@@ -167,7 +169,8 @@ def _lacks_decoder(cfg: DictConfig) -> bool:
 
 def main() -> None:
     """The console script."""
-    sys.argv[1:] = overrides_of(sys.argv[1:], "run", same_folder=False)
+    typed = overrides_of(sys.argv[1:], "run", same_folder=False)
+    sys.argv[1:] = literal(typed, words=("prompt", "system"), files=("image", "audio", "video"))
     run()
 
 

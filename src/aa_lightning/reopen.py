@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from pathlib import Path
 
+from aa_lightning.literal import as_string, literal
+
 _ASIDE = ".hydra_resumed"
+_ODD = re.compile(r"[^\w./:+-]")  # in the name of a folder, what Hydra would not take for itself
 
 
 def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
@@ -32,9 +36,9 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
     ours = {item.partition("=")[0] for item in argv}
     before = [item for item in OmegaConf.load(typed) if item.partition("=")[0] not in {*ours, "resume"}]
     # what is typed now becomes the run's own only once it has proved to fit (`adopt`)
-    same = [f"hydra.run.dir='{folder}'", f"hydra.output_subdir={_ASIDE}"] if same_folder else []
-    quoted = f"{key}='{folder}'"  # a folder of a sweep has = in its name, which Hydra would refuse
-    return [*before, *(quoted if item == given[0] else item for item in argv), *same]
+    same = [f"hydra.run.dir={as_string(str(folder))}", f"hydra.output_subdir={_ASIDE}"] if same_folder else []
+    named = literal(argv, words=(), files=(key,)) if _ODD.search(str(folder)) else argv
+    return [*before, *named, *same]
 
 
 def adopt(folder: Path) -> None:

@@ -7,7 +7,7 @@ summand of a response's log-likelihood: a token, or one (timestep, noise) draw. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -247,13 +247,25 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy on another device."""
-        move = {
-            name: {k: v.to(device, non_blocking=True) for k, v in getattr(self, name).items()}
-            for name in ("prompt", "response", "supervision", "draws")
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """A copy in memory that a GPU fetches by itself; torch's loaders call it."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed = {
+            name: {key: change(tensor) for key, tensor in tensors.items()}
+            for name, tensors in (
+                ("prompt", self.prompt),
+                ("response", self.response),
+                ("supervision", self.supervision),
+                ("draws", self.draws),
+            )
         }
-        normalizer = None if self.normalizer is None else self.normalizer.to(device)
-        branches = {name: branch.to(device) for name, branch in self.branches.items()}
-        return replace(self, **move, normalizer=normalizer, branches=branches)
+        normalizer = None if self.normalizer is None else change(self.normalizer)
+        branches = {name: branch._each(change) for name, branch in self.branches.items()}
+        return replace(self, **changed, normalizer=normalizer, branches=branches)
 
 
 @dataclass

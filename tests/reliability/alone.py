@@ -2,8 +2,8 @@
 
     python alone.py <questions.json> <answers.json>
 
-A question names a folder, what it is (`text`, `pictures`) and, beside it, a file of inputs. The answer is a list of
-numbers: log-probabilities of the response's tokens, a reward, or denoising errors.
+A question names a folder, what it is (`text`, `scores`, `pictures`) and, beside it, a file of inputs. The answer is a list
+of numbers: log-probabilities of the response's tokens, a reward, rewards of several answers, or denoising errors.
 """
 
 from __future__ import annotations
@@ -13,20 +13,6 @@ import sys
 from pathlib import Path
 
 import torch
-
-
-def repair_torchvision():
-    """A CUDA build of torchvision beside a CPU build of torch lacks two operators that no processor uses."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return library
-    return None
 
 
 def load_text(folder: Path):
@@ -41,7 +27,7 @@ def load_text(folder: Path):
     model = kind.from_pretrained(base, dtype=torch.float32)
     if adapter.is_file():
         model = peft.PeftModel.from_pretrained(model, folder)
-    return model.eval(), hf.AutoProcessor.from_pretrained(folder)
+    return model.eval(), hf.AutoProcessor.from_pretrained(folder.parent if folder.name == "adapter" else folder)
 
 
 def inputs_of(processor, question: dict) -> tuple[dict, torch.Tensor]:
@@ -79,6 +65,32 @@ def text_answer(folder: Path, question: dict) -> list[float]:
     return logprobs.gather(-1, response[0, :, None])[:, 0].tolist()
 
 
+def score_answer(folder: Path, question: dict) -> list[float]:
+    """Scores of conversations as a batch padded on the right, and again on the left."""
+    import transformers as hf
+    from PIL import Image
+
+    model = hf.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = hf.AutoProcessor.from_pretrained(folder)
+    multimodal = processor.__class__.__name__.endswith("Processor")
+    tokenizer = processor.tokenizer if multimodal else processor
+    pictures = [Image.open(path) for path in question["pictures"]]
+    content = [*({"type": "image"} for _ in pictures), {"type": "text", "text": question["prompt"]}]
+    asked = {"role": "user", "content": content if multimodal else question["prompt"]}
+    answers = [[{"type": "text", "text": answer}] if multimodal else answer for answer in question["answers"]]
+    chats = [[asked, {"role": "assistant", "content": answer}] for answer in answers]
+    texts = [processor.apply_chat_template(chat, tokenize=False) for chat in chats]
+    special = not (tokenizer.bos_token and texts[0].startswith(tokenizer.bos_token))
+    named = {"images": [pictures] * len(texts)} if pictures else {}
+    scores = []
+    for side in ("right", "left"):
+        tokenizer.padding_side = side
+        inputs = processor(text=texts, **named, add_special_tokens=special, padding=True, return_tensors="pt")
+        assert not inputs["attention_mask"].all(), "the answers shall differ in length"
+        scores += model(**inputs).logits.mean(-1).tolist()
+    return scores
+
+
 def picture_answer(folder: Path, question: dict) -> list[float]:
     """Minus the mean squared error of the v-prediction at each given draw."""
     from diffusers import StableDiffusionPipeline
@@ -107,13 +119,12 @@ def picture_answer(folder: Path, question: dict) -> list[float]:
 
 @torch.no_grad()
 def main(questions: str, answers: str) -> None:
-    library = repair_torchvision()
     torch.set_num_threads(1)
     found = []
     for question in json.loads(Path(questions).read_text()):
-        answer = picture_answer if question["kind"] == "pictures" else text_answer
+        answer = {"pictures": picture_answer, "scores": score_answer, "text": text_answer}[question["kind"]]
         found.append(answer(Path(question["folder"]), question))
-    assert "aa_lightning" not in sys.modules, library
+    assert "aa_lightning" not in sys.modules
     Path(answers).write_text(json.dumps(found))
 
 

@@ -96,7 +96,10 @@ def trained_policy(overrides: list[str], run: Path):
 
 @torch.no_grad()
 def question(cfg, policy, export: Path, folder: Path) -> tuple[dict, list[float]]:
-    """What to ask of an export about the first held-out row, and what the policy itself answers."""
+    """What to ask of an export about the first held-out row, and what the policy itself answers.
+
+    An exported classifier is asked for the scores of both answers, padded on the right, and again on the left.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     example = examples(data_options(cfg), "val", "preference")[0]
     batch = policy.encoder.collate([policy.encoder.encode(example, example.responses[:1])])
@@ -112,6 +115,13 @@ def question(cfg, policy, export: Path, folder: Path) -> tuple[dict, list[float]
     paths = [folder / f"{number}.png" for number in range(len(pictures))]
     for picture, path in zip(pictures, paths, strict=True):
         picture.save(path)
+    if (export / "config.json").is_file() and "ForSequenceClassification" in (export / "config.json").read_text():
+        longer = [*example.responses[1], {"type": "text", "text": " That is what the picture shows."}]
+        responses = [example.responses[0], longer]  # so that one of them is padded
+        both = policy.encoder.collate([policy.encoder.encode(example, responses)])
+        answers = ["".join(part["text"] for part in response) for response in responses]
+        asked |= {"kind": "scores", "pictures": [str(path) for path in paths], "answers": answers}
+        return asked, policy.score(both)[0].tolist() * 2
     tokens = batch.response["input_ids"][0, 0]
     asked |= {"pictures": [str(path) for path in paths], "response": tokens.tolist()}
     if hasattr(policy, "score"):

@@ -16,7 +16,15 @@ FORMS = {
 }
 ASKED = [model for model in MODELS if modality(model) in ("t2t", "ti2t", "t2i")]  # what alone.py can ask about
 WRITTEN = [(model, form) for model in ASKED for form in FORMS if model != "tiny_sd" or not form.startswith("reward")]
-FAST = {("tiny_llava", "lora"), ("tiny_qwen2_5_vl", "plain"), ("tiny_qwen3", "reward"), ("tiny_sd", "lora")}
+FAST = {
+    ("tiny_llava", "lora"),
+    ("tiny_qwen2_5_vl", "plain"),
+    ("tiny_qwen3", "reward"),
+    ("tiny_llama", "reward_lora"),
+    ("tiny_gemma3", "reward"),
+    ("tiny_llava", "reward"),
+    ("tiny_sd", "lora"),
+}
 
 
 def overrides(model, form):
@@ -32,7 +40,7 @@ def answered(request, tmp_path_factory):
     for model, form in [pair for pair in WRITTEN if "-".join(pair) in ids]:
         run = folder / f"{model}_{form}"
         train(compose(overrides(model, form)), run)
-        _, before[model, form] = question(*fresh_policy(overrides(model, form)), run, run / "asked")
+        _, before[model, form] = question(*fresh_policy(overrides(model, form)), run / "export", run / "asked")
         cfg, policy = trained_policy(overrides(model, form), run)
         one, after[model, form] = question(cfg, policy, run / "export", run / "asked")
         asked.append(one)

@@ -1,22 +1,28 @@
 """A run starts from another run, its export or its checkpoint, whatever was trained there."""
 
+import json
+
 import pytest
 import torch
 
 from aa_lightning.build import data_options, examples
+from aa_lightning.cache import cache_root
 from aa_lightning.callbacks.checkpoint import newest
 from aa_lightning.compose import compose
 from aa_lightning.stages import starting_point
 from aa_lightning.train import train
-from tests.reliability.support import TINY, ask_alone, fresh_policy, question, trained_policy
+from tests.reliability.support import SHORT, TINY, ask_alone, fresh_policy, question, trained_policy
 
 LLAVA, PICTURES = ["modality=ti2t", "model=tiny_llava"], ["modality=t2i", "model=tiny_sd"]
+LLAMA = ["modality=t2t", "model=tiny_llama"]  # whose reward models are classifiers of the library
 RATE, LORA = "optimizer.lr=3e-2", "model.lora.rank=4"
 FIRST = {
     "plain": [*LLAVA, "algo=dpo", RATE],
     "lora": [*LLAVA, "algo=dpo", RATE, LORA],
     "reward": [*LLAVA, "algo=reward_model", RATE],
     "reward_lora": [*LLAVA, "algo=reward_model", RATE, LORA],
+    "classifier": [*LLAMA, "algo=reward_model", RATE],
+    "classifier_lora": [*LLAMA, "algo=reward_model", RATE, LORA],
     "pictures": [*PICTURES, "algo=dpo", "algo.beta=10", RATE],
     "pictures_lora": [*PICTURES, "algo=dpo", "algo.beta=10", RATE, LORA],
 }
@@ -62,6 +68,8 @@ FAST = [
     ("lora", "run", LORA),
     ("lora", "checkpoint", ""),
     ("reward", "checkpoint", ""),
+    ("classifier", "run", LORA),
+    ("classifier_lora", "export", ""),
     ("pictures_lora", "export", ""),
 ]
 
@@ -94,27 +102,45 @@ def test_a_reward_model_may_start_from_a_policy_and_a_policy_from_a_reward_model
     assert torch.equal(from_scorer.network.model.lm_head.weight, scorer.network.network.model.lm_head.weight)
 
 
+ON_OTHERS = [("lora", "run"), ("lora", "checkpoint"), ("plain", "checkpoint"), ("classifier_lora", "run")]
+ON_OTHERS += [("pictures_lora", "run"), ("pictures_lora", "checkpoint")]
+QUICK = [("lora", "run"), ("plain", "checkpoint")]
+
+
 @pytest.mark.parametrize(
-    ("kind", "form"),
-    [
-        ("lora", "checkpoint"),
-        pytest.param("lora", "run", marks=pytest.mark.slow),
-        pytest.param("pictures_lora", "run", marks=pytest.mark.slow),
-        pytest.param("pictures_lora", "checkpoint", marks=pytest.mark.slow),
-    ],
+    ("kind", "form"), [pair if pair in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in ON_OTHERS]
 )
 def test_the_export_of_an_adapter_on_a_base_that_stands_nowhere_is_the_whole_model(ran, kind, form, tmp_path):
-    """An adapter on merged weights would be worth nothing without them; it lies beside them for `run=`."""
-    overrides = [*FIRST[kind], *TINY, f"init={forms(ran(kind))[form]}"]
+    """The adapter beside it names the weights that it was trained on, which lie there too: peft gives the same numbers."""
+    overrides = [*FIRST[kind], *TINY, LORA, f"init={forms(ran(kind))[form]}"]
+    export = tmp_path / "second" / "export"
     train(compose(overrides), tmp_path / "second")
     cfg, policy = trained_policy(overrides, tmp_path / "second")
-    asked, ours = question(cfg, policy, tmp_path / "second" / "export", tmp_path / "asked")
-    (theirs,) = ask_alone([asked], tmp_path / "alone")
-    assert theirs == pytest.approx(ours, rel=2e-6, abs=2e-6)
-    _, restored = built([*FIRST[kind]], forms(ran(kind))[form])
+    asked, ours = question(cfg, policy, export, tmp_path / "asked")
+    folders = [export] if kind == "pictures_lora" or asked["kind"] == "scores" else [export, export / "adapter"]
+    said = [file.read_text() for file in (export / "adapter").glob("*") if file.suffix in (".json", ".md")]
+    assert all(
+        str(cache_root()) not in one and ".partial" not in one for one in said
+    )  # the first run's base, or one half written
+    for theirs in ask_alone([{**asked, "folder": str(folder)} for folder in folders], tmp_path / "alone"):
+        assert theirs == pytest.approx(ours, rel=2e-6, abs=2e-6)
+    _, restored = built([*FIRST[kind], LORA], forms(ran(kind))[form])
     assert (says(cfg, restored)[0] - says(cfg, policy)[0]).abs().max() > 1e-3
-    restored.restore(tmp_path / "second" / "export")
+    restored.restore(export)
     assert torch.allclose(says(cfg, restored)[0], says(cfg, policy)[0], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_adapter_on_a_stage_names_the_stage_and_gives_its_numbers_in_peft_alone(tmp_path):
+    """A stage is whole, so the export is the adapter alone."""
+    overrides = [*LLAMA, "algo=dpo", RATE, LORA, *SHORT, "init=stage:shapes", "data.train.size=64", "data.val.size=8"]
+    train(compose(overrides), tmp_path / "run")
+    asked, ours = question(
+        *trained_policy(overrides, tmp_path / "run"), tmp_path / "run" / "export", tmp_path / "asked"
+    )
+    said = json.loads((tmp_path / "run" / "export" / "adapter_config.json").read_text())
+    assert said["base_model_name_or_path"] == starting_point(compose(overrides))
+    assert ask_alone([asked], tmp_path / "alone")[0] == pytest.approx(ours, rel=2e-6, abs=2e-6)
 
 
 def test_a_run_that_was_stopped_gives_its_newest_checkpoint(ran, tmp_path):

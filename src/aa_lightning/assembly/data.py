@@ -59,7 +59,7 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     from aa_lightning.console import say
     from aa_lightning.datamodule import AlignmentData
 
-    data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder)
+    data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder, wanted=wanted_of(algorithm))
     train = examples(data, "train", algorithm.supervision, fit)
     held_out = examples(data, "val", algorithm.supervision, fit) if data.holds_out else train[:0]
     loader = checked_loader(cfg, algorithm, train, held_out)
@@ -131,12 +131,16 @@ def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole) -> Sequence[
     return load_mixture(data, split, kind, fit)
 
 
-def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any) -> Sequence[Example]:
-    """The examples that can be read and are within the limits of length, where others are to be left out."""
+def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any = None) -> Sequence[Example]:
+    """The examples that can be read and are within the limits of length, where others are to be left out.
+
+    Args:
+        wanted: what batches bring of each besides responses; that must fit as well.
+    """
     from aa_lightning.datamodule import Fitting
 
     long, bad = cfg.loader.on_long == "skip", found.on_bad_row == "skip"
-    return Fitting(found, encoder, long, bad) if len(found) and (long or bad) else found
+    return Fitting(found, encoder, long, bad, wanted) if len(found) and (long or bad) else found
 
 
 def processes_of(cfg: DictConfig) -> int:

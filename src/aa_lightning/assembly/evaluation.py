@@ -63,13 +63,13 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
     if not len(held_out):
         return sets
     if paired:
-        sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
+        sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.kept_bytes), loader)
     elif kind == "rating":
-        told = EncodedExamples(held_out, policy.encoder, loader.keep, wanted_of(algorithm))
+        told = EncodedExamples(held_out, policy.encoder, loader.kept_bytes, wanted_of(algorithm))
         sets.ratings = eval_loader(told, loader)
     elif kind == "demonstration":
-        sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.keep), loader)
+        sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.kept_bytes), loader)
     if algorithm.trains == "policy" and wanted.generate:
-        asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.keep)
+        asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.kept_bytes)
         sets.prompts = eval_loader(asked, loader)
     return sets

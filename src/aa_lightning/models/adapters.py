@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from aa_lightning.models.family import Family
-from aa_lightning.models.weights import merged
+from aa_lightning.models.weights import merged, without_adapters
 
 if TYPE_CHECKING:
     import peft  # takes seconds to import, and most runs have no adapter
 
 
 BESIDE = "adapter"  # folder of the adapter beside merged weights
+BASE = "base"  # folder of the weights below that adapter, where no other folder holds them
+_NAMED_BASE = "base_model_name_or_path"
+_CONFIG = "adapter_config.json"
+_CARD = "README.md"
 
 
 class Adapters:
@@ -37,7 +42,7 @@ class Adapters:
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write the adapter in peft's own format; where its base does not stand alone, the merged model and the adapter
-        in a folder beside it.
+        with its base in folders beside it.
 
         Args:
             weights: the model's gathered weights by their in-memory names, where a strategy sharded them.
@@ -45,14 +50,23 @@ class Adapters:
         if self.base_stands_alone:
             self._save_adapter(folder, weights)
         else:
-            self.save_merged(folder, weights)
+            self._model.save_pretrained(folder, state_dict=self.merged(weights))
+            self.save_beside(folder, weights)
 
-    def save_merged(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write the model with the adapter added to its weights, and the adapter in a folder beside it."""
-        model = self._wrapped.get_base_model()
-        own = model.state_dict() if weights is None else weights
-        model.save_pretrained(folder, state_dict=merged(own, self._scaling))
+    def save_beside(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write the adapter into a folder beside merged weights, and its base into another where it does not stand alone."""
+        if self.base_stands_alone:
+            self._save_adapter(folder / BESIDE, weights)
+            return
+        base = folder / BASE
+        self._model.save_pretrained(base, state_dict=without_adapters(self._all(weights)))
+        self._wrapped.peft_config["default"].base_model_name_or_path = str(base.absolute())
         self._save_adapter(folder / BESIDE, weights)
+        (folder / BESIDE / _CARD).unlink(missing_ok=True)  # peft's blank card names the model that `base` was made of
+
+    def merged(self, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The weights of the model with the adapter added to them; arguments as for `save`."""
+        return merged(self._all(weights), self._scaling)
 
     def load(self, folder: Path) -> None:
         """Take the weights of a saved adapter of the same shape."""
@@ -64,6 +78,14 @@ class Adapters:
     def _save_adapter(self, folder: Path, weights: dict[str, Tensor] | None) -> None:
         named = None if weights is None else {f"base_model.model.{name}": value for name, value in weights.items()}
         self._wrapped.save_pretrained(folder, state_dict=named)
+
+    def _all(self, weights: dict[str, Tensor] | None) -> dict[str, Tensor]:
+        return self._model.state_dict() if weights is None else weights
+
+    @property
+    def _model(self) -> nn.Module:
+        """The model whose layers hold the adapter."""
+        return self._wrapped.get_base_model()
 
     @property
     def _scaling(self) -> float:
@@ -112,3 +134,19 @@ def merge_saved(model: nn.Module, folder: Path) -> nn.Module:
     import peft
 
     return peft.PeftModel.from_pretrained(model, folder).merge_and_unload()
+
+
+def adapter_base(folder: Path) -> str | None:
+    """What the adapter in a folder was trained on, a folder or a hub id; None: the folder holds no adapter."""
+    file = folder / _CONFIG
+    return json.loads(file.read_text())[_NAMED_BASE] if file.is_file() else None
+
+
+def move_bases(before: Path, after: Path) -> None:
+    """Adapters in the folder `before` whose bases lie in it too name them where they will lie, in the folder `after`."""
+    for file in before.rglob(_CONFIG):
+        config = json.loads(file.read_text())
+        base = Path(config[_NAMED_BASE])
+        if base.is_relative_to(before.absolute()):
+            config[_NAMED_BASE] = str(after.absolute() / base.relative_to(before.absolute()))
+            file.write_text(json.dumps(config, indent=2))

@@ -119,7 +119,7 @@ class TokenNetwork(nn.Module):
         else:
             layout = layouts.plain(batch, self.family, positions)
         inputs = dict(layout.inputs)
-        if self.writer.config._attn_implementation == "eager":
+        if self.writer.config.get_text_config()._attn_implementation == "eager":  # a tower may have another
             inputs["attention_mask"] = _additive(inputs["attention_mask"], self.writer.dtype)
         if self.family.run is not None:
             return self.family.run(self.backbone, inputs), layout

@@ -7,14 +7,11 @@ live, and whether several responses may share one prompt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import re
+from typing import Any
 
-from aa_lightning.models import chameleon, composed_family, freeze_groups, janus, llama_vision
+from aa_lightning.models import chameleon, composed_family, freeze_groups, janus, llama_vision, rope
 from aa_lightning.models.family import LAST, Family
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # ---------------------------------------------------------------- parameters without a gradient
 
@@ -40,27 +37,6 @@ def _those_and_the_tower_of_pictures(config: Any) -> str:
     return rf"{_layers_after_the_feature_layer(config)}|^model\.image_tower\."
 
 
-# ---------------------------------------------------------------- positions
-
-_ROPE_KEYS = ("input_ids", "attention_mask", "mm_token_type_ids", "image_grid_thw", "video_grid_thw")
-
-
-def _qwen_rope(prompt: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Grids of the media, and how long each temporal patch lasts where the family counts in seconds."""
-    return {key: prompt[key] for key in (*_ROPE_KEYS, "second_per_grid_ts") if key in prompt}
-
-
-def _omni_rope(prompt: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Grids, seconds for each temporal patch, and how many frames of features each sound has."""
-    keys = ("input_ids", "attention_mask", "image_grid_thw", "video_grid_thw")
-    known = {key: prompt[key] for key in keys if key in prompt}
-    if "video_second_per_grid" in prompt:
-        known["second_per_grids"] = prompt["video_second_per_grid"]
-    if "feature_attention_mask" in prompt:
-        known["audio_seqlens"] = prompt["feature_attention_mask"].sum(-1)
-    return known
-
-
 # ---------------------------------------------------------------- the table
 
 _QWEN_IMAGE = {
@@ -77,7 +53,7 @@ _OMNI: dict[str, Any] = {
         "video": ("pixel_values_videos", "video_grid_thw", "video_second_per_grid", "attention_mask"),
     },
     "placeholders": ("image_token", "audio_token", "video_token"),
-    "rope": _omni_rope,
+    "rope": rope.omni,
     "grid_seconds": "video_second_per_grid",
     "overrides_clip_size": True,
     "arguments": _BOUNDED,
@@ -124,7 +100,7 @@ FAMILIES = {
             per_token={"mm_token_type_ids": 0},
             required=_QWEN_IMAGE,
             placeholders=("image_token", "video_token"),
-            rope=_qwen_rope,
+            rope=rope.qwen,
             arguments=_BOUNDED,
         ),
         Family(
@@ -134,7 +110,7 @@ FAMILIES = {
             per_token={"mm_token_type_ids": 0},
             placeholders=("image_token", "video_token"),
             required={**_QWEN_IMAGE, "video": (*_QWEN_IMAGE["video"], "second_per_grid_ts")},
-            rope=_qwen_rope,
+            rope=rope.qwen,
             grid_seconds="second_per_grid_ts",
             arguments=_BOUNDED,
         ),
@@ -145,7 +121,7 @@ FAMILIES = {
             per_token={"mm_token_type_ids": 0},
             required=_QWEN_IMAGE,
             placeholders=("image_token", "video_token"),
-            rope=_qwen_rope,
+            rope=rope.qwen,
             fewest_frames=2,  # its processor refuses a clip of one
         ),
         Family(
@@ -320,7 +296,8 @@ FAMILIES = {
 }
 _BY_TYPE = {family.part or family.name: family for family in FAMILIES.values()}
 
-_SCALES = ("logit_scale", "logits_scaling", "logits_scale", "lm_head_multiplier")
+_SCALES = re.compile(r"^(logits?_scal(e|ing)|lm_head_multiplier|logits_mup_\w+|dim_model_base)$")
+_MEDIA = re.compile(r"(^|_)(vision|visual|images?|audio|video|speech)(_|$)")
 
 
 def family_of(config: Any) -> Family:
@@ -332,18 +309,29 @@ def family_of(config: Any) -> Family:
     if config.model_type in _BY_TYPE:
         row = _BY_TYPE[config.model_type]
         return row if row.of is None else row.of(row, config, family_of(config.get_text_config()))
-    if config.get_text_config() is not config:
+    keys = sorted(config.to_dict())
+    media = [key for key in keys if _MEDIA.search(key)]
+    if media or config.get_text_config() is not config:
         raise ValueError(
-            f"models of type {config.model_type!r} read media in a way that is not in models/families.py. "
-            f"Known: {', '.join(FAMILIES)}. Add a row there (docs/models.md) or choose another model="
+            f"models of type {config.model_type!r} read media in a way that is not in models/families.py (its configuration "
+            f"has {', '.join(media or config.sub_configs)}). Known: {', '.join(FAMILIES)}. Add a row there (docs/models.md) "
+            "or choose another model="
         )
-    scales = sorted(config.to_dict().keys() & set(_SCALES))
+    scales = [key for key in keys if _SCALES.search(key)]
     if scales:
         raise ValueError(
             f"models of type {config.model_type!r} scale their logits ({', '.join(scales)}), which models/logprobs.py "
             f"does not: their log-probabilities would be wrong. Choose another model=, one of {', '.join(FAMILIES)}"
         )
     return Family(config.model_type, freeze_groups.TEXT, shares_prefix=False)
+
+
+def is_listed(config: Any) -> bool:
+    """Whether the table knows a model, and the kind of language model in it where that is a choice."""
+    if config.model_type not in _BY_TYPE:
+        return False
+    row, text = _BY_TYPE[config.model_type], config.get_text_config().model_type
+    return text in _BY_TYPE or text.startswith((row.name, config.model_type))
 
 
 def trained_part(config: Any, wanted: str) -> Any:

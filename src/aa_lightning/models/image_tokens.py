@@ -227,11 +227,11 @@ class PictureScorer(WithPictures, Scorer):
         super().__init__(network, encoder, head, adapters)
         self.pictures = pictures
 
-    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write the whole model, its VQ model included; arguments as for text."""
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> str | None:
+        """Write the whole model, its VQ model included; arguments and value as for text."""
         model = self.network.network.model
         with self.pictures.attached(model):
-            super().save(folder, self.pictures.complete(model, "network.network.model.", weights))
+            return super().save(folder, self.pictures.complete(model, "network.network.model.", weights))
 
     def restore(self, folder: Path) -> None:
         """Take the weights that `save` wrote."""

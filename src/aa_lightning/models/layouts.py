@@ -9,6 +9,7 @@ siblings and positions restart after the prompt, so that log-probabilities and g
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,6 +24,10 @@ from aa_lightning.types import Batch
 # fitted by benchmarks/layouts.py
 _MASKED_ATTENTION = 2.0  # cost of attention under a block mask against the causal kernel, for a row of the same length
 _TOWER = 0.1  # cost of a medium's tower against the text model's linear layers on the prompt that shows it
+# what configurations say of layers that carry a state from token to token: Mamba, convolutions, linear attention
+_STATE = re.compile(
+    r"mamba|ssm|^state_size|^conv_(L|kernel)|^linear_(attn|num|conv|key)|block_types?$|attn_layer|^lru_"
+)
 
 
 @dataclass
@@ -93,6 +98,8 @@ def windows_of(config: Any) -> dict[str, int | None] | None:
         layers. None: some layers are not attention (they carry a state through siblings), so rows cannot be shared.
     """
     text = config.get_text_config().to_dict()
+    if any(_STATE.search(key) for key in text):
+        return None
     window = text.get("sliding_window")
     kinds = set(text["layer_types"] or ()) if "layer_types" in text else None
     if kinds is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import transformers
 from torch import nn
 
 from aa_lightning.config import Model as ModelOptions
-from aa_lightning.models import parts
-from aa_lightning.models.adapters import Adapters, add_adapters, merge_saved
+from aa_lightning.models import classifier, parts
+from aa_lightning.models.adapters import Adapters, adapter_base, add_adapters, merge_saved
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.encoding import Limits, TokenEncoder
 from aa_lightning.models.families import FAMILIES, family_of, trained_part
@@ -24,8 +25,9 @@ from aa_lightning.models.picture_encoding import PictureEncoder
 from aa_lightning.models.picture_families import PICTURE_FAMILIES
 from aa_lightning.models.picture_writer import PictureWriter
 from aa_lightning.models.reference import Reference, choose_form, frozen
-from aa_lightning.models.scorer import Head, Scorer, saved_head
+from aa_lightning.models.scorer import Head, Scorer, tied
 from aa_lightning.models.speech_writer import speech_encoder, speech_network, speech_policy
+from aa_lightning.models.trial import tried
 from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
 
 _HEAD = "network.head.weight"  # of a reward model, by its own names
@@ -43,7 +45,8 @@ def load_policy(
         checkpoint: of a run, whose weights policy and reference start from.
     """
     model, processor = load(options)
-    family = _family(model.config, options)
+    _check_writes(model, options)
+    family = tried(model, processor, _family(model.config, options), options.layout)
     writer = PictureWriter(model, processor, family, options) if "image" in family.writes else None
     if checkpoint is not None:
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
@@ -78,9 +81,11 @@ def load_scorer(
         speaks: tokens that it may say about a response before it scores it.
     """
     model, processor = load(options)
-    family = _family(model.config, options)
+    family = tried(model, processor, _family(model.config, options), options.layout)
     writer = PictureWriter(model, processor, family, options) if "image" in family.writes else None
-    weight = saved_head(folder_of(options.path, options.tiny))
+    weight = classifier.saved_head(folder_of(options.path, options.tiny), model.config, options.revision)
+    if speaks:
+        _check_writes(model, options)
     if checkpoint is not None:
         weights = of_checkpoint(checkpoint, options.family)
         _take_backbone(model, weights, checkpoint)
@@ -91,6 +96,20 @@ def load_scorer(
         return writer.scorer(model, processor, limits, head, adapters)
     encoder = TokenEncoder(processor, family, limits, options.frames)
     return Scorer(TokenNetwork(model, family, options.layout), encoder, head, adapters)
+
+
+def _check_writes(model: nn.Module, options: ModelOptions) -> None:
+    """Refuse a reward model where words are to be written or read.
+
+    Raises:
+        ValueError: its export has no head of tokens.
+    """
+    if classifier.is_classifier(model.config) and not tied(model):
+        raise ValueError(
+            f"{options.path} holds a reward model ({model.config.architectures[0]}), which has a head of scores and none of "
+            "tokens, so it gives words no probabilities: type init=<a run that trained a policy>, or init=<file>.ckpt with a "
+            "checkpoint of the reward model's run, which holds both heads"
+        )
 
 
 def _take_backbone(model: nn.Module, weights: Weights, checkpoint: Path) -> None:
@@ -109,7 +128,7 @@ def _stands_alone(options: ModelOptions, checkpoint: Path | None) -> bool:
     """Whether the weights that training starts from are those that `model.path` holds."""
     if options.path == parts.FROM_PARTS:
         return False
-    return checkpoint is None and not _adapter_file(folder_of(options.path, options.tiny)).is_file()
+    return checkpoint is None and adapter_base(Path(folder_of(options.path, options.tiny))) is None
 
 
 def outline(options: ModelOptions) -> nn.Module:
@@ -168,22 +187,41 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     if options.path == parts.FROM_PARTS:
         return _from_parts(options)
     folder = folder_of(options.path, options.tiny)
-    adapter = _adapter_file(folder)
-    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
+    below_adapter = adapter_base(Path(folder))
+    base = below_adapter or folder
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
     config = _config(options, base)
     _set_dropout(config, options.dropout)
-    model = _model_class(config).from_pretrained(
-        base,
-        config=config,
-        dtype=getattr(torch, options.dtype),
-        attn_implementation=options.attention,
-        quantization_config=_quantization(options.quantization),
-        **common,
-    )
-    if adapter.is_file():
-        model = merge_saved(model, adapter.parent)
+    with _with_attention(options):
+        model = _model_class(config).from_pretrained(
+            base,
+            config=config,
+            dtype=getattr(torch, options.dtype),
+            attn_implementation=options.attention,
+            quantization_config=_quantization(options.quantization),
+            **common,
+        )
+    if below_adapter is not None:
+        model = merge_saved(model, Path(folder))
     return model.eval(), load_processor(options, folder)
+
+
+@contextmanager
+def _with_attention(options: ModelOptions) -> Iterator[None]:
+    """Inside, a kind of attention that a class lacks is said with the one that every class has.
+
+    Raises:
+        ValueError: there is no such attention for this model.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "does not support" not in str(error) or "attention" not in str(error).lower():
+            raise
+        raise ValueError(
+            f"model.attention={options.attention} is not there for model.path={options.path} "
+            f"({str(error).splitlines()[0].partition('. ')[0]}): type model.attention=eager"
+        ) from error
 
 
 def _from_parts(options: ModelOptions) -> tuple[nn.Module, Any]:
@@ -203,10 +241,6 @@ def _config(options: ModelOptions, folder: str) -> Any:
     config = trained_part(config, options.family)
     _check_family(config, options)
     return config
-
-
-def _adapter_file(folder: str) -> Path:
-    return Path(folder) / "adapter_config.json"
 
 
 def prepare_training(

@@ -6,17 +6,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+import transformers
 from torch import Tensor, nn
 
-from aa_lightning.models import generation, layouts
+from aa_lightning.models import classifier, generation, layouts
 from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.autoregressive import TokenNetwork, take_weights
 from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood
 
-HEAD_FILE = "score.safetensors"
+_TITLE = "# Reward model"
+_AS_CLASSIFIER = (
+    "`AutoModelForSequenceClassification.from_pretrained` of this folder scores whole conversations, as the chat template "
+    "renders them, padded on either side."
+)
+_BESIDE = (
+    "The folder holds the language model, and `score.safetensors` the head beside it (`score.weight`, scores × width): "
+    "scores are the last hidden state at the token that ends the answer, times the head."
+)
+_REWARD = "The reward of an answer is the mean of its scores; larger is better."
 
 
 @dataclass
@@ -49,7 +58,7 @@ class ScoringNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=1 / (width + 1))
         if head.weight is not None:
             self._start_from(head.weight)
-        if head.speaks == 0 and not _tied(network.model):
+        if head.speaks == 0 and not tied(network.model):
             network.model.get_output_embeddings().requires_grad_(False)  # never used here
 
     @torch.no_grad()
@@ -133,38 +142,50 @@ class Scorer(nn.Module):
         scores, said = self.network(batch, spoken=spoken)
         return scores[:, :, 0].mean(-1), said
 
-    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write the whole model (adapters merged), with the scalar head beside it, and the processor.
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> str | None:
+        """Write the classifier that transformers loads by itself, adapters merged, and the processor; where it cannot, the
+        language model with the head of scores beside it.
 
         Args:
             weights: gathered weights by this module's names, where a strategy sharded them; None: its own.
+
+        Returns:
+            Why it is no classifier, or what must be known to score with it, in a sentence; None: nothing.
         """
-        own = below("network.network.model.", weights)
-        if self.adapters is None:
-            self.network.network.model.save_pretrained(folder, state_dict=own)
-        else:
-            self.adapters.save_merged(folder, own)
+        model, own = self.network.network.model, below("network.network.model.", weights)
         head = self.network.head.weight if weights is None else weights["network.head.weight"]
-        save_file({"score.weight": head.detach().cpu().contiguous()}, folder / HEAD_FILE)
-        self.encoder.processor.save_pretrained(folder)
+        head = head.detach().cpu().contiguous()
+        whole = model.state_dict() if own is None else own
+        if self.adapters is not None:
+            whole = self.adapters.merged(own)
+            self.adapters.save_beside(folder, own)
+        why = classifier.why_not(model, self.encoder, self.speaks)
+        if why is None:
+            told = classifier.save(model, whole, head, self.encoder, folder)
+            remark = None if told is None else f"the export scores conversations, and {told}"
+        else:
+            model.save_pretrained(folder, state_dict=whole)
+            classifier.save_beside(head, folder)
+            self.encoder.processor.save_pretrained(folder)
+            remark = f"the export is a language model with score.safetensors beside it: {why}"
+        card = [_TITLE, _AS_CLASSIFIER if why is None else _BESIDE, _REWARD, *filter(None, [remark])]
+        (folder / "README.md").write_text("\n\n".join(card) + "\n", encoding="utf-8")
+        return remark
 
     def restore(self, folder: Path) -> None:
         """Take the weights that `save` wrote."""
-        if self.adapters is None:
-            take_weights(self.network.network.model, folder)
-        else:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        model = self.network.network.model
+        if self.adapters is not None:
             self.adapters.load(folder)
-        head = saved_head(str(folder))
+        else:
+            take_weights(model.base_model if classifier.is_classifier(config) else model, folder)
+        head = classifier.saved_head(str(folder), config)
         assert head is not None, folder
         with torch.no_grad():
             self.network.head.weight.copy_(head)
 
 
-def saved_head(path: str) -> Tensor | None:
-    """The head that lies beside a backbone, if one does."""
-    file = Path(path) / HEAD_FILE
-    return load_file(file)["score.weight"] if file.is_file() else None
-
-
-def _tied(model: nn.Module) -> bool:
+def tied(model: nn.Module) -> bool:
+    """Whether the head of tokens is the embedding of tokens."""
     return model.get_output_embeddings().weight is model.get_input_embeddings().weight

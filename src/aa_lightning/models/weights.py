@@ -82,6 +82,11 @@ def merged(weights: Weights, scaling: float) -> dict[str, Tensor]:
     return plain
 
 
+def without_adapters(weights: Weights) -> dict[str, Tensor]:
+    """The weights below LoRA adapters, by the names that they have in a model without any."""
+    return {name.replace(".base_layer.", "."): value for name, value in weights.items() if ".lora_" not in name}
+
+
 def of_checkpoint(path: Path, family: str) -> dict[str, Tensor]:
     """The trained weights in a run's checkpoint, by the policy's names, adapters merged.
 
