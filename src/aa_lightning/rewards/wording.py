@@ -24,8 +24,8 @@ _MOST = 8  # boxes that are read
 _JOIN = re.compile(r"\W*(?:or|and|或|和|أو|و)?\W*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？؟])|\n+")
 _REASON = re.compile(r"\s+because\b|,?因为", re.IGNORECASE)
-_ALTERNATIVE = re.compile(r"\b(?:or|maybe|perhaps|alternatively)\b|还是|或|أو", re.IGNORECASE)
-_NEGATION = re.compile(r"\b(?:not|never|neither|nor|cannot)\b|n['’]t\b|不是|并非|ليس", re.IGNORECASE)
+_ALTERNATIVE = re.compile(r"\b(?:or|maybe|perhaps|alternatively|أو)\b|还是|或", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|never|neither|nor|cannot|ليس|ليست)\b|n['’]t\b|不是|并非", re.IGNORECASE)
 
 
 def plain(said: str) -> str:
