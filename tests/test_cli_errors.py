@@ -25,7 +25,8 @@ import json, os, signal, sys, time
 from pathlib import Path
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
-from aa_lightning.types import Prompt, weaken
+from aa_lightning.kinds import weaken
+from aa_lightning.types import Prompt
 
 @command("train")
 def run(cfg):

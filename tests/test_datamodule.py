@@ -134,7 +134,7 @@ def test_a_refinement_or_a_critique_over_the_limit_is_left_out_by_name_or_refuse
     short = {"critique": ("Right.", "Wrong."), "refinement": (None, [text("Two.")])}
     rows = Rows([Feedback(id="short", **said, **short), Feedback(id="long", **said, **{**short, **beside})])
     _, policy, _ = make("tiny_qwen2", "dpo", "loader.max_response_tokens=8", "loader.on_long=skip")
-    found = Fitting(rows, policy.encoder, Wanted((wanted,)))
+    found = Fitting(rows, policy.encoder, True, False, Wanted((wanted,)))
     assert [row.id for row in found] == ["short"]
     assert [(row.row, row.column) for row in found.dropped] == [("long", "length")]
     assert [row.id for row in Fitting(rows, policy.encoder)] == ["short", "long"]  # it is no part of any batch
@@ -149,7 +149,7 @@ def test_critiques_of_a_run_are_measured_with_its_answers():
         algorithm, policy, cfg = make(
             "tiny_llava", algo, "loader.on_long=skip", "loader.max_response_tokens=14", *VARIED
         )
-        data = build.build_data(cfg, algorithm, policy).train_examples
+        data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
         left[algo] = len([data[i] for i in range(len(data))])
         assert left[algo] + len(data.examples.dropped) == 64
     assert 0 < left["reward_critique"] < left["reward_model"]
@@ -160,7 +160,7 @@ def test_loaders_pin_every_tensor_of_a_batch_and_of_its_branches(monkeypatch):
     from torch.utils.data._utils.pin_memory import pin_memory
 
     algorithm, policy, cfg = make("tiny_llava", "triple_po", *VARIED)
-    batch = next(iter(build.build_data(cfg, algorithm, policy).train_dataloader()))
+    batch = next(iter(build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_dataloader()))
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: pinned.append(id(self)) or self.clone())
     copy = pin_memory(batch)

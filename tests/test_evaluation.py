@@ -17,8 +17,9 @@ from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.template import Template
 from aa_lightning.evaluation import heldout
 from aa_lightning.evaluation.catalogue import Meaning, meaning_of, objective_of
+from aa_lightning.kinds import weaken
 from aa_lightning.rewards import mathematics
-from aa_lightning.types import Batch, Prompt, Rollout, text, weaken
+from aa_lightning.types import Batch, Prompt, Rollout, text
 from tests.reliability.support import TINY
 
 TEXTS = [*TINY, "modality=t2t", "model=tiny_qwen2"]

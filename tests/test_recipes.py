@@ -19,9 +19,9 @@ from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.shapes import check_answer, check_picture
 from aa_lightning.data.template import Template
 from aa_lightning.data.together import Symbols
+from aa_lightning.kinds import can_serve
 from aa_lightning.launch import conf_dir
 from aa_lightning.train import train
-from aa_lightning.types import can_serve
 from tests.data.support import Memory
 
 RECIPES = {  # held-out measures after a few dozen steps: name, and what it is at least

@@ -14,7 +14,8 @@ from aa_lightning.data.corruption import SPOILS, CorruptionOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.sources import check_files
 from aa_lightning.data.together import read_as
-from aa_lightning.types import Algorithm, can_serve
+from aa_lightning.kinds import can_serve
+from aa_lightning.types import Algorithm
 
 if TYPE_CHECKING:
     from aa_lightning.data.mixture import MixtureOptions

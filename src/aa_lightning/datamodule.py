@@ -19,10 +19,11 @@ from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import CorruptionOptions, corrupt
 from aa_lightning.data.examples import SKIP, Dropped, prompt_media_of
 from aa_lightning.kept import Kept
+from aa_lightning.kinds import weaken
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
-from aa_lightning.types import Batch, Encoder, Example, Feedback, Response, text, weaken
+from aa_lightning.types import Batch, Encoder, Example, Feedback, Response, text
 
 LENGTH = "length"  # in place of a column's name, for rows that are too long
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from aa_lightning import build
+from aa_lightning.kinds import weaken
 from aa_lightning.losses.coupled import followed_beta
 from aa_lightning.module import AlignmentModule
-from aa_lightning.types import Batch, Preference, text, weaken
+from aa_lightning.types import Batch, Preference, text
 from tests.contract.support import borrow, make
 from tests.vectors.support import algorithm as published
 from tests.vectors.support import empty_batch

@@ -10,8 +10,8 @@ from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.examples import Examples, load_examples
 from aa_lightning.data.template import Template
+from aa_lightning.kinds import kind_of
 from aa_lightning.media.options import MediaOptions, VideoOptions
-from aa_lightning.types import kind_of
 
 from .rows import picture
 from .support import Memory, asked, data_options, said, template

@@ -9,7 +9,8 @@ from aa_lightning.data.examples import Examples
 from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.mixture import Mixture, in_turns
 from aa_lightning.data.template import Template
-from aa_lightning.types import Feedback, Preference, Ranking, text, weaken
+from aa_lightning.kinds import weaken
+from aa_lightning.types import Feedback, Preference, Ranking, text
 
 QUESTION = [{"role": "user", "content": [text("q")]}]
 ANSWERS = {"kind": "ranking", "prompt": [{"text": "q"}], "answers": "a", "ratings": {"r": "s"}}

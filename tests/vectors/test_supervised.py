@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from aa_lightning.config import Optimizer
+from aa_lightning.kinds import REQUEST, weaken
 from aa_lightning.models.logprobs import token_logprobs
 from aa_lightning.models.noise import noisy_embeddings, scaled
 from aa_lightning.module import AlignmentModule
-from aa_lightning.types import REQUEST, Feedback, LogLikelihood, text, weaken
+from aa_lightning.types import Feedback, LogLikelihood, text
 from tests.vectors.support import ROOT, GivenTerms, algorithm, assert_close, empty_batch, leaves, padded, vector
 
 each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])

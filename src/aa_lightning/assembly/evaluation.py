@@ -11,7 +11,8 @@ from aa_lightning.assembly.data import examples, fitting, wanted_of
 from aa_lightning.assembly.options import options
 from aa_lightning.data.corruption import CorruptionOptions
 from aa_lightning.data.options import DataOptions
-from aa_lightning.types import Algorithm, can_serve
+from aa_lightning.kinds import can_serve
+from aa_lightning.types import Algorithm
 
 if TYPE_CHECKING:
     from aa_lightning.assembly.data import Data

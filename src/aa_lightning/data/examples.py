@@ -21,8 +21,9 @@ from aa_lightning.data.recognise import completed
 from aa_lightning.data.sources import Source, media_root, open_source
 from aa_lightning.data.template import Template
 from aa_lightning.data.together import Album, Catalogue, Place, Symbols, read_as
+from aa_lightning.kinds import can_serve, weaken
 from aa_lightning.media import MediaOptions
-from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking, can_serve, weaken
+from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking
 
 _SHOW_PROGRESS_AFTER = 2.0  # seconds
 _NAMED = 5  # rows in an error
