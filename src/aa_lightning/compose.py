@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as _compose
+from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from aa_lightning.config import ConfigError, check_config, nearest, show
-from aa_lightning.launch import conf_dir
-
-ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".tar")  # a part may be a file of rows
+from aa_lightning.config import check_config
+from aa_lightning.folders import conf_dir, option_names
+from aa_lightning.typed import ROWS, check_options
+from aa_lightning.wording import ConfigError, nearest, show, some
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
@@ -30,10 +30,49 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     Raises:
         ConfigError: a value that cannot work.
     """
-    cfg = with_parts(_composed(config_name, list(overrides)), [conf_dir()])
+    folders = [conf_dir()]
+    check_options(overrides, config_name, folders)
+    cfg = checked(composed(config_name, overrides, folders), config_name, folders)
     OmegaConf.resolve(cfg)
-    check_config(cfg)
     return cfg
+
+
+def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -> DictConfig:
+    """A configuration that can run, with the parts of a mixture written out.
+
+    Args:
+        cfg: what Hydra composed.
+        config_name: of the command.
+        folders: of configuration groups.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+    whole = with_parts(cfg, folders)
+    check_config(whole, config_name, option_names(folders))
+    return whole
+
+
+def composed(
+    config_name: str | None, overrides: Sequence[str], folders: Sequence[Path], with_choices: bool = False
+) -> DictConfig:
+    """What Hydra composes.
+
+    Args:
+        config_name: of the command; None: of the overrides alone.
+        overrides: as they are typed.
+        folders: of configuration groups, ours first.
+        with_choices: keep the section `hydra`, which says what was chosen from which group.
+    """
+    own = ",".join(f"file://{folder}" for folder in folders[1:])
+    search = [f"hydra.searchpath=[{own}]"] if own else []
+    outer = get_gh_backup()  # inside a command Hydra is at work already
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folders[0]), version_base="1.3"):
+            return hydra_compose(config_name, [*overrides, *search], return_hydra_config=with_choices)
+    finally:
+        restore_gh_from_backup(outer)
 
 
 def with_parts(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:
@@ -103,22 +142,10 @@ def _written_out(name: str, said: dict[str, Any], folders: Sequence[Path]) -> di
 
 
 def _data_set(part: str, name: str, folders: Sequence[Path]) -> DictConfig:
-    own = ",".join(f"file://{folder}" for folder in folders[1:])
-    search = [f"hydra.searchpath=[{own}]"] if own else []
     try:
-        return _composed(None, [f"+data={name}", *search])
+        return composed(None, [f"+data={name}"], folders)
     except MissingConfigException as error:
-        known = sorted(path.stem for folder in folders for path in (folder / "data").glob("*.yaml"))
+        known = option_names(folders)["data"]
         close = nearest(name, known)
-        hint = f"did you mean {close}?" if close else f"there is: {', '.join(known)}"
+        hint = f"did you mean {close}?" if close else some(known, "data")
         raise ConfigError(f"data.parts names {name!r}, and there is no data/{name}.yaml\n{hint}") from error
-
-
-def _composed(config_name: str | None, overrides: list[str]) -> DictConfig:
-    outer = get_gh_backup()  # inside a command Hydra is at work already
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return _compose(config_name, overrides)
-    finally:
-        restore_gh_from_backup(outer)

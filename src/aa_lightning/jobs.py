@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aa_lightning.folders import PACKAGE
+from aa_lightning.wording import ConfigError
 from aa_lightning.workers import Terminated, WorkersFailed, end_with_parent, is_worker, rank, run_workers
 
 if TYPE_CHECKING:
@@ -23,14 +25,13 @@ if TYPE_CHECKING:
 
 JOB = "AA_LIGHTNING_JOB"  # in a worker's environment: the folder with what it shall do
 FREE_MIB = 64  # a run folder on a disk with less is refused
-PACKAGE = Path(__file__).parent
 
 
 class JobFailed(Exception):
     """A job of a sweep failed; the reason was printed and lies in its folder. The sweep goes on."""
 
 
-def run_job(cfg: DictConfig, function: Function, worker: list[str], full: bool) -> Any:
+def run_job(cfg: DictConfig, function: Function, config_name: str, worker: list[str], full: bool) -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -38,7 +39,7 @@ def run_job(cfg: DictConfig, function: Function, worker: list[str], full: bool) 
     alone = HydraConfig.get().mode != RunMode.MULTIRUN
     (folder / "error.txt").unlink(missing_ok=True)
     try:
-        return _checked(cfg, function, worker, folder)
+        return _run_checked(cfg, function, config_name, worker, folder)
     except (KeyboardInterrupt, SystemExit) as stop:
         if not _interrupted(stop):
             raise
@@ -67,8 +68,6 @@ def processes(trainer: Mapping[str, Any]) -> int:
     Raises:
         ConfigError: several machines, without a launcher that reaches them.
     """
-    from aa_lightning.config import ConfigError
-
     if "num_nodes" in trainer and trainer["num_nodes"] > 1:
         raise ConfigError(
             f"trainer.num_nodes={trainer['num_nodes']} needs a launcher that starts a process on each machine\n"
@@ -88,14 +87,12 @@ def say(message: str) -> int:
     return 1
 
 
-def _checked(cfg: DictConfig, function: Function, worker: list[str], folder: Path) -> Any:
+def _run_checked(cfg: DictConfig, function: Function, config_name: str, worker: list[str], folder: Path) -> Any:
     from omegaconf import OmegaConf
 
-    from aa_lightning.compose import with_parts
-    from aa_lightning.config import check_config
+    from aa_lightning.compose import checked
 
-    cfg = with_parts(cfg, _conf_folders())
-    check_config(cfg)
+    cfg = checked(cfg, config_name, _conf_folders())
     _require_space(folder)
     if is_worker() or "trainer" not in cfg:
         return function(cfg)
@@ -138,7 +135,7 @@ def _report(error: Exception, folder: Path, alone: bool) -> None:
     if not expected:
         print(story, file=sys.stderr)
     say(message if alone else f"{folder.name}: {message}")
-    if alone and _is_config_error(error) and _discard(folder):
+    if alone and isinstance(error, ConfigError) and _discard(folder):
         return
     (folder / "error.txt").write_text(f"{message}\n\n{story}", encoding="utf-8")
     print(f"details: {folder / 'error.txt'}", file=sys.stderr)
@@ -156,12 +153,6 @@ def _describe(error: BaseException) -> tuple[str, bool, str]:
     ours = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
     expected = isinstance(error, OSError) or (ours and isinstance(error, ValueError | TypeError))
     return str(error) if expected else f"{type(error).__name__}: {error}", expected, story
-
-
-def _is_config_error(error: Exception) -> bool:
-    from aa_lightning.config import ConfigError
-
-    return isinstance(error, ConfigError)
 
 
 def _discard(folder: Path) -> bool:
