@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
 from aa_lightning.folders import conf_dir, option_names
-from aa_lightning.schema import COMMANDS, SECTIONS, STRICT, Loader, Lora, Model, Optimizer, Parts, Share
-from aa_lightning.targets import named_class, strategy_arguments, trainer_arguments
-from aa_lightning.wording import ConfigError, Everywhere, explain_invalid, nearest, show, unknown
+from aa_lightning.schema import COMMANDS, PRECISIONS, SECTIONS, STRICT, Loader, Lora, Model, Optimizer, Parts, Share
+from aa_lightning.targets import Parameter, named_class, strategy_arguments, trainer_arguments
+from aa_lightning.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
 
 __all__ = [
     "SECTIONS",
@@ -148,13 +148,16 @@ def _section_mistakes(plain: Mapping[str, Any], everywhere: Everywhere) -> list[
     return mistakes + _trainer_mistakes(plain, everywhere)
 
 
+_OF_TEXTS = ("string_type", "literal_error")  # said of a mapping where a text may stand too
+
+
 def _mistakes_in(path: str, section: Mapping[str, Any], schema: type, everywhere: Everywhere) -> list[str]:
     given = {key: value for key, value in section.items() if key != "_target_"}
     try:
         TypeAdapter(schema).validate_python(given)
     except ValidationError as error:
         errors = error.errors()
-        told = [one for one in errors if one["type"] != "string_type" or not isinstance(one["input"], Mapping)]
+        told = [one for one in errors if one["type"] not in _OF_TEXTS or not isinstance(one["input"], Mapping)]
         return [explain_invalid(path, schema, details, everywhere) for details in told or errors]
     return []
 
@@ -175,13 +178,14 @@ def _mistakes_in_names(section: Mapping[str, Any], everywhere: Everywhere) -> li
     parts, weights = section.get("parts"), section.get("weights")
     if not isinstance(parts, Mapping) or not isinstance(weights, Mapping):
         return []
-    known = [name for name, part in parts.items() if isinstance(part, Mapping) and "_target_" in part]
+    known = [name for name in parts if name in weights]
     others = Everywhere([name for name in everywhere.keys if name.split(".")[2:3] in [[one] for one in known]])
     return [
         unknown(f"algo.{key}", name, value, known, others)
         for key, several in (("parts", parts), ("weights", weights))
         for name, value in several.items()
         if name not in known
+        and (key == "weights" or "_target_" not in value or any(is_slip(name, one) for one in known))
     ]
 
 
@@ -222,11 +226,31 @@ def _trainer_mistakes(plain: Mapping[str, Any], everywhere: Everywhere) -> list[
     trainer = plain.get("trainer")
     if not isinstance(trainer, Mapping) or trainer.get("_target_") != "lightning.Trainer":
         return []
-    mistakes = _mistyped("trainer", trainer, trainer_arguments(), everywhere)
+    arguments = trainer_arguments()
+    mistakes = _mistyped("trainer", trainer, arguments, everywhere)
+    mistakes += [
+        _unfit(key, value, arguments[key])
+        for key, value in trainer.items()
+        if key in arguments and not arguments[key].takes_value(value)
+    ]
+    mistakes += _precision_mistakes(str(trainer.get("precision", PRECISIONS[0])))
     strategy = trainer.get("strategy")
     if isinstance(strategy, Mapping) and strategy.get("_target_", "").startswith("aa_lightning.strategies."):
         mistakes += _mistyped("trainer.strategy", strategy, strategy_arguments(strategy["_target_"]), everywhere)
     return mistakes
+
+
+def _precision_mistakes(given: str) -> list[str]:
+    if given in PRECISIONS:
+        return []
+    close = nearest(given, PRECISIONS) or PRECISIONS[0]
+    refused = f"trainer.precision={given} cannot be used: there is {', '.join(PRECISIONS)}"
+    return [f"{refused}\ndid you mean trainer.precision={close}?"]
+
+
+def _unfit(key: str, value: Any, argument: Parameter) -> str:
+    given = f"trainer.{key}={show(value)}"
+    return f"{given} cannot be used: it should be {argument.takes}\ntype: trainer.{key}=<{argument.takes}>"
 
 
 def _mistyped(path: str, section: Mapping[str, Any], known: Collection[str], everywhere: Everywhere) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -66,7 +67,7 @@ def processes(trainer: Mapping[str, Any]) -> int:
     """How many processes a Trainer's `devices` asks for on this machine. Imports torch only to count GPUs.
 
     Raises:
-        ConfigError: several machines, without a launcher that reaches them.
+        ConfigError: several machines, without a launcher that reaches them; or no number.
     """
     if "num_nodes" in trainer and trainer["num_nodes"] > 1:
         raise ConfigError(
@@ -78,6 +79,11 @@ def processes(trainer: Mapping[str, Any]) -> int:
         return len(devices)
     if str(devices) in ("auto", "-1"):
         return 1 if trainer["accelerator"] == "cpu" else _gpus()
+    if not re.fullmatch(r"\d+(,\d+)*", str(devices)):
+        raise ConfigError(
+            f"trainer.devices={devices} cannot be used: it is no number of processes\n"
+            "type: trainer.devices=<number>, trainer.devices=auto for all GPUs, or trainer.devices=[0,1] for these"
+        )
     return len(devices.split(",")) if "," in str(devices) else int(devices)
 
 

@@ -15,8 +15,8 @@ from pydantic.fields import FieldInfo
 from aa_lightning.comments import Written, of_class, written
 from aa_lightning.compose import composed
 from aa_lightning.config import dotted_keys, section_schema
-from aa_lightning.schema import COMMANDS
-from aa_lightning.schema_words import Schema, in_words, sample
+from aa_lightning.schema import COMMANDS, PRECISIONS
+from aa_lightning.schema_words import Schema, in_words, sample, values_of
 from aa_lightning.targets import named_class, strategy_arguments, trainer_arguments
 from aa_lightning.typed import chosen_groups
 from aa_lightning.wording import dataclasses_in
@@ -120,13 +120,13 @@ class Configuration:
         holder, name = found
         field = holder.__pydantic_fields__[name]
         described = TypeAdapter(field.rebuild_annotation()).json_schema()
+        defs = described.get("$defs", {})
+        if name != steps[-1].rstrip("_"):
+            return Told(in_words(values_of(described), defs))
         several = [one for one in dataclasses_in(get_type_hints(holder)[name]) if "name" in get_type_hints(one)]
-        return Told(
-            in_words(described, described.get("$defs", {})),
-            of_class(holder).get(name, ""),
-            tuple(_part(one) for one in several),
-            _another(self._value(".".join(steps)), field, described),
-        )
+        example = _another(self._value(".".join(steps)), field, described)
+        about = of_class(holder).get(name, "")
+        return Told(in_words(described, defs), about, tuple(_part(one) for one in several), example)
 
     def _schema(self, steps: list[str]) -> tuple[type | None, list[str]]:
         """The class that checks a key's section, and the key's steps inside it."""
@@ -149,27 +149,33 @@ class Configuration:
         if found is None:
             return Told()
         example = not value if isinstance(value, bool) else value * 2 if isinstance(value, int | float) else value
-        return Told(found.takes or "see Lightning", found.about.partition(". ")[0], example=example)
+        example = 8 if value is None and found.takes.startswith("whole number") else example
+        takes = " | ".join(PRECISIONS) if steps == ["trainer", "precision"] else found.takes
+        return Told(takes or "see Lightning", found.about.partition(". ")[0], example=example)
 
 
 # ---------------------------------------------------------------- classes and types in words
 
 
 def _field(schema: type, steps: Sequence[str], values: Any) -> tuple[type, str] | None:
-    """The class that has a field, among the classes that the fields before it may hold; those that the values beside it do
-    not fit are left out."""
-    holders, chosen = [schema], False
+    """The class that has a field, and the field, among the classes that the fields before it may hold; those that the values
+    beside it do not fit are left out. Of a key that users name, the field whose values these are."""
+    holders, mapping = [schema], None
     for number, step in enumerate(steps):
-        if chosen:  # a key of the user's own
-            chosen, values = False, _inside(values, step)
+        last = number == len(steps) - 1
+        if mapping is not None:  # a key of the user's own
+            if last:
+                return mapping
+            mapping, values = None, _inside(values, step)
             continue
         fitting = [one for one in holders if step in get_type_hints(one) and _fits(one, values)]
         if not fitting:
             return None
-        if number == len(steps) - 1:
+        if last:
             return fitting[0], step
         hint = get_type_hints(fitting[0])[step]
-        holders, chosen, values = dataclasses_in(hint), get_origin(hint) is dict, _inside(values, step)
+        holders, values = dataclasses_in(hint), _inside(values, step)
+        mapping = (fitting[0], step) if dict in (get_origin(hint), *map(get_origin, get_args(hint))) else None
     return None
 
 

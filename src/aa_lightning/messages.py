@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aa_lightning.comments import elsewhere
 from aa_lightning.folders import option_names
 from aa_lightning.typed import CHOSEN, jobs_of
-from aa_lightning.wording import ConfigError, mistypings, nearest_key
+from aa_lightning.wording import ConfigError, is_slip, nearest_key
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -116,23 +116,29 @@ def _no_keys(config_name: str, folders: Sequence[Path], typed: Sequence[str]) ->
     if completed is None:
         return None
     cfg, added = completed
-    others = {item: elsewhere(item.partition("=")[0], folders, CHOSEN) for item in added}
     try:
         checked(cfg, config_name, folders)
     except ConfigError as error:
-        if "there is no key" not in str(error) or not all(others.values()):
-            return str(error)
-        return "\n".join(
-            f"{item} cannot be used: what is chosen has no such key, and {other} has\ntype: {other} {item}"
-            for item, other in others.items()
-        )
+        unknown = "there is no key" in str(error)
+        return (unknown and _keys_of_others(added, folders)) or str(error)
     return "\n".join(_may_be_added(item, list(dotted_keys(OmegaConf.to_container(cfg)))) for item in added)
+
+
+def _keys_of_others(added: Sequence[str], folders: Sequence[Path]) -> str | None:
+    """Which options have keys that those chosen do not; None: a key of which none has it."""
+    others = {item: elsewhere(item.partition("=")[0], folders, CHOSEN) for item in added}
+    if not all(others.values()):
+        return None
+    return "\n".join(
+        f"{item} cannot be used: what is chosen has no such key, and {other} has\ntype: {other} {item}"
+        for item, other in others.items()
+    )
 
 
 def _may_be_added(item: str, known: Sequence[str]) -> str:
     key, _, value = item.partition("=")
     refused = f"{item} cannot be used: the configuration has no such key yet"
-    slips = [name for name in known if mistypings(key, name) == 1]
+    slips = [name for name in known if is_slip(key, name)]
     if slips:
         return f"{refused}\ndid you mean {slips[0]}={value}? to add it, type: +{item}"
     return f"{refused}\ntype: +{item}"

@@ -157,4 +157,8 @@ class Check(Train):
     measure: PositiveInt
 
 
+PRECISIONS = (  # of Lightning's Trainer
+    *("32-true", "32", "bf16-mixed", "bf16", "bf16-true", "16-mixed", "16", "16-true", "64-true", "64"),
+    *("transformer-engine", "transformer-engine-float16"),
+)
 COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "generate": Generate, "check": Check}

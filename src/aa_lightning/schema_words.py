@@ -56,6 +56,13 @@ def _others(alternatives: Sequence[Schema], defs: Schema) -> list[Schema]:
     return [one for one in alternatives if _name_of(one, defs) is None]
 
 
+def values_of(schema: Schema) -> Schema:
+    """What the values of a mapping may be."""
+    mapping = next(one for one in (schema, *schema.get("anyOf", [])) if one.get("type") == "object")
+    values = mapping.get("additionalProperties", {})
+    return values if isinstance(values, Mapping) else {}
+
+
 def sample(schema: Schema, defs: Schema) -> Any:
     """A value that a JSON schema allows."""
     if "$ref" in schema:

@@ -7,10 +7,13 @@ import importlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aa_lightning.comments import attributes
 from aa_lightning.folders import PACKAGE
 from aa_lightning.wording import ConfigError
+
+OTHERS = "…"  # what a name of the source's own stands for
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,14 @@ class Parameter:
 
     takes: str
     about: str
+
+    def takes_value(self, value: Any) -> bool:
+        """Whether a text or a number fits; of anything else the class itself decides."""
+        words = self.takes.split(" | ")
+        if not self.takes or OTHERS in words or not isinstance(value, str | int | float):
+            return True
+        kinds = {bool: ["true"], int: ["whole number", "number"], float: ["number"], str: ["text"]}
+        return any(word in words for word in kinds[type(value)])
 
 
 def named_class(target: str) -> type:
@@ -79,7 +90,7 @@ def _in_words(annotation: ast.expr | None) -> str:
     if isinstance(annotation, ast.Constant) and annotation.value is None:
         return "null"
     if isinstance(annotation, ast.Name):
-        return _WORDS.get(annotation.id, "")
+        return _WORDS.get(annotation.id, OTHERS if annotation.id.startswith("_") else "")
     if isinstance(annotation, ast.BinOp):
         return _either([_in_words(annotation.left), _in_words(annotation.right)])
     if isinstance(annotation, ast.Tuple):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import SequenceMatcher
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter
+
+from aa_lightning.schema_words import sample
 
 ALIKE = 0.6  # ratio of matching letters from which two words may be the same one
 FEW = 12  # options that an error lists; of more it names the help page
@@ -75,7 +79,7 @@ def nearest(word: str, options: Iterable[str]) -> str | None:
 def nearest_key(key: str, known: Iterable[str]) -> str | None:
     """The dotted key that was most likely meant: mistyped, without the sections it lies in, or called as elsewhere."""
     others = [name for name in known if name != key]
-    if "." in key and (slip := [name for name in others if mistypings(key, name) == 1]):
+    if "." in key and (slip := [name for name in others if is_slip(key, name)]):
         return slip[0]
     last = _last(key)
     if called := [name for name in others if _last(name) == last]:
@@ -85,6 +89,11 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
         return meant[0]
     lasts = {_last(name): name for name in sorted(others, key=len, reverse=True)}
     return nearest(key, others) or lasts.get(nearest(last, lasts) or "")
+
+
+def is_slip(one: str, other: str) -> bool:
+    """Whether two words are a single mistyping apart."""
+    return abs(len(one) - len(other)) <= 1 and mistypings(one, other) == 1
 
 
 def mistypings(one: str, other: str) -> int:
@@ -154,6 +163,8 @@ def unknown(path: str, key: str, value: Any, known: Iterable[str], everywhere: E
         return f"{refused}\nruns are counted in steps of loader.batch_size prompts: type trainer.max_steps=<steps>"
     beside = [".".join([_below(path, name), *steps]) for name in known]
     close = nearest_key(given, [*beside, *everywhere.keys, *everywhere.groups])
+    if close and isinstance(value, Mapping):
+        return f"{refused}\ndid you mean {close}?"
     if close in everywhere.groups:
         options = everywhere.groups[close]
         option = value if value in options else nearest(str(value), options)
@@ -171,11 +182,20 @@ def explain_invalid(section: str, schema: type, details: Mapping[str, Any], ever
         return f"{section}: {details['msg'].removeprefix('Value error, ')}"
     *parents, last = details["loc"]
     holder, path = walk(schema, section, parents)
+    if last == "[key]":  # of a mapping with names of its own
+        above, _, name = path.rpartition(".")
+        return unknown(above, name, details["input"], _literals(details))
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if any(last in get_type_hints(one) for one in _alternatives(schema, parents)):
+            given = f"{_below(path, last)}={show(details['input'])}"
+            return (
+                f"{given} cannot be used: {path}.name={_name(holder)} has no such option\n{_whole_part(path, holder)}"
+            )
         return unknown(path, last, details["input"], [one.name.rstrip("_") for one in fields(holder)], everywhere)
     if details["type"] in ("missing", "missing_argument"):
         missing = _below(path, last)
-        return f"{missing} is missing from the configuration\ntype: +{missing}=<value>"
+        advice = _whole_part(path, holder) if _name(holder) else f"type: +{missing}=<value>"
+        return f"{missing} is missing from the configuration\n{advice}"
     _, key = walk(schema, section, details["loc"])
     if details["type"] == "union_tag_invalid":
         return _unknown_tag(key, details["ctx"]["tag"], details["ctx"]["expected_tags"])
@@ -189,7 +209,14 @@ def explain_invalid(section: str, schema: type, details: Mapping[str, Any], ever
 
 def walk(schema: type, path: str, steps: Sequence[str | int]) -> tuple[type, str]:
     """The dataclass that holds the last step, and the dotted key. Steps that name a branch of a union are no keys."""
+    *_, (schemas, path) = _walked(schema, path, steps)
+    return next((one for one in schemas if is_dataclass(one)), schema), path
+
+
+def _walked(schema: type, path: str, steps: Sequence[str | int]) -> Iterator[tuple[list[type], str]]:
+    """At each step the dataclasses that may stand there, of a named part that one alone, and the dotted key."""
     schemas, hint = [schema], None
+    yield schemas, path
     for step in steps:
         holder = next((one for one in schemas if step in get_type_hints(one)), None)
         if isinstance(step, int):
@@ -198,8 +225,28 @@ def walk(schema: type, path: str, steps: Sequence[str | int]) -> tuple[type, str
             path, hint = _below(path, step), None
         elif holder is not None:
             path, hint = _below(path, step), get_type_hints(holder)[step]
-            schema, schemas = holder, dataclasses_in(hint) or [holder]
-    return schemas[0] if is_dataclass(schemas[0]) else schema, path
+            schemas = dataclasses_in(hint) or [holder]
+        else:
+            schemas = [one for one in schemas if _name(one) == step] or schemas
+        yield schemas, path
+
+
+def _alternatives(schema: type, steps: Sequence[str | int]) -> list[type]:
+    """The parts among which one was chosen by its name at the last step; none where there was no choice."""
+    *_, before, (chosen, _) = [([], ""), *_walked(schema, "", steps)]
+    return before[0] if len(before[0]) > 1 and len(chosen) == 1 and _name(chosen[0]) else []
+
+
+def _name(part: type) -> str | None:
+    """The name by which a part is chosen."""
+    hint = get_type_hints(part).get("name") if is_dataclass(part) else None
+    return get_args(hint)[0] if get_origin(hint) is Literal and len(get_args(hint)) == 1 else None
+
+
+def _whole_part(path: str, part: type) -> str:
+    schema = TypeAdapter(part).json_schema()
+    example = typed_value(sample(schema, schema.get("$defs", {})))
+    return f"type: {shell_word(f'{path}={example}')}"
 
 
 def dataclasses_in(hint: Any) -> list[type]:
@@ -230,7 +277,7 @@ def _ratio(one: str, other: str) -> float:
 
 
 def _alike(one: str, other: str) -> bool:
-    if abs(len(one) - len(other)) <= 1 and min(len(one), len(other)) > 1 and mistypings(one, other) == 1:
+    if min(len(one), len(other)) > 1 and is_slip(one, other):
         return True
     return SequenceMatcher(None, one, other).quick_ratio() >= ALIKE and _ratio(one, other) >= ALIKE
 
@@ -266,10 +313,15 @@ def _unknown_tag(key: str, given: str, expected: str) -> str:
     return f"{key}.name={given} cannot be used: there is no such part\n{hint}there is: {', '.join(names)}"
 
 
+def _literals(details: Mapping[str, Any]) -> list[str]:
+    """What might have been typed."""
+    return [option.strip("'") for option in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+
+
 def _advice(key: str, details: Mapping[str, Any]) -> str:
     given = show(details["input"])
     if details["type"] == "literal_error":
-        options = [option.strip("'") for option in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        options = _literals(details)
         return f"did you mean {key}={nearest(given, options) or options[0]}?"
     if details["type"] == "string_type" and isinstance(details["input"], bool | int | float):
         return f"type: '{key}=\"{given}\"' (quotes inside quotes make it a text)"
