@@ -35,7 +35,8 @@ COMPOSED = [
 
 @pytest.fixture
 def answer(tmp_path, monkeypatch, capsys):
-    """What a command says in this process."""
+    """What a command says in this process; it leaves no file, neither in its output folder nor where it was typed."""
+    monkeypatch.chdir(tmp_path)
 
     def says(*typed, command="train"):
         monkeypatch.setattr(sys, "argv", [command, *typed, f"output={tmp_path}"])

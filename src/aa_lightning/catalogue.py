@@ -56,7 +56,7 @@ def data_set(name: str, folders: Sequence[Path]) -> DataSet:
         about=sentence([line for line in comments if not line.startswith(_REMARKS)]),
         rows=_rows(train),
         origin=_origin(train, whole.get("parts"), folders),
-        needs_path=train is not None and train.get("path") == MISSING,
+        needs_path=train is not None and "modality" not in train and train.get("path", MISSING) == MISSING,
         remarks=tuple(comments),
     )
 
@@ -102,7 +102,7 @@ def _rows(train: Mapping[str, Any] | None) -> str:
         return "several data sets"
     if "modality" in train:
         return "made on this machine"
-    if train["path"] == MISSING:
+    if train.get("path", MISSING) == MISSING:
         return "your file"
     if train["path"] == "json":
         return str(train["files"][0])
@@ -112,7 +112,7 @@ def _rows(train: Mapping[str, Any] | None) -> str:
 
 def _origin(train: Mapping[str, Any] | None, parts: Any, folders: Sequence[Path]) -> Origin:
     if train is not None:
-        return "shapes" if "modality" in train else "yours" if train["path"] == MISSING else "hub"
+        return "shapes" if "modality" in train else "yours" if train.get("path", MISSING) == MISSING else "hub"
     named = parts if isinstance(parts, Mapping) else {}
     below = [
         loaded(part.get("data", name) if isinstance(part, Mapping) else name, folders) for name, part in named.items()

@@ -133,8 +133,8 @@ def written_by(key: str, option: str, folders: Sequence[Path]) -> dict[str, Writ
 
 def elsewhere(name: str, folders: Sequence[Path], groups: Sequence[str]) -> str | None:
     """`group=option` of the plainest option that has a key, if possible one that asks for its value; None: none has it."""
-    names, found = option_names(folders), []
-    for group in groups:
+    names, section, found = option_names(folders), name.partition(".")[0], []
+    for group in [section] if section in groups else groups:
         for option in names.get(group, []):
             sets = written_by(group, option, folders)
             if name in sets:

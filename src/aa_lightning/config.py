@@ -48,7 +48,8 @@ def check_config(
     if not mistakes:
         plain = OmegaConf.to_container(cfg, resolve=True)
         everywhere = Everywhere(list(dotted_keys(plain)), groups or {})
-        mistakes = _root_mistakes(plain, command, everywhere) + _section_mistakes(plain, everywhere)
+        mistakes = _root_mistakes(plain, command, everywhere)
+        mistakes += _section_mistakes(plain, everywhere, with_data=not mistakes)
         mistakes = mistakes or _contradictions(plain)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
@@ -132,11 +133,11 @@ def _stage_mistakes(plain: Mapping[str, Any]) -> list[str]:
     return [f"init={init} cannot be used: there is no stage {name}\n{hint}there is: {', '.join(stages)}"]
 
 
-def _section_mistakes(plain: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
+def _section_mistakes(plain: Mapping[str, Any], everywhere: Everywhere, with_data: bool) -> list[str]:
     mistakes: list[str] = []
     for name in sorted(plain, key=lambda name: name == "data"):  # the one that takes time to import comes last
         section = plain[name]
-        if not isinstance(section, Mapping) or (mistakes and name == "data"):
+        if not isinstance(section, Mapping) or (name == "data" and (mistakes or not with_data)):
             continue
         schema = section_schema(name, section)
         if schema is None:

@@ -38,7 +38,8 @@ def run_job(cfg: DictConfig, function: Function, config_name: str, worker: list[
 
     folder = run_folder()
     alone = HydraConfig.get().mode != RunMode.MULTIRUN
-    (folder / "error.txt").unlink(missing_ok=True)
+    if not _is_here(folder):
+        (folder / "error.txt").unlink(missing_ok=True)
     try:
         return _run_checked(cfg, function, config_name, worker, folder)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -136,12 +137,15 @@ def _say_how_to_resume(folder: Path) -> None:
 
 
 def _report(error: Exception, folder: Path, alone: bool) -> None:
-    """Say what is wrong; the whole story goes to error.txt, unless a mistyped value alone ended a run."""
+    """Say what is wrong; the whole story goes to error.txt, unless a mistyped value ended a run, or it has no folder."""
     message, expected, story = _describe(error)
     if not expected:
         print(story, file=sys.stderr)
     say(message if alone else f"{folder.name}: {message}")
-    if alone and isinstance(error, ConfigError) and _discard(folder):
+    if _is_here(folder):
+        return
+    if alone and isinstance(error, ConfigError):
+        _discard(folder)
         return
     (folder / "error.txt").write_text(f"{message}\n\n{story}", encoding="utf-8")
     print(f"details: {folder / 'error.txt'}", file=sys.stderr)
@@ -161,13 +165,15 @@ def _describe(error: BaseException) -> tuple[str, bool, str]:
     return str(error) if expected else f"{type(error).__name__}: {error}", expected, story
 
 
-def _discard(folder: Path) -> bool:
+def _is_here(folder: Path) -> bool:
+    """Whether a command has no folder of its own and runs where it was typed (`check`)."""
+    return folder.samefile(Path.cwd())
+
+
+def _discard(folder: Path) -> None:
     """Remove a run folder in which nothing happened; only what Hydra puts there may be in it."""
-    for path in folder.iterdir():
-        if path.name != ".hydra" and not (path.suffix == ".log" and path.stat().st_size == 0):
-            return False
-    shutil.rmtree(folder)
-    return True
+    if all(path.name == ".hydra" or (path.suffix == ".log" and not path.stat().st_size) for path in folder.iterdir()):
+        shutil.rmtree(folder)
 
 
 # ---------------------------------------------------------------- several processes

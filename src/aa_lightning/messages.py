@@ -53,9 +53,8 @@ def explain(error: Exception, config_name: str, folders: Sequence[Path], typed: 
         return _several_values(several[1])
     key = _refused_key(error)
     if key is not None:
-        return (
-            _hydras_own(key, typed) if key.startswith("hydra.") else _no_keys(config_name, folders, typed) or str(error)
-        )
+        own = key.startswith("hydra.")
+        return _hydras_own(key, typed) if own else _no_keys(key, config_name, folders, typed) or str(error)
     present = re.search(r"Could not append to config. An item is already at '([^']+)'", str(error))
     present = present or re.search(
         r"Could not append '([^'=@]+)[^']*'.\s+'[^']+' is already in the defaults list", str(error)
@@ -104,7 +103,7 @@ def _hydras_own(key: str, typed: Sequence[str]) -> str:
     return f"{key}={value} cannot be used: there is no key {key}\n{hint}"
 
 
-def _no_keys(config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> str | None:
+def _no_keys(first: str, config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> str | None:
     """What is wrong with keys that the configuration lacks: added to it, they are answered as all others are; one that may
     be added, or that other options have, is told how. None: Hydra refuses something else as well."""
     from omegaconf import OmegaConf
@@ -112,7 +111,7 @@ def _no_keys(config_name: str, folders: Sequence[Path], typed: Sequence[str]) ->
     from aa_lightning.compose import checked
     from aa_lightning.config import dotted_keys
 
-    completed = _with_missing_keys(config_name, folders, jobs_of(typed)[0])
+    completed = _with_missing_keys(first, config_name, folders, jobs_of(typed)[0])
     if completed is None:
         return None
     cfg, added = completed
@@ -145,21 +144,22 @@ def _may_be_added(item: str, known: Sequence[str]) -> str:
 
 
 def _with_missing_keys(
-    config_name: str, folders: Sequence[Path], job: Sequence[str]
+    first: str, config_name: str, folders: Sequence[Path], job: Sequence[str]
 ) -> tuple[DictConfig, list[str]] | None:
-    """What is composed where keys that there are not are added, and which these are."""
+    """What is composed where keys that there are not are added, the first of which is known, and which these are."""
     from hydra.errors import ConfigCompositionException
 
     from aa_lightning.compose import composed
 
-    given, added = [*job], []
-    while True:
+    given, added, key = [*job], [], first
+    while key is not None:
+        place = next((i for i, item in enumerate(given) if re.match(rf"{re.escape(key)}[@=]", item)), None)
+        if place is None:
+            return None
+        added.append(given[place])
+        given[place] = f"+{given[place]}"
         try:
             return composed(config_name, given, folders), added
         except ConfigCompositionException as error:
             key = _refused_key(error)
-            place = next((i for i, item in enumerate(given) if key and re.match(rf"{re.escape(key)}[@=]", item)), None)
-            if place is None:
-                return None
-            added.append(given[place])
-            given[place] = f"+{given[place]}"
+    return None

@@ -129,7 +129,7 @@ def chosen_groups(config_name: str) -> dict[str, str]:
     for entry in written.get("defaults", []):
         if isinstance(entry, dict):
             key = next(iter(entry)).removeprefix("optional ")
-            chosen[key.partition("@")[0]] = key
+            chosen |= {} if key.startswith("override ") else {key.partition("@")[0]: key}
         elif entry != "_self_":
             chosen |= chosen_groups(entry)
     return chosen
