@@ -144,6 +144,19 @@ def test_a_folder_is_found_in_whatever_way_it_is_typed(tmp_path, monkeypatch, ca
     assert "did you mean experiment=mine?" in capsys.readouterr().err
 
 
+def test_an_option_mistyped_in_a_file_is_answered_alike(tmp_path, answer):
+    (tmp_path.parent / "own" / "experiment").mkdir(parents=True)
+    (tmp_path.parent / "own" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /algo: dppo\nseed: 1\n"
+    )
+    err = answer("experiment=mine", f"--config-dir={tmp_path.parent / 'own'}")
+    assert err.startswith("error: algo=dppo cannot be used: there is no algo/dppo.yaml\ndid you mean algo=dpo?")
+
+
+def test_options_of_hydras_own_groups_are_answered_too(answer):
+    assert "did you mean hydra/launcher=basic?" in answer("hydra/launcher=basik")
+
+
 # ---------------------------------------------------------------- keys
 
 
@@ -261,6 +274,7 @@ def test_a_word_is_likest_to_what_takes_fewest_mistypings_to_become_it():
         ("seed=1,2 optimizer.schedule=linear,linaer", "did you mean optimizer.schedule=linear?"),
         ("init=stage:shapes,stage:shap", "did you mean init=stage:shapes?"),
         ("seed=range(1,1000) loader.batch_size=0", "type: loader.batch_size="),
+        ("algo=glob(dpo*) loader.batch_size=0", "type: loader.batch_size="),
     ],
 )
 def test_a_sweep_with_a_mistake_in_any_of_its_jobs_starts_none(answer, typed, advice):

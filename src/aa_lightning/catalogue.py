@@ -27,7 +27,7 @@ class DataSet:
         about: the first comment.
         rows: where they are.
         origin: made on this machine, of the hub, of a file to be named, or of other data sets.
-        needs_path: whether `data.train.path=` must be typed.
+        needs: keys that must be typed, as data.train.path.
         remarks: its other comments.
     """
 
@@ -37,7 +37,7 @@ class DataSet:
     about: str
     rows: str
     origin: Origin
-    needs_path: bool
+    needs: tuple[str, ...]
     remarks: tuple[str, ...]
 
 
@@ -56,7 +56,7 @@ def data_set(name: str, folders: Sequence[Path]) -> DataSet:
         about=sentence([line for line in comments if not line.startswith(_REMARKS)]),
         rows=_rows(train),
         origin=_origin(train, whole.get("parts"), folders),
-        needs_path=train is not None and "modality" not in train and train.get("path", MISSING) == MISSING,
+        needs=tuple(f"data.train.{key}" for key, value in (train or {}).items() if value == MISSING),
         remarks=tuple(comments),
     )
 

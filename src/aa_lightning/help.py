@@ -197,7 +197,7 @@ def _data_page(folders: Sequence[Path]) -> str:
     lines: list[str] = []
     for origin, title in _ORIGINS.items():
         some = [one for one in sets if one.origin == origin]
-        typed = [f"data={one.name}{' data.train.path=' if one.needs_path else ''}" for one in some]
+        typed = [" ".join([f"data={one.name}", *(f"{key}=" for key in one.needs)]) for one in some]
         width = max(map(len, typed), default=0) + 2
         kinds = max((len(one.kind) for one in some), default=0)
         rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,9 @@ def option_page(word: str, composed: Configuration) -> str:
     assert path is not None, f"there is no {group}/{option}.yaml"
     keys = list(_keys_of(group, option, composed))
     example = _example(group, option, keys, composed)
-    about = [line for line in head(path) if line != example and not line.startswith("python -m")]
+    about = [
+        line for line in head(path) if not line.startswith("python -m") and line.rstrip("\\").strip() not in example
+    ]
     chooses = [f"chooses {' '.join(_overridden(path))}"] if _overridden(path) else []
     rows = table([assigned(one) for one in keys], [_said(one, f"{group}/") for one in keys])
     return "\n".join([word, *about, *chooses, "", *rows, "", f"type: {example}"])
@@ -107,15 +110,15 @@ def _example(group: str, option: str, keys: Sequence[Key], composed: Configurati
     """A command with an option: what its file says, else one that fits the group."""
     path = option_file(group, option, composed.folders)
     assert path is not None
-    said = next((line for line in head(path) if line.startswith("python -m ")), None)
+    said = re.search(r"^python -m (?:.*\\\n)*.*$", "\n".join(head(path)), re.M)
     if said is not None:
-        return said
+        return re.sub(r"\s*\\\n\s*", " ", said[0])
     start = "python -m aa_lightning.train"
     if group == "data":
         return _data_example(option, composed)
     if group == "model":
         return f"{start} {_modality_of(composed)}algo=dpo model={option} data=local data.train.path=my.jsonl"
-    numbers = [key for key in keys if isinstance(key.value, float) and key.value and group == "algo"]
+    numbers = [key for key in keys if isinstance(key.value, float) and key.example is not None and group == "algo"]
     more = [f"{key.name}={typed_value(key.example)}" for key in numbers[:1]]
     return " ".join([start, f"{chosen_groups('train').get(group, group)}={option}", *more])
 
@@ -124,10 +127,10 @@ def _data_example(option: str, composed: Configuration) -> str:
     told = data_set(option, composed.folders)
     algo = {"demonstration": "algo=sft ", "rating": "algo=kto ", "preference": "algo=dpo "}.get(told.kind, "")
     modality = f"modality={told.modality} " if told.modality in option_names(composed.folders)["modality"] else ""
-    path = " data.train.path=my.jsonl" if told.needs_path else ""
+    needs = "".join(f" {key}={'my.jsonl' if key.endswith('path') else 'pictures'}" for key in told.needs)
     missing = composed.plain["data"].get("parts") == MISSING
     parts = " 'data.parts=[rlaif_v,ultrafeedback_binarized]'" if missing else ""
-    return f"python -m aa_lightning.{'train' if algo else 'check'} {algo}{modality}data={option}{path}{parts}"
+    return f"python -m aa_lightning.{'train' if algo else 'check'} {algo}{modality}data={option}{needs}{parts}"
 
 
 def _modality_of(composed: Configuration) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aa_lightning.comments import elsewhere
 from aa_lightning.folders import option_names
 from aa_lightning.typed import CHOSEN, jobs_of
-from aa_lightning.wording import ConfigError, is_slip, nearest_key
+from aa_lightning.wording import ConfigError, is_slip, nearest, nearest_key, some
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -42,12 +42,14 @@ def explain(error: Exception, config_name: str, folders: Sequence[Path], typed: 
         folders: of configuration groups.
         typed: the overrides.
     """
-    from hydra.errors import OverrideParseException
+    from hydra.errors import MissingConfigException, OverrideParseException
 
     if isinstance(error, ConfigError):
         return str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, str(error), folders)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_file(error.missing_cfg_file, error.options or [], folders)
     several = re.match(r"Ambiguous value for argument '(.+)'", str(error))
     if several:
         return _several_values(several[1])
@@ -76,6 +78,15 @@ def _unreadable(override: str, message: str, folders: Sequence[Path]) -> str:
         f"{override} cannot be read: {message.splitlines()[0]}\n"
         f"type: '{key}=\"<value>\"' (quotes inside quotes) if the value holds one of , = : {{ }} [ ] ( ) or a space"
     )
+
+
+def _no_file(missing: str, options: Sequence[str], folders: Sequence[Path]) -> str:
+    """An option that a file of the configuration chooses, or one of Hydra's own groups."""
+    group, _, option = missing.rpartition("/")
+    known = [name for name in options if name] or option_names(folders).get(group, [])
+    close = nearest(option, known)
+    hint = f"did you mean {group}={close}? " if close else ""
+    return f"{group}={option} cannot be used: there is no {missing}.yaml\n{hint}{some(known, group)}"
 
 
 def _several_values(override: str) -> str:

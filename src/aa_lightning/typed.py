@@ -137,13 +137,13 @@ def chosen_groups(config_name: str) -> dict[str, str]:
 
 def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
     """What single jobs of a sweep are given, so many that each value that was typed is in one of them."""
-    values = [list(_values(one)) for one in parsed(overrides) if not one.is_hydra_override()]
+    values = [*filter(None, (list(_values(one)) for one in parsed(overrides) if not one.is_hydra_override()))]
     first = [several[0] for several in values]
     return [first, *([*first[:i], other, *first[i + 1 :]] for i, several in enumerate(values) for other in several[1:])]
 
 
 def _values(one: Override) -> Iterator[str]:
-    """An override without its sweep; the first number alone stands for a range or an interval."""
+    """An override without its sweep; the first number alone stands for a range or an interval, nothing for a pattern."""
     from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
 
     key, value = one.input_line.partition("=")[0], one.value()
