@@ -13,19 +13,9 @@ PACKAGE = Path(aa_lightning.__file__).parent
 LAYERS = [
     {"_torchvision", "cache", "types", "random_state"},
     {
-        *(
-            "folders",
-            "wording",
-            "comments",
-            "schema_words",
-            "targets",
-            "config",
-            "catalogue",
-            "typed",
-            "compose",
-            "keys",
-        ),
-        *("key_pages", "help", "messages", "workers", "jobs", "launch", "console", "reopen", "same_run"),
+        *("folders", "wording", "schema", "schema_words", "targets", "config", "typed", "compose", "messages"),
+        *("comments", "catalogue", "keys", "key_pages", "help"),
+        *("workers", "jobs", "launch", "console", "reopen", "same_run"),
     },
     {"media"},
     {"data"},
