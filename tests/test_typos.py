@@ -260,6 +260,17 @@ def test_a_word_is_likest_to_what_takes_fewest_mistypings_to_become_it():
     assert nearest_key("algo.beta", ["algo.beta", "algo.parts.own.beta"]) == "algo.parts.own.beta"
 
 
+@pytest.mark.parametrize("flag", [["--cfg", "job"], ["--cfg=job"], ["-c", "job"]])
+def test_a_configuration_that_is_only_printed_is_checked_as_well(tmp_path, monkeypatch, capsys, flag):
+    monkeypatch.setattr(sys, "argv", ["train", "+evalution.size=3", *flag, f"output={tmp_path}"])
+    with pytest.raises(SystemExit) as ended:
+        train.run()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "evalution:\n  size: 3" in out
+    assert "did you mean evaluation.size=3?" in err
+
+
 # ---------------------------------------------------------------- sweeps
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from aa_lightning.comments import MISSING, head, sentence
+from aa_lightning.comments import LOADER, MISSING, head, sentence
 from aa_lightning.folders import option_file
 
 Origin = Literal["shapes", "hub", "yours", "several"]
@@ -65,7 +65,7 @@ def loaded(name: str, folders: Sequence[Path]) -> dict[str, Any]:
     """A file of the data group on top of those it builds on."""
     path = option_file("data", name, folders)
     assert path is not None, f"there is no data/{name}.yaml"
-    own = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader) or {}
+    own = yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}
     whole: dict[str, Any] = {}
     for base in own.pop("defaults", []):
         if isinstance(base, str) and base != "_self_":

@@ -14,6 +14,7 @@ import yaml
 from aa_lightning.folders import conf_dir, option_file, option_names
 
 MISSING = "???"
+LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _ATTRIBUTE = re.compile(r"^    (\w+): (.+)$")
 
 
@@ -51,7 +52,7 @@ def sentence(lines: Sequence[str]) -> str:
 def of_yaml(path: Path, file: str) -> dict[str, Written]:
     """Dotted key → its comment: behind the value, else in the lines above the key; "" where there is none."""
     text = path.read_text(encoding="utf-8")
-    node = yaml.compose(text, yaml.CSafeLoader)
+    node = yaml.compose(text, LOADER)
     found = {} if node is None else _comments(node, text.splitlines(), "")
     return {key: Written(comment, file, required) for key, comment, required in found}
 
@@ -159,7 +160,7 @@ def _read(
 
 def _bases(text: str) -> list[str]:
     """Files of the same group that a file builds on."""
-    written = yaml.load(text, yaml.CSafeLoader) or {}
+    written = yaml.load(text, LOADER) or {}
     return [entry for entry in written.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
 
 

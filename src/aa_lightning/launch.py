@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from aa_lightning.folders import conf_dir
 from aa_lightning.jobs import JOB, JobFailed, run_job, run_rank, say
-from aa_lightning.messages import check_sweep, explain
-from aa_lightning.typed import SWEEP, check_flags, check_options, overrides_in, own_folders
+from aa_lightning.messages import check_jobs, explain
+from aa_lightning.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
 from aa_lightning.workers import is_worker, rank
 
 if TYPE_CHECKING:
@@ -73,9 +73,11 @@ def _main(function: Function, config_name: str) -> int:
         if asks_for_help:
             return _help(function, config_name, folders, overrides)
         if SWEEP & set(typed):
-            check_sweep(overrides, config_name, folders)
+            check_jobs(overrides, config_name, folders)
         with _hydra_raises():
             _hydra(function, config_name, full)
+        if any(item.partition("=")[0] in SHOWN for item in typed):  # printed, whether it can run or not
+            check_jobs(overrides, config_name, folders)
     except JobFailed:
         return 1
     except KeyboardInterrupt:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def check_sweep(overrides: Sequence[str], config_name: str, folders: Sequence[Path]) -> None:
-    """Refuse a sweep of which a typed value cannot work, before its first job takes its time.
+def check_jobs(overrides: Sequence[str], config_name: str, folders: Sequence[Path]) -> None:
+    """Refuse what a job cannot run with; of a sweep, before its first job takes its time.
 
     Raises:
         ConfigError: as the job would.

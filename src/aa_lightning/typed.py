@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".tar")  # endings of files of rows
 CHOSEN = ("algo", "model", "data", "modality", "strategy", "experiment", "logger")  # groups that people choose from
 SWEEP = {"-m", "--multirun"}
+SHOWN = {"--cfg", "-c"}
 _WITH_VALUE = {
     "--config-dir": "-cd",
     "--config-name": "-cn",
