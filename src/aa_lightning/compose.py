@@ -15,10 +15,10 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aa_lightning.changes import with_changes
-from aa_lightning.config import ConfigError, check_config, nearest, show
-from aa_lightning.launch import conf_dir
-
-ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".tar")  # a part may be a file of rows
+from aa_lightning.config import check_config
+from aa_lightning.folders import conf_dir, option_names
+from aa_lightning.typed import ROWS, check_options
+from aa_lightning.wording import ConfigError, nearest, show, some
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
@@ -32,13 +32,51 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
         ConfigError: a value that cannot work.
     """
     folders = [conf_dir()]
+    check_options(overrides, config_name, folders)
     whole = composed(config_name, overrides, folders, with_choices=True)
     with open_dict(whole):
         hydra = whole.pop("hydra")
-    cfg = completed(whole, hydra.runtime.choices, folders)
+    cfg = finished(whole, hydra, config_name, folders)
     OmegaConf.resolve(cfg)
-    check_config(cfg)
-    return with_changes(cfg, hydra, folders)
+    return cfg
+
+
+def finished(cfg: DictConfig, hydra: DictConfig, config_name: str | None, folders: Sequence[Path]) -> DictConfig:
+    """A configuration that can run, with what only we know how to say of it.
+
+    Args:
+        cfg: what Hydra composed.
+        hydra: what Hydra says of it: choices and overrides.
+        config_name: of the command.
+        folders: of configuration groups; the last ones are the user's own.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+    return with_changes(checked(named(cfg, hydra.runtime.choices), config_name, folders), hydra, folders)
+
+
+def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -> DictConfig:
+    """A configuration that can run, with the parts of a mixture written out and where to start from.
+
+    Args:
+        cfg: what Hydra composed.
+        config_name: of the command.
+        folders: of configuration groups.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+    whole = with_start(with_parts(cfg, folders))
+    check_config(whole, config_name, option_names(folders))
+    return whole
+
+
+def named(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
+    """Write down which algorithm was chosen, where the configuration is of a command that has one."""
+    if "algo_name" in cfg:
+        cfg.algo_name = choices["algo"]
+    return cfg
 
 
 def composed(
@@ -61,26 +99,6 @@ def composed(
             return hydra_compose(config_name, [*overrides, *search], return_hydra_config=with_choices)
     finally:
         restore_gh_from_backup(outer)
-
-
-def completed(cfg: DictConfig, choices: Mapping[str, str], folders: Sequence[Path]) -> DictConfig:
-    """What Hydra composed, with what only we know how to say: the algorithm's name, a mixture's parts, where to start.
-
-    Args:
-        choices: what was chosen from which group.
-        folders: of configuration groups; the last ones are the user's own.
-
-    Raises:
-        ConfigError: as in `with_parts`.
-    """
-    return with_start(with_parts(named(cfg, choices), folders))
-
-
-def named(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
-    """Write down which algorithm was chosen, where the configuration is of a command that has one."""
-    if "algo_name" in cfg:
-        cfg.algo_name = choices["algo"]
-    return cfg
 
 
 def with_parts(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:
@@ -170,7 +188,7 @@ def _data_set(part: str, name: str, folders: Sequence[Path]) -> DictConfig:
     try:
         return composed(None, [f"+data={name}"], folders)
     except MissingConfigException as error:
-        known = sorted(path.stem for folder in folders for path in (folder / "data").glob("*.yaml"))
+        known = option_names(folders)["data"]
         close = nearest(name, known)
-        hint = f"did you mean {close}?" if close else f"there is: {', '.join(known)}"
+        hint = f"did you mean {close}?" if close else some(known, "data")
         raise ConfigError(f"data.parts names {name!r}, and there is no data/{name}.yaml\n{hint}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aa_lightning.folders import PACKAGE
+from aa_lightning.wording import ConfigError
 from aa_lightning.workers import Terminated, WorkersFailed, end_with_parent, is_worker, rank, run_workers
 
 if TYPE_CHECKING:
@@ -23,22 +26,22 @@ if TYPE_CHECKING:
 
 JOB = "AA_LIGHTNING_JOB"  # in a worker's environment: the folder with what it shall do
 FREE_MIB = 64  # a run folder on a disk with less is refused
-PACKAGE = Path(__file__).parent
 
 
 class JobFailed(Exception):
     """A job of a sweep failed; the reason was printed and lies in its folder. The sweep goes on."""
 
 
-def run_job(cfg: DictConfig, function: Function, worker: list[str], full: bool) -> Any:
+def run_job(cfg: DictConfig, function: Function, config_name: str, worker: list[str], full: bool) -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     folder = run_folder()
     alone = HydraConfig.get().mode != RunMode.MULTIRUN
-    (folder / "error.txt").unlink(missing_ok=True)
+    if not _is_here(folder):
+        (folder / "error.txt").unlink(missing_ok=True)
     try:
-        return _checked(cfg, function, worker, folder)
+        return _run_checked(cfg, function, config_name, worker, folder)
     except (KeyboardInterrupt, SystemExit) as stop:
         if not _interrupted(stop):
             raise
@@ -65,10 +68,8 @@ def processes(trainer: Mapping[str, Any]) -> int:
     """How many processes a Trainer's `devices` asks for on this machine. Imports torch only to count GPUs.
 
     Raises:
-        ConfigError: several machines, without a launcher that reaches them.
+        ConfigError: several machines, without a launcher that reaches them; or no number.
     """
-    from aa_lightning.config import ConfigError
-
     if "num_nodes" in trainer and trainer["num_nodes"] > 1:
         raise ConfigError(
             f"trainer.num_nodes={trainer['num_nodes']} needs a launcher that starts a process on each machine\n"
@@ -79,6 +80,11 @@ def processes(trainer: Mapping[str, Any]) -> int:
         return len(devices)
     if str(devices) in ("auto", "-1"):
         return 1 if trainer["accelerator"] == "cpu" else _gpus()
+    if not re.fullmatch(r"\d+(,\d+)*", str(devices)):
+        raise ConfigError(
+            f"trainer.devices={devices} cannot be used: it is no number of processes\n"
+            "type: trainer.devices=<number>, trainer.devices=auto for all GPUs, or trainer.devices=[0,1] for these"
+        )
     return len(devices.split(",")) if "," in str(devices) else int(devices)
 
 
@@ -88,17 +94,13 @@ def say(message: str) -> int:
     return 1
 
 
-def _checked(cfg: DictConfig, function: Function, worker: list[str], folder: Path) -> Any:
+def _run_checked(cfg: DictConfig, function: Function, config_name: str, worker: list[str], folder: Path) -> Any:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from aa_lightning.changes import with_changes
-    from aa_lightning.compose import completed
-    from aa_lightning.config import check_config
+    from aa_lightning.compose import finished
 
-    cfg = completed(cfg, HydraConfig.get().runtime.choices, _conf_folders())
-    check_config(cfg)
-    cfg = with_changes(cfg, HydraConfig.get(), _conf_folders())
+    cfg = finished(cfg, HydraConfig.get(), config_name, _conf_folders())
     _require_space(folder)
     if is_worker() or "trainer" not in cfg:
         return function(cfg)
@@ -136,12 +138,15 @@ def _say_how_to_resume(folder: Path) -> None:
 
 
 def _report(error: Exception, folder: Path, alone: bool) -> None:
-    """Say what is wrong; the whole story goes to error.txt, unless a mistyped value alone ended a run."""
+    """Say what is wrong; the whole story goes to error.txt, unless a mistyped value ended a run, or it has no folder."""
     message, expected, story = describe(error)
     if not expected:
         print(story, file=sys.stderr)
     say(message if alone else f"{folder.name}: {message}")
-    if alone and _is_config_error(error) and _discard(folder):
+    if _is_here(folder):
+        return
+    if alone and isinstance(error, ConfigError):
+        _discard(folder)
         return
     (folder / "error.txt").write_text(f"{message}\n\n{story}", encoding="utf-8")
     print(f"details: {folder / 'error.txt'}", file=sys.stderr)
@@ -161,19 +166,15 @@ def describe(error: BaseException) -> tuple[str, bool, str]:
     return str(error) if expected else f"{type(error).__name__}: {error}", expected, story
 
 
-def _is_config_error(error: Exception) -> bool:
-    from aa_lightning.config import ConfigError
+def _is_here(folder: Path) -> bool:
+    """Whether a command has no folder of its own and runs where it was typed (`check`)."""
+    return folder.samefile(Path.cwd())
 
-    return isinstance(error, ConfigError)
 
-
-def _discard(folder: Path) -> bool:
+def _discard(folder: Path) -> None:
     """Remove a run folder in which nothing happened; only what Hydra puts there may be in it."""
-    for path in folder.iterdir():
-        if path.name != ".hydra" and not (path.suffix == ".log" and path.stat().st_size == 0):
-            return False
-    shutil.rmtree(folder)
-    return True
+    if all(path.name == ".hydra" or (path.suffix == ".log" and not path.stat().st_size) for path in folder.iterdir()):
+        shutil.rmtree(folder)
 
 
 # ---------------------------------------------------------------- several processes

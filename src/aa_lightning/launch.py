@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.jobs import JOB, PACKAGE, JobFailed, run_job, run_rank, say
-from aa_lightning.messages import explain, group_page, help_page
+from aa_lightning.folders import conf_dir
+from aa_lightning.jobs import JOB, JobFailed, run_job, run_rank, say
+from aa_lightning.messages import check_jobs, explain
+from aa_lightning.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
 from aa_lightning.workers import is_worker, rank
 
 if TYPE_CHECKING:
@@ -51,12 +53,6 @@ def command(config_name: str) -> Callable[[Function], Callable[[], None]]:
     return decorate
 
 
-def conf_dir() -> Path:
-    """The configuration groups: the checkout's, else those in the wheel."""
-    checkout = PACKAGE.parents[1] / "conf"
-    return checkout if PACKAGE.parent.name == "src" and checkout.is_dir() else PACKAGE / "conf"
-
-
 # ---------------------------------------------------------------- the command line
 
 
@@ -66,17 +62,24 @@ def _main(function: Function, config_name: str) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a `_target_` of the user's own may lie
     typed = sys.argv[1:]
-    overrides = _overrides(typed)
+    overrides = overrides_in(typed)
     sys.argv[1:] = [*(item for item in typed if item not in overrides), *overrides]  # argparse wants them together
-    folders = [conf_dir(), *_own_folders(typed)]
-    if "--help" in typed or "-h" in typed:
-        return _help(function, config_name, folders, typed)
-    if is_worker() and {"-m", "--multirun"} & set(typed):
+    folders = [conf_dir(), *own_folders(typed)]
+    if is_worker() and SWEEP & set(typed):
         return say("a sweep starts its own processes and cannot run inside torchrun or srun\ntype: it without them")
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
+        check_flags(typed)
+        asks_for_help = bool({"--help", "-h"} & set(typed))
+        check_options([item for item in overrides if "=" in item or not asks_for_help], config_name, folders)
+        if asks_for_help:
+            return _help(function, config_name, folders, overrides)
+        if SWEEP & set(typed):
+            check_jobs(overrides, config_name, folders)
         with _hydra_raises():
             _hydra(function, config_name, full)
+        if any(item.partition("=")[0] in SHOWN for item in typed):  # printed, whether it can run or not
+            check_jobs(overrides, config_name, folders)
     except JobFailed:
         return 1
     except KeyboardInterrupt:
@@ -103,12 +106,12 @@ def _hydra(function: Function, config_name: str, full: bool) -> None:
     import hydra
 
     worker = _worker_command(function)
-    if {"-m", "--multirun"} & set(sys.argv[1:]):
-        sys.argv += _short_names(_overrides(sys.argv[1:]))
+    if SWEEP & set(sys.argv[1:]):
+        sys.argv += _short_names(overrides_in(sys.argv[1:]))
 
     @functools.wraps(function)
     def job(cfg: DictConfig) -> Any:
-        return run_job(cfg, function, worker, full)
+        return run_job(cfg, function, config_name, worker, full)
 
     if rank() > 0:
         folder = tempfile.mkdtemp(prefix="aa_lightning_rank")
@@ -127,39 +130,15 @@ def _short_names(overrides: Sequence[str]) -> list[str]:
     return [] if key in constant else [f"{key}=[output,{','.join(ours)}]"] if ours else []
 
 
-def _help(function: Function, config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> int:
-    asked = [item for item in _overrides(typed) if "=" not in item]
-    about = inspect.cleandoc(function.__doc__ or "")
+def _help(function: Function, config_name: str, folders: Sequence[Path], overrides: Sequence[str]) -> int:
+    from aa_lightning.help import page
+
+    text = page(overrides, config_name, inspect.cleandoc(function.__doc__ or ""), folders)
     try:
-        page = group_page(asked[0], folders) if asked else help_page(config_name, about, folders)
-    except ValueError as error:
-        return say(str(error))
-    print(page)
+        print(text, flush=True)
+    except BrokenPipeError:  # of a reader that has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _own_folders(typed: Sequence[str]) -> list[Path]:
-    """The folders given by --config-dir, in both spellings."""
-    joined = [item.partition("=")[2] for item in typed if item.startswith(("--config-dir=", "-cd="))]
-    apart = [typed[i + 1] for i, item in enumerate(typed[:-1]) if item in ("--config-dir", "-cd")]
-    return [Path(folder).resolve() for folder in joined + apart]
-
-
-def _overrides(typed: Sequence[str]) -> list[str]:
-    takes_value = (
-        "--config-dir",
-        "-cd",
-        "--config-name",
-        "-cn",
-        "--config-path",
-        "-cp",
-        "--cfg",
-        "-c",
-        "--package",
-        "-p",
-    )
-    values = {i + 1 for i, item in enumerate(typed) if item in takes_value}
-    return [item for i, item in enumerate(typed) if not item.startswith("-") and i not in values]
 
 
 def _worker_command(function: Function) -> list[str]:

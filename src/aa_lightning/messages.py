@@ -1,97 +1,92 @@
-"""What the commands say: the help page, and Hydra's errors in the words of this project. Imports no torch."""
+"""Hydra's errors in the words of this project: what was given, why it cannot work, what to type. Imports no torch."""
 
 from __future__ import annotations
 
 import re
-import sys
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-_FLAGS = """\
-  --help <group>          what each option of a group is
-  --cfg job [--resolve]   print the configuration and stop
-  -m                      sweep: every combination of comma-separated values
-  --config-dir <folder>   your own configuration groups beside ours
-  --hydra-help            the other flags; shell completion: eval "$(aa-train -sc install=bash)\""""
+from aa_lightning.comments import elsewhere
+from aa_lightning.folders import option_names
+from aa_lightning.typed import CHOSEN, jobs_of
+from aa_lightning.wording import ConfigError, is_slip, nearest, nearest_key, some
 
-
-def help_page(config_name: str, about: str, folders: Sequence[Path]) -> str:
-    """The page of `--help`.
-
-    Args:
-        config_name: of the command.
-        about: what the command does, with examples.
-        folders: where configuration groups lie.
-    """
-    groups = option_names(folders)
-    width = max(len(name) for name in groups) + 2
-    lines = [
-        textwrap.fill(", ".join(options), 116, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2))
-        for name, options in groups.items()
-    ]
-    usage = f"python -m aa_lightning.{config_name} <group>=<option> … <key>=<value> …"
-    return "\n".join([about, "", usage, "", "groups and their options", *lines, "", "flags", _FLAGS])
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def group_page(group: str, folders: Sequence[Path]) -> str:
-    """The page of `--help <group>`: each option with the first comment of its file.
+def check_jobs(overrides: Sequence[str], config_name: str, folders: Sequence[Path]) -> None:
+    """Refuse what a job cannot run with; of a sweep, before its first job takes its time.
 
     Raises:
-        ValueError: there is no such group.
+        ConfigError: as the job would.
     """
-    groups = option_names(folders)
-    if group not in groups:
-        raise ValueError(f"there is no group {group}\nthere is: {', '.join(groups)}")
-    width = max(len(name) for name in groups[group]) + 2
-    files = {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
-    return "\n".join(f"  {group}={name:<{width}}{_first_comment(files[name])}" for name in groups[group])
+    from hydra.errors import HydraException
 
+    from aa_lightning.compose import checked, composed
 
-def option_names(folders: Sequence[Path]) -> dict[str, list[str]]:
-    """Group → its options, in all configuration folders."""
-    found: dict[str, set[str]] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*/*.yaml")):
-            found.setdefault(path.parent.name, set()).add(path.stem)
-    return {group: sorted(options) for group, options in sorted(found.items()) if group != "hydra"}
+    for job in jobs_of(overrides):
+        try:
+            checked(composed(config_name, job, folders), config_name, folders)
+        except HydraException as error:
+            raise ConfigError(explain(error, config_name, folders, job)) from error
 
 
 def explain(error: Exception, config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> str:
-    """An error that Hydra raised while it read the command line or composed the configuration, in two to four lines."""
-    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+    """An error of a command line, or one that Hydra raised while it composed the configuration, in a few lines.
 
+    Args:
+        error: what was raised.
+        config_name: of the command.
+        folders: of configuration groups.
+        typed: the overrides.
+    """
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    if isinstance(error, ConfigError):
+        return str(error)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override, str(error))
+        return _unreadable(error.override, str(error), folders)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_file(error.missing_cfg_file, error.options or [], folders)
     several = re.match(r"Ambiguous value for argument '(.+)'", str(error))
     if several:
         return _several_values(several[1])
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _no_option(error.missing_cfg_file, error.options or [], folders)
-    refused = re.search(r"Could not override '([^']+)'", str(error))
-    if isinstance(error, ConfigCompositionException) and refused:
-        return _no_key(refused[1].partition("@")[0], config_name, folders, typed)
+    key = _refused_key(error)
+    if key is not None:
+        own = key.startswith("hydra.")
+        return _hydras_own(key, typed) if own else _no_keys(key, config_name, folders, typed) or str(error)
     present = re.search(r"Could not append to config. An item is already at '([^']+)'", str(error))
+    present = present or re.search(
+        r"Could not append '([^'=@]+)[^']*'.\s+'[^']+' is already in the defaults list", str(error)
+    )
     if present:
         return f"+{present[1]} cannot be added: the key exists\ntype: {present[1]}=<value>"
     cause = f"\n{error.__cause__}" if error.__cause__ else ""
     return f"{error}{cause}".strip()
 
 
-def _first_comment(path: Path) -> str:
-    comments = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    return next((line for line in comments if not line.startswith("@package")), "")
-
-
-def _unreadable(override: str, message: str) -> str:
+def _unreadable(override: str, message: str, folders: Sequence[Path]) -> str:
     key, equals, _ = override.partition("=")
     if not equals:
-        return f"{override} cannot be read: it has no value\ntype: {override}=<value>"
+        groups = option_names(folders)
+        meant = next((f"{group}={key}" for group in groups if key in groups[group]), None)
+        hint = f"did you mean {meant}?" if meant else f"type: {override}=<value>"
+        return f"{override} cannot be read: it has no value\n{hint}"
     return (
         f"{override} cannot be read: {message.splitlines()[0]}\n"
         f"type: '{key}=\"<value>\"' (quotes inside quotes) if the value holds one of , = : {{ }} [ ] ( ) or a space"
     )
+
+
+def _no_file(missing: str, options: Sequence[str], folders: Sequence[Path]) -> str:
+    """An option that a file of the configuration chooses, or one of Hydra's own groups."""
+    group, _, option = missing.rpartition("/")
+    known = [name for name in options if name] or option_names(folders).get(group, [])
+    close = nearest(option, known)
+    hint = f"did you mean {group}={close}? " if close else ""
+    return f"{group}={option} cannot be used: there is no {missing}.yaml\n{hint}{some(known, group)}"
 
 
 def _several_values(override: str) -> str:
@@ -99,65 +94,83 @@ def _several_values(override: str) -> str:
     return f"{override} gives {key} several values\ntype: -m {override} to run each, or {key}=[{value}] for one list"
 
 
-def _no_option(missing: str, options: Sequence[str], folders: Sequence[Path]) -> str:
-    from aa_lightning.config import nearest
-
-    group, _, option = missing.rpartition("/")
-    known = [name for name in options if name] or option_names(folders).get(group, [])
-    close = nearest(option, known)
-    hint = f"did you mean {group}={close}? " if close else ""
-    return f"{group}={option} cannot be used: there is no {group}/{option}.yaml\n{hint}there is: {', '.join(known)}"
+def _refused_key(error: Exception) -> str | None:
+    """The key that Hydra could not override."""
+    found = re.search(r"Could not override '([^']+)'", str(error))
+    return found and found[1].partition("@")[0]
 
 
-def _no_key(key: str, config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> str:
-    given = next((item for item in typed if re.match(rf"[+~]*{re.escape(key)}(@|=|$)", item)), key)
-    if key.startswith("trainer.") and key.removeprefix("trainer.") in _trainer_arguments():
-        return f"{given} cannot be used: conf/ leaves this argument of Lightning's Trainer alone\ntype: +{given}"
-    known = [*option_names(folders), *_keys(config_name, folders, [item for item in typed if item != given])]
-    close = _nearest_key(key, known)
-    hint = f"did you mean {close}={given.partition('=')[2]}?" if close else "type: --cfg job to see all keys"
-    return f"{given} cannot be used: there is no key {key}\n{hint}"
+def _hydras_own(key: str, typed: Sequence[str]) -> str:
+    """A key of the section in which Hydra is configured."""
+    from hydra.conf import HydraConf
+    from omegaconf import OmegaConf
+
+    from aa_lightning.config import dotted_keys
+
+    known = dotted_keys({"hydra": OmegaConf.to_container(OmegaConf.structured(HydraConf))})
+    value = next(item.partition("=")[2] for item in typed if item.startswith(f"{key}="))
+    close = nearest_key(key, known)
+    hint = f"did you mean {close}={value}?" if close else "type: --cfg hydra to see all of them"
+    return f"{key}={value} cannot be used: there is no key {key}\n{hint}"
 
 
-def _trainer_arguments() -> list[str]:
-    from aa_lightning.config import trainer_arguments
+def _no_keys(first: str, config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> str | None:
+    """What is wrong with keys that the configuration lacks: added to it, they are answered as all others are; one that may
+    be added, or that other options have, is told how. None: Hydra refuses something else as well."""
+    from omegaconf import OmegaConf
 
-    return trainer_arguments()
+    from aa_lightning.compose import checked
+    from aa_lightning.config import dotted_keys
 
-
-def _nearest_key(key: str, known: Sequence[str]) -> str | None:
-    """The same last name elsewhere, else the nearest dotted key, else the nearest last name."""
-    from aa_lightning.config import nearest
-
-    last = {name.rpartition(".")[2]: name for name in reversed(known)}
-    name = key.rpartition(".")[2]
-    if name in last:
-        return last[name]
-    close = nearest(key, known)
-    return close or last.get(nearest(name, last) or "")
-
-
-def _keys(config_name: str, folders: Sequence[Path], overrides: Sequence[str]) -> list[str]:
-    """Every dotted key of the configuration that the rest of the command line composes; none if it does not."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-
-    ours, *extra = folders
-    search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in extra)}]"] if extra else []
+    completed = _with_missing_keys(first, config_name, folders, jobs_of(typed)[0])
+    if completed is None:
+        return None
+    cfg, added = completed
     try:
-        with initialize_config_dir(str(ours), version_base="1.3"):
-            cfg = compose(config_name, [*overrides, *search])
-    except HydraException as error:
-        print(f"(no suggestion: {error})", file=sys.stderr)
-        return []
-    return list(_flat(cfg))
+        checked(cfg, config_name, folders)
+    except ConfigError as error:
+        unknown = "there is no key" in str(error)
+        return (unknown and _keys_of_others(added, folders)) or str(error)
+    return "\n".join(_may_be_added(item, list(dotted_keys(OmegaConf.to_container(cfg)))) for item in added)
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    from omegaconf import DictConfig
+def _keys_of_others(added: Sequence[str], folders: Sequence[Path]) -> str | None:
+    """Which options have keys that those chosen do not; None: a key of which none has it."""
+    others = {item: elsewhere(item.partition("=")[0], folders, CHOSEN) for item in added}
+    if not all(others.values()):
+        return None
+    return "\n".join(
+        f"{item} cannot be used: what is chosen has no such key, and {other} has\ntype: {other} {item}"
+        for item, other in others.items()
+    )
 
-    for key in node:
-        yield f"{prefix}{key}"
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing() or child._is_interpolation()):
-            yield from _flat(child, f"{prefix}{key}.")
+
+def _may_be_added(item: str, known: Sequence[str]) -> str:
+    key, _, value = item.partition("=")
+    refused = f"{item} cannot be used: the configuration has no such key yet"
+    slips = [name for name in known if is_slip(key, name)]
+    if slips:
+        return f"{refused}\ndid you mean {slips[0]}={value}? to add it, type: +{item}"
+    return f"{refused}\ntype: +{item}"
+
+
+def _with_missing_keys(
+    first: str, config_name: str, folders: Sequence[Path], job: Sequence[str]
+) -> tuple[DictConfig, list[str]] | None:
+    """What is composed where keys that there are not are added, the first of which is known, and which these are."""
+    from hydra.errors import ConfigCompositionException
+
+    from aa_lightning.compose import composed
+
+    given, added, key = [*job], [], first
+    while key is not None:
+        place = next((i for i, item in enumerate(given) if re.match(rf"{re.escape(key)}[@=]", item)), None)
+        if place is None:
+            return None
+        added.append(given[place])
+        given[place] = f"+{given[place]}"
+        try:
+            return composed(config_name, given, folders), added
+        except ConfigCompositionException as error:
+            key = _refused_key(error)
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 import aa_lightning  # noqa: F401
+from aa_lightning.catalogue import loaded
 from aa_lightning.data.files import filled
 from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.options import DataOptions
@@ -21,7 +21,6 @@ from aa_lightning.data.template import Template
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf" / "data"
-_file = runpy.run_path(str(ROOT / "docs" / "generate.py"))["load"]  # a data set on top of those it builds on
 
 
 @dataclass
@@ -46,15 +45,15 @@ class Memory:
 
 def missing(name: str) -> set[str]:
     """The keys of a file of conf/data that a user must give."""
-    keys = OmegaConf.missing_keys(OmegaConf.create({"data": _file(name)}))
+    keys = OmegaConf.missing_keys(OmegaConf.create({"data": loaded(name, [CONF.parent])}))
     return {key.removeprefix("data.") for key in keys if not key.startswith("data.val.")}
 
 
 def data_options(name: str, *overrides: str) -> DataOptions:
     """A file of conf/data with its defaults and `key=value` changes."""
-    merged = _file(name)
-    OmegaConf.set_readonly(merged, False)
-    cfg = OmegaConf.merge({"data": merged}, OmegaConf.from_dotlist([f"data.{override}" for override in overrides]))
+    cfg = OmegaConf.merge(
+        {"data": loaded(name, [CONF.parent])}, OmegaConf.from_dotlist([f"data.{override}" for override in overrides])
+    )
     return TypeAdapter(DataOptions).validate_python(OmegaConf.to_container(cfg, resolve=True)["data"])
 
 

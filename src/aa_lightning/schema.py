@@ -1,0 +1,171 @@
+"""What each section of a configuration may say: keys, types, bounds. The defaults stand in conf/, once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+Share = Annotated[float, Field(ge=0, le=1)]
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Loader:
+    batch_size: PositiveInt
+    micro_batch_size: PositiveInt | None
+    eval_batch_size: PositiveInt
+    workers: NonNegativeInt
+    keep: NonNegativeInt  # MiB
+    max_prompt_tokens: PositiveInt
+    max_response_tokens: PositiveInt
+    on_long: Literal["error", "skip", "truncate"]
+    bucket: bool
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much of a data set each process that reads it may keep: data workers share the bound."""
+        return self.keep * 2**20 // max(self.workers, 1)
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Optimizer:
+    lr: NonNegativeFloat
+    betas: tuple[Share, Share]
+    weight_decay: NonNegativeFloat
+    eps: NonNegativeFloat
+    schedule: Literal["constant", "linear", "cosine"]
+    warmup: Share
+    final_lr: Share
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Evaluation:
+    before: bool
+    size: NonNegativeInt
+    generate: NonNegativeInt
+    max_new_tokens: PositiveInt
+    samples: NonNegativeInt
+    blank_control: bool
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Checkpoint:
+    every_n_steps: PositiveInt
+    keep: PositiveInt
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Lora:
+    rank: NonNegativeInt
+    alpha: NonNegativeFloat
+    dropout: Share
+    target: str
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Speech:
+    encoder: str | None
+    decoder: str | None
+    speaker: str | None
+    longest: PositiveInt
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Parts:
+    language: str | None
+    vision: str | None
+    audio: str | None
+    projector: Literal["mlp", "linear"]
+    vision_layer: int | None
+    audio_layer: int | None
+    sound_stack: PositiveInt
+    clips: bool
+    seed: int
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Model:
+    likelihood: Literal["exact"]
+    family: str
+    path: str
+    tiny: dict[str, Any]
+    parts: Parts | None
+    revision: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    attention: Literal["sdpa", "eager", "flash_attention_2"]
+    layout: Literal["auto", "shared", "plain"]
+    trust_remote_code: bool
+    gradient_checkpointing: bool
+    quantization: Literal["nf4", "int8"] | None
+    freeze: list[Literal["vision", "audio", "projector", "language", "talker"]]
+    dropout: Share
+    chat_template: str | None
+    frames: PositiveInt | None
+    image_size: PositiveInt | None
+    image_decoder: str | None
+    speech: Speech
+    lora: Lora
+    reference: Literal["auto", "frozen", "adapter", "none"]
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Logger:
+    csv: bool
+    tensorboard: bool
+    others: list[dict[str, Any]]
+
+
+SECTIONS: dict[str, type] = {
+    "loader": Loader,
+    "optimizer": Optimizer,
+    "evaluation": Evaluation,
+    "checkpoint": Checkpoint,
+    "logger": Logger,
+}
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Train:
+    """What stands outside all sections."""
+
+    seed: int
+    init: str | None
+    default_stage: str | None
+    threads: PositiveInt | None
+    resume: str | None
+    modality_name: str
+    algo_name: str | None
+    output: str
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Evaluate(Train):
+    run: str | None
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Generate(Train):
+    run: str | None
+    prompt: str | None
+    image: str | list[str] | None
+    audio: str | list[str] | None
+    video: str | list[str] | None
+    system: str | None
+    n: PositiveInt
+    temperature: NonNegativeFloat
+    max_new_tokens: PositiveInt
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Check(Train):
+    show: NonNegativeInt
+    measure: PositiveInt | None
+
+
+PRECISIONS = (  # of Lightning's Trainer
+    *("32-true", "32", "bf16-mixed", "bf16", "bf16-true", "16-mixed", "16", "16-true", "64-true", "64"),
+    *("transformer-engine", "transformer-engine-float16"),
+)
+COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "generate": Generate, "check": Check}

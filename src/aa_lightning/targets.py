@@ -1,0 +1,107 @@
+"""What `_target_`s of a configuration take. Imports neither torch nor Lightning."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aa_lightning.comments import attributes
+from aa_lightning.folders import PACKAGE
+from aa_lightning.wording import ConfigError
+
+OTHERS = "…"  # what a name of the source's own stands for
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An argument of a class: what it takes, in words, and what is said of it."""
+
+    takes: str
+    about: str
+
+    def takes_value(self, value: Any) -> bool:
+        """Whether a text or a number fits; of anything else the class itself decides."""
+        words = self.takes.split(" | ")
+        if not self.takes or OTHERS in words or not isinstance(value, str | int | float):
+            return True
+        kinds = {bool: ["true"], int: ["whole number", "number"], float: ["number"], str: ["text"]}
+        return any(word in words for word in kinds[type(value)])
+
+
+def named_class(target: str) -> type:
+    """Import the class that a `_target_` names.
+
+    Raises:
+        ConfigError: there is no such module or no such class in it.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        found = vars(importlib.import_module(module)).get(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"_target_: {target} cannot be imported ({error})\n"
+            f"make sure that its folder is on the Python path: PYTHONPATH=<folder> or pip install -e <folder>"
+        ) from error
+    if found is None:
+        raise ConfigError(f"_target_: {target} cannot be imported: the module {module} has no {name}")
+    return found
+
+
+def trainer_arguments() -> dict[str, Parameter]:
+    """The arguments of Lightning's Trainer, read from its source, since importing it takes seconds."""
+    spec = importlib.util.find_spec("lightning")
+    assert spec is not None and spec.origin is not None
+    return parameters(Path(spec.origin).parent / "pytorch" / "trainer" / "trainer.py", "Trainer")
+
+
+def strategy_arguments(target: str) -> dict[str, Parameter]:
+    """The arguments of one of our strategies."""
+    return parameters(PACKAGE / "strategies.py", target.rpartition(".")[2])
+
+
+def parameters(source: Path, name: str) -> dict[str, Parameter]:
+    """What a class of a module takes that is too heavy to import."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    init = next(node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    told = {**attributes(ast.get_docstring(found) or ""), **attributes(ast.get_docstring(init) or "")}
+    return {
+        argument.arg: Parameter(_in_words(argument.annotation), told.get(argument.arg, ""))
+        for argument in [*init.args.args[1:], *init.args.kwonlyargs]
+    }
+
+
+_WORDS = {
+    "int": "whole number",
+    "float": "number",
+    "bool": "true | false",
+    "str": "text",
+    "list": "list",
+    "List": "list",
+}
+
+
+def _in_words(annotation: ast.expr | None) -> str:
+    """A type as one would say it; classes of other libraries are left out."""
+    if isinstance(annotation, ast.Constant) and annotation.value is None:
+        return "null"
+    if isinstance(annotation, ast.Name):
+        return _WORDS.get(annotation.id, OTHERS if annotation.id.startswith("_") else "")
+    if isinstance(annotation, ast.BinOp):
+        return _either([_in_words(annotation.left), _in_words(annotation.right)])
+    if isinstance(annotation, ast.Tuple):
+        return _either([_in_words(one) for one in annotation.elts])
+    if not isinstance(annotation, ast.Subscript) or not isinstance(annotation.value, ast.Name):
+        return ""
+    outer, inner = annotation.value.id, _in_words(annotation.slice)
+    if outer in ("Optional", "Union") and inner:
+        return _either([inner, "null"] if outer == "Optional" else [inner])
+    return _WORDS.get(outer, "")
+
+
+def _either(words: list[str]) -> str:
+    return " | ".join(dict.fromkeys(filter(None, words)))
