@@ -61,7 +61,7 @@ def random(settings, attention: str | None = "eager", kind=hf.AutoModelForCausal
     ("kind", "message"),
     [
         (hf.Phi4MultimodalConfig, "'phi4_multimodal' read media in a way .* has audio_config, vision_config"),
-        (hf.GitConfig, "'git' read media in a way .* has num_image_with_embedding, vision_config"),
+        (hf.GitConfig, "'git' read media in a way .* has vision_config"),
         (hf.MiniCPM3Config, "'minicpm3' scale their logits .dim_model_base."),
         (hf.FalconH1Config, "'falcon_h1' scale their logits .lm_head_multiplier."),
     ],
@@ -81,6 +81,12 @@ def test_a_configuration_that_speaks_of_media_or_scales_is_refused_by_name(kind,
 )
 def test_rows_of_models_with_a_state_are_not_shared(kind):
     assert windows_of(kind()) is None
+
+
+def test_a_scale_that_is_not_set_is_none():
+    assert family_of(hf.MptConfig()).name == "mpt"
+    with pytest.raises(ValueError, match="'mpt' scale their logits .logit_scale."):
+        family_of(hf.MptConfig(logit_scale=0.5))
 
 
 def test_a_listed_class_with_an_unlisted_language_model_is_not_listed():
@@ -117,6 +123,15 @@ def test_what_a_model_cannot_read_is_said_in_its_own_words(tokenizer, capsys):
     sharing = replace(family_of(settings), shares_prefix=True)
     assert not tried(random(settings), tokenizer, sharing).shares_prefix
     assert "row of its own, since in shared rows it cannot be read (ValueError: " in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_read_text_alone_is_refused_with_its_own_words(tokenizer):
+    """T5 writes from what its encoder has read."""
+    sized = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    settings = hf.T5Config(vocab_size=len(tokenizer), **sized)
+    message = r"type 't5' .* in a padded batch it cannot be read \(ValueError: You must specify .*docs/models.md"
+    with pytest.raises(ValueError, match=message):
+        tried(random(settings, kind=hf.T5ForConditionalGeneration), tokenizer, family_of(settings))
 
 
 def test_a_model_whose_shared_rows_are_wrong_gets_plain_ones_and_says_so(tokenizer, capsys):

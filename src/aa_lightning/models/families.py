@@ -309,15 +309,15 @@ def family_of(config: Any) -> Family:
     if config.model_type in _BY_TYPE:
         row = _BY_TYPE[config.model_type]
         return row if row.of is None else row.of(row, config, family_of(config.get_text_config()))
-    keys = sorted(config.to_dict())
-    media = [key for key in keys if _MEDIA.search(key)]
+    said = sorted(key for key, value in config.to_dict().items() if value is not None)
+    media = [key for key in said if _MEDIA.search(key)]
     if media or config.get_text_config() is not config:
         raise ValueError(
             f"models of type {config.model_type!r} read media in a way that is not in models/families.py (its configuration "
             f"has {', '.join(media or config.sub_configs)}). Known: {', '.join(FAMILIES)}. Add a row there (docs/models.md) "
             "or choose another model="
         )
-    scales = [key for key in keys if _SCALES.search(key)]
+    scales = [key for key in said if _SCALES.search(key)]
     if scales:
         raise ValueError(
             f"models of type {config.model_type!r} scale their logits ({', '.join(scales)}), which models/logprobs.py "

@@ -77,8 +77,8 @@ def _prompts(encoder: TokenEncoder) -> list[Prompt]:
 
 def _trouble(model: nn.Module, encoder: TokenEncoder, rows: list[Encoded], layout: str) -> str | None:
     """What is wrong with a layout of a batch, against the model's own logits of each row alone; None: nothing."""
-    alone = torch.cat([_alone(model, encoder.family, row, answer) for row in rows for answer in row.responses])
     try:
+        alone = torch.cat([_alone(model, encoder.family, row, answer) for row in rows for answer in row.responses])
         found = TokenNetwork(model, encoder.family, layout)(encoder.collate(rows).to(model.device))
     except Exception as error:  # whatever a foreign forward pass may raise
         return f"it cannot be read ({type(error).__name__}: {error})"
