@@ -24,13 +24,17 @@ class Progress(L.Callback):
         self.path = path
         self._bar: tqdm | None = None
         self._step = self._first = 0
-        self._prompts, self._began, self._since = 0, 0.0, 0.0
+        self._prompts, self._began, self._since = 0, 0.0, 0.0  # seconds of a clock; 0: before the first step
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         total = int(trainer.estimated_stepping_batches)
         self._step = self._first = trainer.global_step
         self._bar = bar(None, "training", "step", delay=0.0, leave=True, total=total, initial=self._step)
-        self._prompts, self._began, self._since = 0, time.monotonic(), time.monotonic()
+        self._prompts, self._began, self._since = 0, 0.0, 0.0
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch, batch_idx) -> None:
+        if not self._began:  # what is measured before the first step is none of the time of steps
+            self._began = self._since = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx) -> None:
         assert self._bar is not None
