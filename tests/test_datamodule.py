@@ -112,6 +112,7 @@ class Rows(list):
 
     dropped: tuple = ()
     media: frozenset = frozenset()
+    on_bad_row = "error"
 
 
 LONG = "There are three of them, side by side, and the last one is blue."
@@ -168,4 +169,4 @@ def test_loaders_pin_every_tensor_of_a_batch_and_of_its_branches(monkeypatch):
     tensors = [t for one in parts for held in (one.prompt, one.response, one.supervision) for t in held.values()]
     assert batch.branches and {id(tensor) for tensor in tensors} <= set(pinned)
     assert all(torch.equal(copy.prompt[key], value) for key, value in batch.prompt.items())
-    assert copy.ids == batch.ids and copy.blocks == batch.blocks and copy.normalizer == batch.normalizer
+    assert copy.ids == batch.ids and copy.blocks == batch.blocks and torch.equal(copy.normalizer, batch.normalizer)

@@ -79,7 +79,6 @@ def test_every_mistyped_option_of_every_group_is_refused_and_leads_to_the_right_
             "did you mean experiment=bpo?",
         ),
         ("recipe=tiny_dppo", "recipe=tiny_dppo cannot be used", "did you mean recipe=tiny_dpo?"),
-        ("preset=dpo_t2", "preset=dpo_t2 cannot be used", "did you mean preset=dpo_t2i?"),
         ("scale@_global_=tinny", "scale@_global_=tinny cannot be used", "did you mean scale@_global_=tiny?"),
         ("scale=tinny", "scale@_global_=tinny cannot be used", "did you mean scale@_global_=tiny?"),
         ("scale=tiny", "scale=tiny cannot be used", "type: scale@_global_=tiny"),
@@ -110,7 +109,7 @@ def test_an_option_that_there_is_not_is_answered_by_what_to_type(answer, typed, 
 
 
 def test_the_default_of_an_optional_group_may_have_no_file(tmp_path):
-    """There is no recipe/tiny_simpo.yaml and no preset/simpo_ti2t.yaml."""
+    """There is no recipe/tiny_simpo.yaml."""
     assert "tiny_simpo" not in GROUPS["recipe"]
     check_options(["algo=simpo"], "train", [conf_dir()])
     assert composed("train", ["algo=simpo"], [conf_dir()]).algo.beta == 2.5

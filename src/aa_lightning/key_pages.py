@@ -17,7 +17,7 @@ from aa_lightning.typed import chosen_groups
 from aa_lightning.wording import shell_word, typed_value
 
 WIDTH = 118
-_MADE_OF_CHOICES = ("recipe/", "preset/", "scale/", "experiment/")  # files that nobody typed, or that hold many keys
+_MADE_OF_CHOICES = ("recipe/", "scale/", "experiment/")  # files that nobody typed, or that hold many keys
 
 
 def option_page(word: str, composed: Configuration) -> str:
