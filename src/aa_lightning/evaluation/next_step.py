@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from pathlib import Path
 from typing import Any, Literal
 
+from aa_lightning.literal import as_string
+
 _LONGEST = 200  # characters of a question that is worth typing
-_PLAIN = re.compile(r"[\w.-]*/[\w./-]+", re.ASCII)  # paths that need no quotes
-_UNTYPED = ("\n", "\\", "${")  # what a command line does not carry as it is
 
 
 def next_command(run: Path, trains: Literal["policy", "reward_model"]) -> str:
@@ -28,7 +27,7 @@ def _question(folder: Path) -> list[str]:
     for sample in samples:
         turns = [turn["content"] for turn in sample["prompt"] if turn["role"] != "system"]
         text = "".join(part["text"] for part in turns[0] if part["type"] == "text").strip()
-        if len(turns) == 1 and 0 < len(text) <= _LONGEST and not any(sign in text for sign in _UNTYPED):
+        if len(turns) == 1 and 0 < len(text) <= _LONGEST and "\n" not in text:
             return [_typed("prompt", text), *_files(folder, turns[0])]
     return []
 
@@ -40,6 +39,5 @@ def _files(folder: Path, parts: list[dict[str, Any]]) -> list[str]:
 
 
 def _typed(key: str, *values: str) -> str:
-    """`key=value` as a shell hands it to Hydra; several values as a list."""
-    quoted = [v if _PLAIN.fullmatch(v) else '"{}"'.format(v.replace('"', '\\"')) for v in values]
-    return shlex.quote(f"{key}={quoted[0]}" if len(values) == 1 else f"{key}=[{','.join(quoted)}]")
+    """`key=value` for a shell: one value to the character, several as a list of Hydra's grammar."""
+    return shlex.quote(f"{key}={values[0]}" if len(values) == 1 else f"{key}=[{','.join(map(as_string, values))}]")
