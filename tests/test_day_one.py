@@ -40,7 +40,7 @@ def parquet(folder, pictures):
         "prompt": [QUESTION] * len(pictures),
         "image": [str(folder / picture) for picture, _ in pictures],
         "completion": [f"It is {colour}." for _, colour in pictures],
-        "label": [i % 2 == 0 for i in range(len(pictures))],
+        "label": [i % 2 == 1 for i in range(len(pictures))],
     }
     table = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
     table.to_parquet(str(folder / "rows.parquet"))
@@ -124,9 +124,10 @@ def test_twelve_rows_are_checked_and_trained_with_nothing_but_their_path(tmp_pat
     capsys.readouterr()
     out = train(compose([*typed, f"output={tmp_path}", "trainer.max_steps=2", "trainer.enable_progress_bar=false"]))
     assert out["steps"] == 2 and out["init"] is None
-    measured = len(found.held_out) > 0  # ratings may hold out none that is desirable
-    assert any(name.startswith("heldout/") for name in out["after"]) == measured
-    assert any(name.startswith("heldout/blank/") for name in out["after"]) == measured
+    assert any(name.startswith("heldout/") for name in out["after"])
+    assert any(name.startswith("heldout/blank/") for name in out["after"])
+    if algo == "kto" and form in (parquet, csv):  # pairs are measured as pairs
+        assert out["before"]["heldout/verdict_accuracy"] == 0.5
     said = capsys.readouterr().out
     if examples < 16:
         assert re.search(rf"takes {examples} prompts and not \d+", said)

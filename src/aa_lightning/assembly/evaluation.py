@@ -53,17 +53,15 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
     wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
     if not wanted.size or not data.holds_out:
         return HeldOutSets([])
-    paired, answered = (
-        all(can_serve(kind, needed) for kind in data.kinds.values()) for needed in ("preference", "demonstration")
-    )
-    poorer = "rating" if algorithm.trains == "reward_model" else "demonstration" if answered else "prompt"
-    kind = "preference" if paired else poorer
+    richest_first = ("preference", "rating", "demonstration")
+    kinds = [kind for kind in richest_first if all(can_serve(known, kind) for known in data.kinds.values())]
+    kind = next(iter(kinds), "prompt")
     held_out = examples(data, "val", kind)[: wanted.size]
     held_out = fitting(cfg, held_out, policy.encoder)
     sets = HeldOutSets(held_out)
     if not len(held_out):
         return sets
-    if paired:
+    if kind == "preference":
         sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.kept_bytes), loader)
     elif kind == "rating":
         told = EncodedExamples(held_out, policy.encoder, loader.kept_bytes, wanted_of(algorithm))

@@ -129,6 +129,29 @@ def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, gro
 
 
 @torch.no_grad()
+def ratings(
+    policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
+) -> Measured:
+    """How the policy takes held-out answers that are desirable or not.
+
+    Returns:
+        verdict_accuracy: how often the implicit reward log π − log π_ref is positive for a desirable answer and negative for
+        another (none at all counts half), with a reference; logp_per_term: of the desirable ones.
+    """
+    averages = Averages(device, ["logp_per_term", *(["verdict_accuracy"] if reference else [])], groups)
+    for batch in _shown(batches):
+        batch = policy.prepare(batch.to(device))
+        likelihood, desirable = policy.log_likelihood(batch), batch.supervision["desirable"][:, 0].bool()
+        averages.update({"logp_per_term": likelihood.mean[:, 0].masked_fill(~desirable, math.nan)}, batch.ids)
+        if reference:
+            with policy.as_reference() as frozen:
+                gained = (likelihood.total - frozen.log_likelihood(batch).total)[:, 0]
+            right = ((gained > 0) == desirable) & (gained != 0)
+            averages.update({"verdict_accuracy": right.float() + 0.5 * (gained == 0).float()}, batch.ids)
+    return averages.compute()
+
+
+@torch.no_grad()
 def demonstrations(
     policy: Policy, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()
 ) -> Measured:

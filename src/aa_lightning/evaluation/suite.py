@@ -75,6 +75,8 @@ class Suite:
                 return measure(model, batches, device, self.groups)
         if sets.pairs is not None:
             measured.add(heldout.preferences(model, sets.pairs, device, self.reference, self.groups))
+        if sets.ratings is not None:
+            measured.add(heldout.ratings(model, sets.ratings, device, self.reference, self.groups))
         if sets.demonstrations is not None:
             measured.add(heldout.demonstrations(model, sets.demonstrations, device, self.groups))
         if sets.prompts is not None:
