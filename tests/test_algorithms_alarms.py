@@ -67,6 +67,17 @@ def test_a_single_noisy_step_is_no_alarm(capsys):
     assert told(capsys) == []
 
 
+def test_steps_are_compared_and_not_the_forward_passes_they_are_made_of(capsys):
+    """Of three passes the last one brings the step's numbers; what stands there before is the step before, or nothing."""
+    callback = Alarms(accumulate=3)
+    within = [{}, {**HEALTHY, "reward/margin": 1e6}]
+    follow(callback, *[*within, HEALTHY] * (2 * WINDOW))
+    assert told(capsys) == []
+    follow(callback, *[*within, {**HEALTHY, "reward/margin": 14.0}] * WINDOW)
+    (line,) = told(capsys)
+    assert "from 0.1 to 14.0" in line
+
+
 def test_a_resumed_run_compares_with_its_own_start_and_does_not_repeat_itself(capsys):
     first, bad = Alarms(), {**HEALTHY, "reward/margin": 14.0}
     follow(first, *[HEALTHY] * WINDOW, *[bad] * WINDOW)

@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
-from aa_lightning.changes import told
-from aa_lightning.compose import compose
+from aa_lightning.changes import told, with_changes
+from aa_lightning.compose import compose, composed
+from aa_lightning.launch import conf_dir
 from aa_lightning.report import write_report
 from aa_lightning.train import train
 from tests.reliability.support import TINY, TRAIN, call
@@ -45,6 +46,19 @@ def test_a_value_that_follows_another_has_the_origin_of_that_one():
 def test_a_part_that_is_replaced_is_listed_value_by_value():
     found = changed("algo=ipo", "modality=ti2t", "++algo.offset={name: constant, gamma: 0.5}")
     assert found["algo.offset.gamma"] == (0.5, None, "the command line")
+
+
+def test_a_file_may_refer_to_the_rest_of_the_configuration(tmp_path):
+    (tmp_path / "algo").mkdir()
+    lines = ["defaults: [options/preference@_here_, _self_]", "beta: ${optimizer.lr}", "link: {name: square}"]
+    (tmp_path / "algo" / "mine.yaml").write_text("\n".join(lines))
+    folders = [conf_dir(), tmp_path]
+    whole = composed("train", ["algo=mine", "modality=ti2t", "optimizer.lr=0.3", "algo.scale=2.0"], folders, True)
+    with open_dict(whole):
+        hydra = whole.pop("hydra")
+    (only,) = with_changes(whole, hydra, folders).changed
+    assert dict(only) == {"key": "algo.scale", "value": 2.0, "default": 1.0, "from": "the command line"}
+    assert whole.algo.beta == 0.3
 
 
 @pytest.fixture(scope="module")

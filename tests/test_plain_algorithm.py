@@ -32,9 +32,10 @@ def written(folder: Path, code: str = CODE, settings: str = SETTINGS) -> Path:
 
 
 def run(folder: Path, line: str, *more: str) -> tuple[int, str]:
-    """A line of the page, typed in a folder; what it says of errors."""
+    """A line of the page, typed in a folder; what it says of errors. Python itself does not look into that folder, as it
+    does not for the console scripts."""
     _, *typed = shlex.split(line)
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONSAFEPATH": "1"}
     done = subprocess.run([sys.executable, *typed, *more], cwd=folder, env=env, capture_output=True, text=True)
     return done.returncode, done.stderr
 

@@ -29,7 +29,10 @@ def with_changes(cfg: DictConfig, hydra: DictConfig, folders: Sequence[Path]) ->
     if "algo" not in cfg:
         return cfg
     alone = composed(None, [f"+algo={hydra.runtime.choices.algo}"], folders)
-    default = dict(_leaves("algo", OmegaConf.to_container(alone.algo, resolve=True)))
+    rooted = cfg.copy()  # where its references point
+    with open_dict(rooted):
+        rooted.algo = alone.algo
+    default = dict(_leaves("algo", OmegaConf.to_container(rooted.algo, resolve=True)))
     value = dict(_leaves("algo", OmegaConf.to_container(cfg.algo, resolve=True)))
     follows = {key: text[2:-1] for key, text in _leaves("algo", OmegaConf.to_container(alone.algo)) if _refers(text)}
     differing = [key for key in {**default, **value} if value.get(key) != default.get(key)]

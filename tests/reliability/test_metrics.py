@@ -9,7 +9,7 @@ from PIL import Image
 from aa_lightning.callbacks.metrics import MetricsCsv
 from aa_lightning.compose import compose
 from aa_lightning.train import train
-from tests.reliability.support import SHORT, TINY
+from tests.reliability.support import SHAPES, SHORT, TINY, TRAIN, call
 
 
 def rows(path):
@@ -60,6 +60,28 @@ def test_a_row_is_of_the_whole_step_however_it_is_divided(name, tmp_path):
         assert on_its_own(parts) == pytest.approx(on_its_own(whole), rel=1e-4, abs=1e-5)
         assert parts["throughput/prompts_per_s"] == pytest.approx(4 / parts["time/step_s"], rel=1e-6)
     assert len(on_its_own(whole)) > 5
+
+
+@pytest.mark.parametrize("algo", ["dpo", "apo_zero_unpaired"])
+def test_two_processes_write_the_rows_of_one(algo, tmp_path):
+    """Rated rows too, of which each process has other numbers of right ones; the validation loss is over all rows."""
+    typed = [*STEP, *SHAPES, f"algo={algo}", "trainer.val_check_interval=1", "loader.eval_batch_size=3"]
+    train(compose([*typed, "loader.batch_size=4"]), tmp_path / "one")
+    two = [
+        *typed,
+        "loader.batch_size=4",
+        "loader.micro_batch_size=1",
+        "strategy=ddp",
+        "trainer.devices=2",
+        "trainer.precision=32-true",
+    ]
+    code, _, err = call(TRAIN, *two, f"hydra.run.dir={tmp_path / 'two'}")
+    assert code == 0, err
+    one, other = (rows(tmp_path / name / "metrics.csv")[0] for name in ("one", "two"))
+    names = [name for name in one if name.startswith(("train/", "val/")) and one[name]]
+    assert {"train/loss", "val/loss", "train/reward/accuracy", "val/reward/accuracy"} <= set(names)
+    for name in names:
+        assert float(other[name]) == pytest.approx(float(one[name]), rel=1e-4, abs=1e-5), name
 
 
 def test_pairs_of_four_questions_have_the_loss_of_the_step_in_two_halves(tmp_path):
