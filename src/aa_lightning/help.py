@@ -175,7 +175,7 @@ def _group_page(group: str, config_name: str, folders: Sequence[Path]) -> str:
         [
             *table([f"{group}={name}" for name in names], [_about(group, name, folders) for name in names]),
             "",
-            _more(group, names[0]),
+            _more(group, WELL_KNOWN.get(group, names)[0]),
         ]
     )
 
