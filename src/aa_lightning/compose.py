@@ -15,9 +15,9 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aa_lightning.config import check_config
-from aa_lightning.folders import conf_dir, option_names
-from aa_lightning.typed import ROWS, check_options
-from aa_lightning.wording import ConfigError, nearest, show, some
+from aa_lightning.configuration.folders import conf_dir, option_names
+from aa_lightning.configuration.typed import ROWS, check_options
+from aa_lightning.configuration.wording import ConfigError, nearest, show, some
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:

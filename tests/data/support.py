@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 import aa_lightning  # noqa: F401
-from aa_lightning.catalogue import loaded
+from aa_lightning.configuration.catalogue import loaded
 from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.template import Template

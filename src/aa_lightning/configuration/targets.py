@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aa_lightning.comments import attributes
-from aa_lightning.folders import PACKAGE
-from aa_lightning.wording import ConfigError
+from aa_lightning.configuration.comments import attributes
+from aa_lightning.configuration.folders import PACKAGE
+from aa_lightning.configuration.wording import ConfigError
 
 OTHERS = "…"  # what a name of the source's own stands for
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from aa_lightning.folders import conf_dir, option_file, option_names
-from aa_lightning.wording import ConfigError, nearest, some
+from aa_lightning.configuration.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.wording import ConfigError, nearest, some
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from aa_lightning.catalogue import data_set
-from aa_lightning.comments import MISSING, head, written_by
-from aa_lightning.folders import option_file, option_names
-from aa_lightning.keys import Configuration, Key
-from aa_lightning.typed import chosen_groups
-from aa_lightning.wording import shell_word, typed_value
+from aa_lightning.configuration.catalogue import data_set
+from aa_lightning.configuration.comments import MISSING, head, written_by
+from aa_lightning.configuration.folders import option_file, option_names
+from aa_lightning.configuration.keys import Configuration, Key
+from aa_lightning.configuration.typed import chosen_groups
+from aa_lightning.configuration.wording import shell_word, typed_value
 
 WIDTH = 118
 _MADE_OF_CHOICES = ("recipe/", "preset/", "scale/", "experiment/")  # files that nobody typed, or that hold many keys

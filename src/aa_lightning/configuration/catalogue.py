@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
-from aa_lightning.comments import LOADER, MISSING, head, sentence
-from aa_lightning.folders import option_file
+from aa_lightning.configuration.comments import LOADER, MISSING, head, sentence
+from aa_lightning.configuration.folders import option_file
 
 Origin = Literal["shapes", "hub", "yours", "several"]
 _LETTERS = {"image": "i", "audio": "a", "video": "v"}

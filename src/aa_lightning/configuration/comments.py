@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from aa_lightning.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.folders import conf_dir, option_file, option_names
 
 MISSING = "???"
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aa_lightning.comments import elsewhere
-from aa_lightning.folders import option_names
-from aa_lightning.typed import CHOSEN, jobs_of
-from aa_lightning.wording import ConfigError, is_slip, nearest, nearest_key, some
+from aa_lightning.configuration.comments import elsewhere
+from aa_lightning.configuration.folders import option_names
+from aa_lightning.configuration.typed import CHOSEN, jobs_of
+from aa_lightning.configuration.wording import ConfigError, is_slip, nearest, nearest_key, some
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
-from aa_lightning.schema_words import sample
+from aa_lightning.configuration.schema_words import sample
 
 ALIKE = 0.6  # ratio of matching letters from which two words may be the same one
 FEW = 12  # options that an error lists; of more it names the help page

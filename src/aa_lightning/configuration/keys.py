@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from aa_lightning.comments import Written, of_class, written
 from aa_lightning.compose import composed
 from aa_lightning.config import dotted_keys, section_schema
-from aa_lightning.schema import COMMANDS, PRECISIONS
-from aa_lightning.schema_words import Schema, in_words, sample, values_of
-from aa_lightning.targets import named_class, strategy_arguments, trainer_arguments
-from aa_lightning.typed import chosen_groups
-from aa_lightning.wording import dataclasses_in
+from aa_lightning.configuration.comments import Written, of_class, written
+from aa_lightning.configuration.schema import COMMANDS, PRECISIONS
+from aa_lightning.configuration.schema_words import Schema, in_words, sample, values_of
+from aa_lightning.configuration.targets import named_class, strategy_arguments, trainer_arguments
+from aa_lightning.configuration.typed import chosen_groups
+from aa_lightning.configuration.wording import dataclasses_in
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from aa_lightning.catalogue import data_set
-from aa_lightning.comments import elsewhere, head, of_yaml, sentence
-from aa_lightning.folders import conf_dir, option_file, option_names
-from aa_lightning.key_pages import WIDTH, assigned, key_page, option_page, table
-from aa_lightning.keys import Configuration, Key
-from aa_lightning.typed import CHOSEN, chosen_groups
-from aa_lightning.wording import ConfigError, nearest, nearest_key
+from aa_lightning.configuration.catalogue import data_set
+from aa_lightning.configuration.comments import elsewhere, head, of_yaml, sentence
+from aa_lightning.configuration.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.key_pages import WIDTH, assigned, key_page, option_page, table
+from aa_lightning.configuration.keys import Configuration, Key
+from aa_lightning.configuration.typed import CHOSEN, chosen_groups
+from aa_lightning.configuration.wording import ConfigError, nearest, nearest_key
 
 WELL_KNOWN = {
     "algo": ("dpo", "simpo", "kto", "orpo", "mpo", "sft", "reward_model", "prm"),
