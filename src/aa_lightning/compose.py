@@ -56,7 +56,7 @@ def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -
 def composed(
     config_name: str | None, overrides: Sequence[str], folders: Sequence[Path], with_choices: bool = False
 ) -> DictConfig:
-    """What Hydra composes.
+    """Compose a configuration by Hydra.
 
     Args:
         config_name: of the command; None: of the overrides alone.

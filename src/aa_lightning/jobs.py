@@ -166,7 +166,7 @@ def _describe(error: BaseException) -> tuple[str, bool, str]:
 
 
 def _is_here(folder: Path) -> bool:
-    """Whether a command has no folder of its own and runs where it was typed (`check`)."""
+    """Tell a command that has no folder of its own and runs where it was typed (`check`)."""
     return folder.samefile(Path.cwd())
 
 

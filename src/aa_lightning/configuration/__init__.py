@@ -1,1 +1,1 @@
-"""What a configuration may say, how a mistake is answered, and the pages of `--help`. Imports no torch."""
+"""The words of a configuration: which are allowed, how a mistake is answered, the pages of `--help`. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Where configuration groups lie: ours, then those of the user. Imports nothing heavy."""
+"""The folders of configuration groups: ours, then those of the user. Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ _FLAGS = """\
 
 
 def page(asked: Sequence[str], config_name: str, about: str, folders: Sequence[Path]) -> str:
-    """What `--help` shows.
+    """Make the page that `--help` shows.
 
     Args:
         asked: the words typed beside it; where one of them is a group or a key, the options typed with it are its context.
@@ -105,7 +105,7 @@ def _page_elsewhere(name: str, composed: Configuration) -> str | None:
 
 
 def _no_page(word: str, composed: Configuration) -> str:
-    """With the group, option or key that was most likely meant."""
+    """Say that there is no such page, and which one was most likely meant."""
     groups = option_names(composed.folders)
     named = next((f"{group}={word}" for group in groups if word in groups[group]), None)
     options = {option: f"{group}={option}" for group in CHOSEN for option in groups.get(group, [])}
@@ -225,5 +225,5 @@ def _about(group: str, option: str, folders: Sequence[Path]) -> str:
 
 
 def _is_base(group: str, option: str, config_name: str) -> bool:
-    """Whether an option is only what others build on."""
+    """Tell an option that others only build on."""
     return option == "default" and chosen_groups(config_name).get(group) is not None and group != "logger"

@@ -21,7 +21,7 @@ _MADE_OF_CHOICES = ("recipe/", "preset/", "scale/", "experiment/")  # files that
 
 
 def option_page(word: str, composed: Configuration) -> str:
-    """What an option is, the keys that it sets, a command with it.
+    """Describe an option: its comment, the keys that it sets, a command with it.
 
     Args:
         word: `group=option`.
@@ -92,7 +92,7 @@ def _keys_of(group: str, option: str, composed: Configuration) -> Iterator[Key]:
 
 
 def _overridden(path: Path) -> list[str]:
-    """What else an option chooses."""
+    """List what else an option chooses."""
     entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", [])
     pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
     return [f"{key.removeprefix('override /')}={value}" for key, value in pairs if key.startswith("override /")]
