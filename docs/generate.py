@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from aa_lightning.catalogue import data_set
+from aa_lightning.configuration.catalogue import data_set
 
 ROOT = Path(__file__).parents[1]
 CONF, PAGE = ROOT / "conf" / "data", ROOT / "docs" / "data.md"

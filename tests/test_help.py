@@ -10,14 +10,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from aa_lightning import check, evaluate, generate, train
-from aa_lightning.comments import elsewhere, head, of_yaml
 from aa_lightning.compose import checked, composed
-from aa_lightning.folders import conf_dir, option_file, option_names
-from aa_lightning.help import MAIN_KEYS, WELL_KNOWN, page
-from aa_lightning.key_pages import option_page
-from aa_lightning.keys import Configuration
-from aa_lightning.typed import CHOSEN, check_options
-from aa_lightning.wording import ConfigError, shell_word, typed_value
+from aa_lightning.configuration.comments import elsewhere, head, of_yaml
+from aa_lightning.configuration.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.help import MAIN_KEYS, WELL_KNOWN, page
+from aa_lightning.configuration.key_pages import option_page
+from aa_lightning.configuration.keys import Configuration
+from aa_lightning.configuration.typed import CHOSEN, check_options
+from aa_lightning.configuration.wording import ConfigError, shell_word, typed_value
 
 CONF = conf_dir()
 GROUPS = option_names([CONF])

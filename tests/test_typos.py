@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from aa_lightning import check, evaluate, generate, train
 from aa_lightning.compose import composed, with_parts
 from aa_lightning.config import check_config, dotted_keys
-from aa_lightning.folders import conf_dir, option_names
-from aa_lightning.typed import check_options, chosen_groups
-from aa_lightning.wording import ConfigError, nearest, nearest_key
+from aa_lightning.configuration.folders import conf_dir, option_names
+from aa_lightning.configuration.typed import check_options, chosen_groups
+from aa_lightning.configuration.wording import ConfigError, nearest, nearest_key
 
 COMMANDS = {"train": train.run, "evaluate": evaluate.run, "generate": generate.run, "check": check.main}
 GROUPS = option_names([conf_dir()])

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from aa_lightning.wording import show
+from aa_lightning.configuration.wording import show
 
 TYPED = "the command line"
 

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aa_lightning.changes import with_changes
 from aa_lightning.config import check_config
-from aa_lightning.folders import conf_dir, option_names
-from aa_lightning.typed import ROWS, check_options
-from aa_lightning.wording import ConfigError, nearest, show, some
+from aa_lightning.configuration.folders import conf_dir, option_names
+from aa_lightning.configuration.typed import ROWS, check_options
+from aa_lightning.configuration.wording import ConfigError, nearest, show, some
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
@@ -82,7 +82,7 @@ def named(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
 def composed(
     config_name: str | None, overrides: Sequence[str], folders: Sequence[Path], with_choices: bool = False
 ) -> DictConfig:
-    """What Hydra composes.
+    """Compose a configuration by Hydra.
 
     Args:
         config_name: of the command; None: of the overrides alone.

@@ -9,10 +9,21 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
-from aa_lightning.folders import conf_dir, option_names
-from aa_lightning.schema import COMMANDS, PRECISIONS, SECTIONS, STRICT, Loader, Lora, Model, Optimizer, Parts, Share
-from aa_lightning.targets import Parameter, named_class, strategy_arguments, trainer_arguments
-from aa_lightning.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
+from aa_lightning.configuration.folders import conf_dir, option_names
+from aa_lightning.configuration.schema import (
+    COMMANDS,
+    PRECISIONS,
+    SECTIONS,
+    STRICT,
+    Loader,
+    Lora,
+    Model,
+    Optimizer,
+    Parts,
+    Share,
+)
+from aa_lightning.configuration.targets import Parameter, named_class, strategy_arguments, trainer_arguments
+from aa_lightning.configuration.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
 
 __all__ = [
     "SECTIONS",
@@ -216,7 +227,7 @@ def model_schema(likelihood: str) -> type:
         ConfigError: no such kind.
     """
     targets = {
-        "exact": "aa_lightning.schema.Model",
+        "exact": "aa_lightning.configuration.schema.Model",
         "bound": "aa_lightning.models.diffusion_options.Diffusion",
     }
     if likelihood not in targets:

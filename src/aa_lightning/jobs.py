@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.folders import PACKAGE
-from aa_lightning.wording import ConfigError
+from aa_lightning.configuration.folders import PACKAGE
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.workers import Terminated, WorkersFailed, end_with_parent, is_worker, rank, run_workers
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def describe(error: BaseException) -> tuple[str, bool, str]:
 
 
 def _is_here(folder: Path) -> bool:
-    """Whether a command has no folder of its own and runs where it was typed (`check`)."""
+    """Tell a command that has no folder of its own and runs where it was typed (`check`)."""
     return folder.samefile(Path.cwd())
 
 

@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.folders import conf_dir
+from aa_lightning.configuration.folders import conf_dir
+from aa_lightning.configuration.hydra_errors import check_jobs, explain
+from aa_lightning.configuration.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
 from aa_lightning.jobs import JOB, JobFailed, run_job, run_rank, say
-from aa_lightning.messages import check_jobs, explain
-from aa_lightning.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
 from aa_lightning.workers import is_worker, rank
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _short_names(overrides: Sequence[str]) -> list[str]:
 
 
 def _help(function: Function, config_name: str, folders: Sequence[Path], overrides: Sequence[str]) -> int:
-    from aa_lightning.help import page
+    from aa_lightning.configuration.help import page
 
     text = page(overrides, config_name, inspect.cleandoc(function.__doc__ or ""), folders)
     try:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from aa_lightning.cache import cache_root
 from aa_lightning.callbacks.checkpoint import complete
 from aa_lightning.compose import compose, made_here
-from aa_lightning.folders import conf_dir
+from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.workers import rank
 
 # what transformers, diffusers, peft and diffusers' adapters are found by

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 import aa_lightning  # noqa: F401
-from aa_lightning.catalogue import loaded
+from aa_lightning.configuration.catalogue import loaded
 from aa_lightning.data.files import filled
 from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.options import DataOptions

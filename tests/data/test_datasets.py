@@ -5,11 +5,11 @@ import re
 
 import pytest
 
+from aa_lightning.configuration.wording import nearest
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.examples import Examples
 from aa_lightning.data.template import Template
 from aa_lightning.types import Preference
-from aa_lightning.wording import nearest
 
 from .cases import ALIASES, CASES, TEMPLATES
 from .rows import Case, completion, picture

@@ -1,4 +1,4 @@
-"""What was typed, before Hydra composes it: flags and options that there are not, and sweeps of which a job would fail.
+"""The command line before Hydra composes it: flags and options that there are not, and the jobs of a sweep.
 
 Hydra lets an option of an optional group be missing, since the default of one is made of other choices (`recipe:
 tiny_dpo`); what somebody types must exist.
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from aa_lightning.folders import conf_dir, option_file, option_names
-from aa_lightning.wording import ConfigError, nearest, some
+from aa_lightning.configuration.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.wording import ConfigError, nearest, some
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -45,7 +45,7 @@ FLAGS = {**_WITH_VALUE, **_ALONE}
 
 
 def overrides_in(typed: Sequence[str]) -> list[str]:
-    """What is neither a flag nor the value of one."""
+    """Take what is neither a flag nor the value of one."""
     takes_value = {*_WITH_VALUE, *_WITH_VALUE.values()}
     values = {i + 1 for i, item in enumerate(typed) if item in takes_value}
     return [item for i, item in enumerate(typed) if not item.startswith("-") and i not in values]
@@ -75,7 +75,7 @@ def check_flags(typed: Sequence[str]) -> None:
 
 
 def parsed(overrides: Sequence[str]) -> list[Override]:
-    """What Hydra reads in each of them.
+    """Read overrides as Hydra does.
 
     Raises:
         OverrideParseException: one that cannot be read.
@@ -105,7 +105,7 @@ def check_options(overrides: Sequence[str], config_name: str, folders: Sequence[
 
 
 def _refused(key: str, option: str, added: bool, chosen: Mapping[str, str], folders: Sequence[Path]) -> str | None:
-    """Why an option cannot be chosen in this way; None: it can."""
+    """Say why an option cannot be chosen in this way; None: it can."""
     group, known = key.partition("@")[0], option_names(folders)[key.partition("@")[0]]
     ours, given = chosen.get(group), f"{'+' if added else ''}{key}={option}"
     if group == "stage":
@@ -137,7 +137,7 @@ def chosen_groups(config_name: str) -> dict[str, str]:
 
 
 def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
-    """What single jobs of a sweep are given, so many that each value that was typed is in one of them."""
+    """List the overrides of single jobs of a sweep, so many that each value that was typed is in one of them."""
     values = [*filter(None, (list(_values(one)) for one in parsed(overrides) if not one.is_hydra_override()))]
     first = [several[0] for several in values]
     return [first, *([*first[:i], other, *first[i + 1 :]] for i, several in enumerate(values) for other in several[1:])]
@@ -181,7 +181,7 @@ def _no_option(group: str, option: str, key: str, folders: Sequence[Path]) -> st
 
 
 def _model_of_path(path: str, key: str, known: Sequence[str], folders: Sequence[Path]) -> str:
-    """What to type for a hub id or a folder: the option that names it, else the nearest one with this path."""
+    """Say what to type for a hub id or a folder: the option that names it, else the nearest one with this path."""
     paths = {}
     for name in known:
         file = option_file("model", name, folders)

@@ -1,4 +1,4 @@
-"""What a JSON schema allows, in words and by an example."""
+"""JSON schemas in words, and by an example."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "
 
 
 def in_words(schema: Schema, defs: Schema) -> str:
-    """What a JSON schema allows."""
+    """Say what a JSON schema allows."""
     if "$ref" in schema:
         return in_words(defs[schema["$ref"].rpartition("/")[2]], defs)
     if "const" in schema or "enum" in schema:
@@ -57,14 +57,14 @@ def _others(alternatives: Sequence[Schema], defs: Schema) -> list[Schema]:
 
 
 def values_of(schema: Schema) -> Schema:
-    """What the values of a mapping may be."""
+    """Take the schema of a mapping's values."""
     mapping = next(one for one in (schema, *schema.get("anyOf", [])) if one.get("type") == "object")
     values = mapping.get("additionalProperties", {})
     return values if isinstance(values, Mapping) else {}
 
 
 def sample(schema: Schema, defs: Schema) -> Any:
-    """A value that a JSON schema allows."""
+    """Make a value that a JSON schema allows."""
     if "$ref" in schema:
         return sample(defs[schema["$ref"].rpartition("/")[2]], defs)
     if "const" in schema or "enum" in schema:

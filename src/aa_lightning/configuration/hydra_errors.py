@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aa_lightning.comments import elsewhere
-from aa_lightning.folders import option_names
-from aa_lightning.typed import CHOSEN, jobs_of
-from aa_lightning.wording import ConfigError, is_slip, nearest, nearest_key, some
+from aa_lightning.configuration.comments import elsewhere
+from aa_lightning.configuration.folders import option_names
+from aa_lightning.configuration.typed import CHOSEN, jobs_of
+from aa_lightning.configuration.wording import ConfigError, is_slip, nearest, nearest_key, some
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -115,7 +115,7 @@ def _hydras_own(key: str, typed: Sequence[str]) -> str:
 
 
 def _no_keys(first: str, config_name: str, folders: Sequence[Path], typed: Sequence[str]) -> str | None:
-    """What is wrong with keys that the configuration lacks: added to it, they are answered as all others are; one that may
+    """Say what is wrong with keys that the configuration lacks: added, they are answered as all others are; one that may
     be added, or that other options have, is told how. None: Hydra refuses something else as well."""
     from omegaconf import OmegaConf
 
@@ -135,7 +135,7 @@ def _no_keys(first: str, config_name: str, folders: Sequence[Path], typed: Seque
 
 
 def _keys_of_others(added: Sequence[str], folders: Sequence[Path]) -> str | None:
-    """Which options have keys that those chosen do not; None: a key of which none has it."""
+    """Name the options that have keys which those chosen do not; None: a key that none has."""
     others = {item: elsewhere(item.partition("=")[0], folders, CHOSEN) for item in added}
     if not all(others.values()):
         return None
@@ -157,7 +157,7 @@ def _may_be_added(item: str, known: Sequence[str]) -> str:
 def _with_missing_keys(
     first: str, config_name: str, folders: Sequence[Path], job: Sequence[str]
 ) -> tuple[DictConfig, list[str]] | None:
-    """What is composed where keys that there are not are added, the first of which is known, and which these are."""
+    """Compose a job with the keys added that there are not, the first of which is known; also these keys."""
     from hydra.errors import ConfigCompositionException
 
     from aa_lightning.compose import composed

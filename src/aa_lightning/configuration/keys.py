@@ -1,4 +1,4 @@
-"""What may be said of each key of a configuration: its value, its comment, what it takes. Imports no torch."""
+"""The keys of a configuration, each with its value, its comment and what it takes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from aa_lightning.comments import Written, of_class, written
 from aa_lightning.compose import composed
 from aa_lightning.config import dotted_keys, section_schema
-from aa_lightning.schema import COMMANDS, PRECISIONS
-from aa_lightning.schema_words import Schema, in_words, sample, values_of
-from aa_lightning.targets import named_class, strategy_arguments, trainer_arguments
-from aa_lightning.typed import chosen_groups
-from aa_lightning.wording import dataclasses_in
+from aa_lightning.configuration.comments import Written, of_class, written
+from aa_lightning.configuration.schema import COMMANDS, PRECISIONS
+from aa_lightning.configuration.schema_words import Schema, in_words, sample, values_of
+from aa_lightning.configuration.targets import named_class, strategy_arguments, trainer_arguments
+from aa_lightning.configuration.typed import chosen_groups
+from aa_lightning.configuration.wording import dataclasses_in
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the class that checks a key says of it, as in `Key`."""
+    """A key as the class that checks it tells of it; the names are those of `Key`."""
 
     takes: str = ""
     about: str = ""
@@ -85,7 +85,7 @@ class Configuration:
         self.names = list(dotted_keys(plain))
 
     def key(self, name: str) -> Key | None:
-        """What is known of a key that is set, or that may be; None: there is no such key."""
+        """Describe a key that is set, or that may be; None: there is no such key."""
         told = self.written.get(name, Written("", ""))
         ours = self._told(name.split("."))
         if name not in self.names and not ours.takes:
@@ -109,7 +109,7 @@ class Configuration:
         return value
 
     def _told(self, steps: list[str]) -> Told:
-        """What the class that checks a key says of it."""
+        """Ask the class that checks a key."""
         if steps[0] == "trainer" and len(steps) > 1:
             return self._of_trainer(steps)
         schema, below = self._schema(steps)
@@ -184,7 +184,7 @@ def _inside(values: Any, step: str) -> Any:
 
 
 def _fits(holder: type, values: Any) -> bool:
-    """Whether a class may hold what stands there: its names, and the name of a part."""
+    """Tell whether a class may hold what stands there, by its names and the name of a part."""
     if not isinstance(values, Mapping) or not values:
         return True
     hints = get_type_hints(holder)

@@ -1,4 +1,4 @@
-"""What `_target_`s of a configuration take. Imports neither torch nor Lightning."""
+"""The arguments of what `_target_`s of a configuration name. Imports neither torch nor Lightning."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aa_lightning.comments import attributes
-from aa_lightning.folders import PACKAGE
-from aa_lightning.wording import ConfigError
+from aa_lightning.configuration.comments import attributes
+from aa_lightning.configuration.folders import PACKAGE
+from aa_lightning.configuration.wording import ConfigError
 
 OTHERS = "…"  # what a name of the source's own stands for
 
@@ -24,7 +24,7 @@ class Parameter:
     about: str
 
     def takes_value(self, value: Any) -> bool:
-        """Whether a text or a number fits; of anything else the class itself decides."""
+        """Tell whether a text or a number fits; anything else is left to the class itself."""
         words = self.takes.split(" | ")
         if not self.takes or OTHERS in words or not isinstance(value, str | int | float):
             return True
@@ -64,7 +64,7 @@ def strategy_arguments(target: str) -> dict[str, Parameter]:
 
 
 def parameters(source: Path, name: str) -> dict[str, Parameter]:
-    """What a class of a module takes that is too heavy to import."""
+    """Read the arguments of a class out of the source of a module that is too heavy to import."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
     found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     init = next(node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")

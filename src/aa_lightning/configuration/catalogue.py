@@ -1,4 +1,4 @@
-"""What the files of the data group say of their data sets, without opening one: modality, kind, where the rows are."""
+"""The data sets as the files of their group describe them, none being opened: modality, kind, where the rows are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
-from aa_lightning.comments import LOADER, MISSING, head, sentence
-from aa_lightning.folders import option_file
+from aa_lightning.configuration.comments import LOADER, MISSING, head, sentence
+from aa_lightning.configuration.folders import option_file
 
 Origin = Literal["shapes", "hub", "yours", "several"]
 _LETTERS = {"image": "i", "audio": "a", "video": "v"}
@@ -42,7 +42,7 @@ class DataSet:
 
 
 def data_set(name: str, folders: Sequence[Path]) -> DataSet:
-    """What is known of a data set."""
+    """Describe a data set by its file."""
     path = option_file("data", name, folders)
     assert path is not None
     comments, whole = head(path), loaded(name, folders)
@@ -74,7 +74,7 @@ def loaded(name: str, folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def modality(template: Mapping[str, Any]) -> tuple[str, str]:
-    """What prompts show and what answers hold, in letters."""
+    """Say in letters what prompts show and what answers hold."""
     answers = [template.get(key) for key in ("completion", "answers")] + (template.get("responses") or [])
     parts = [part for answer in answers for part in (answer if isinstance(answer, list) else [answer])]
     texts = "t" if any(part is not None and not _media(part) for part in parts) else ""
@@ -97,7 +97,7 @@ def _media(part: Any) -> set[str]:
 
 
 def _rows(train: Mapping[str, Any] | None) -> str:
-    """Where the rows are, in words."""
+    """Say where the rows are."""
     if train is None:
         return "several data sets"
     if "modality" in train:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from aa_lightning.catalogue import data_set
-from aa_lightning.comments import elsewhere, head, of_yaml, sentence
-from aa_lightning.folders import conf_dir, option_file, option_names
-from aa_lightning.key_pages import WIDTH, assigned, key_page, option_page, table
-from aa_lightning.keys import Configuration, Key
-from aa_lightning.typed import CHOSEN, chosen_groups
-from aa_lightning.wording import ConfigError, nearest, nearest_key
+from aa_lightning.configuration.catalogue import data_set
+from aa_lightning.configuration.comments import elsewhere, head, of_yaml, sentence
+from aa_lightning.configuration.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.key_pages import WIDTH, assigned, key_page, option_page, table
+from aa_lightning.configuration.keys import Configuration, Key
+from aa_lightning.configuration.typed import CHOSEN, chosen_groups
+from aa_lightning.configuration.wording import ConfigError, nearest, nearest_key
 
 WELL_KNOWN = {
     "algo": ("dpo", "simpo", "kto", "orpo", "mpo", "sft", "reward_model", "prm"),
@@ -54,7 +54,7 @@ _FLAGS = """\
 
 
 def page(asked: Sequence[str], config_name: str, about: str, folders: Sequence[Path]) -> str:
-    """What `--help` shows.
+    """Make the page that `--help` shows.
 
     Args:
         asked: the words typed beside it; where one of them is a group or a key, the options typed with it are its context.
@@ -105,7 +105,7 @@ def _page_elsewhere(name: str, composed: Configuration) -> str | None:
 
 
 def _no_page(word: str, composed: Configuration) -> str:
-    """With the group, option or key that was most likely meant."""
+    """Say that there is no such page, and which one was most likely meant."""
     groups = option_names(composed.folders)
     named = next((f"{group}={word}" for group in groups if word in groups[group]), None)
     options = {option: f"{group}={option}" for group in CHOSEN for option in groups.get(group, [])}
@@ -175,7 +175,7 @@ def _group_page(group: str, config_name: str, folders: Sequence[Path]) -> str:
         [
             *table([f"{group}={name}" for name in names], [_about(group, name, folders) for name in names]),
             "",
-            _more(group, names[0]),
+            _more(group, WELL_KNOWN.get(group, names)[0]),
         ]
     )
 
@@ -225,5 +225,5 @@ def _about(group: str, option: str, folders: Sequence[Path]) -> str:
 
 
 def _is_base(group: str, option: str, config_name: str) -> bool:
-    """Whether an option is only what others build on."""
+    """Tell an option that others only build on."""
     return option == "default" and chosen_groups(config_name).get(group) is not None and group != "logger"

@@ -1,4 +1,4 @@
-"""How a mistake is said: the nearest option or key, and pydantic's errors as what was given, why not, what to type."""
+"""The wording of mistakes: the nearest option or key, pydantic's errors as what was given, why not, what to type."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
-from aa_lightning.schema_words import sample
+from aa_lightning.configuration.schema_words import sample
 
 ALIKE = 0.6  # ratio of matching letters from which two words may be the same one
 FEW = 12  # options that an error lists; of more it names the help page
 
-# what other programs call it: here the first of these that there is
+# our key or group, and what other programs call it
 _ELSEWHERE = {
     "algo": ("algorithm", "algorithms", "algos", "method", "objective", "loss", "loss_type"),
     "data": ("dataset", "datasets", "dataset_name", "data_set"),
@@ -54,7 +54,6 @@ _ELSEWHERE = {
     "resume": ("resume_from_checkpoint", "ckpt_path", "run"),
     "output": ("output_dir", "out", "save_dir"),
     "n": ("num_samples", "num_return_sequences"),
-    "run": ("resume",),
 }
 EPOCHS = ("epochs", "epoch", "num_epochs", "max_epochs", "num_train_epochs", "n_epochs", "train_epochs")
 
@@ -92,12 +91,12 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
 
 
 def is_slip(one: str, other: str) -> bool:
-    """Whether two words are a single mistyping apart."""
+    """Tell whether two words are a single mistyping apart."""
     return abs(len(one) - len(other)) <= 1 and mistypings(one, other) == 1
 
 
 def mistypings(one: str, other: str) -> int:
-    """How many letters were left out, added, exchanged for others or for their neighbours (optimal string alignment)."""
+    """Count letters left out, added, exchanged for others or for their neighbours (optimal string alignment)."""
     before, above = [], list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
         row = [i]
@@ -139,7 +138,7 @@ def some(names: Iterable[str], group: str) -> str:
 
 @dataclass(frozen=True)
 class Everywhere:
-    """What a mistyped key may have meant: dotted keys of the whole configuration, and groups with their options."""
+    """All that a mistyped key may have meant: dotted keys of the whole configuration, and groups with their options."""
 
     keys: Sequence[str] = ()
     groups: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -314,7 +313,7 @@ def _unknown_tag(key: str, given: str, expected: str) -> str:
 
 
 def _literals(details: Mapping[str, Any]) -> list[str]:
-    """What might have been typed."""
+    """List what might have been typed."""
     return [option.strip("'") for option in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
 
 

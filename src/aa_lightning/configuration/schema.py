@@ -1,4 +1,4 @@
-"""What each section of a configuration may say: keys, types, bounds. The defaults stand in conf/, once."""
+"""The keys of each section of a configuration, their types and bounds. The defaults stand in conf/, once."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ SECTIONS: dict[str, type] = {
 
 @dataclass(config=STRICT, kw_only=True)
 class Train:
-    """What stands outside all sections."""
+    """The keys outside all sections."""
 
     seed: int
     init: str | None

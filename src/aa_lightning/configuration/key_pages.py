@@ -9,19 +9,19 @@ from pathlib import Path
 
 import yaml
 
-from aa_lightning.catalogue import data_set
-from aa_lightning.comments import MISSING, head, written_by
-from aa_lightning.folders import option_file, option_names
-from aa_lightning.keys import Configuration, Key
-from aa_lightning.typed import chosen_groups
-from aa_lightning.wording import shell_word, typed_value
+from aa_lightning.configuration.catalogue import data_set
+from aa_lightning.configuration.comments import MISSING, head, written_by
+from aa_lightning.configuration.folders import option_file, option_names
+from aa_lightning.configuration.keys import Configuration, Key
+from aa_lightning.configuration.typed import chosen_groups
+from aa_lightning.configuration.wording import shell_word, typed_value
 
 WIDTH = 118
 _MADE_OF_CHOICES = ("recipe/", "scale/", "experiment/")  # files that nobody typed, or that hold many keys
 
 
 def option_page(word: str, composed: Configuration) -> str:
-    """What an option is, the keys that it sets, a command with it.
+    """Describe an option: its comment, the keys that it sets, a command with it.
 
     Args:
         word: `group=option`.
@@ -92,7 +92,7 @@ def _keys_of(group: str, option: str, composed: Configuration) -> Iterator[Key]:
 
 
 def _overridden(path: Path) -> list[str]:
-    """What else an option chooses."""
+    """List what else an option chooses."""
     entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", [])
     pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
     return [f"{key.removeprefix('override /')}={value}" for key, value in pairs if key.startswith("override /")]

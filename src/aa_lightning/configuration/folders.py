@@ -1,11 +1,11 @@
-"""Where configuration groups lie: ours, then those of the user. Imports nothing heavy."""
+"""The folders of configuration groups: ours, then those of the user. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 
 def conf_dir() -> Path:

@@ -1,5 +1,4 @@
-"""What is said of the keys of a configuration: comments of YAML files, comments and docstrings of the classes that check
-them."""
+"""The comments on the keys of a configuration: of YAML files, and of the classes that check them with their docstrings."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from aa_lightning.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.folders import conf_dir, option_file, option_names
 
 MISSING = "???"
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
@@ -20,7 +19,7 @@ _ATTRIBUTE = re.compile(r"^    (\w+): (.+)$")
 
 @dataclass(frozen=True)
 class Written:
-    """Where a key gets its value.
+    """The file that sets a key, and its comment.
 
     Attributes:
         comment: beside it, there or in a file that this one builds on.
