@@ -3,6 +3,7 @@ one line what is missing."""
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -131,3 +132,36 @@ def test_twelve_rows_are_checked_and_trained_with_nothing_but_their_path(tmp_pat
     said = capsys.readouterr().out
     if examples < 16:
         assert re.search(rf"takes {examples} prompts and not \d+", said)
+
+
+CASES = Path(__file__).parent / "cases"
+
+
+@pytest.mark.parametrize(
+    ("algo", "file", "measure"),
+    [
+        ("sft", "sft.jsonl", "logp_per_term"),
+        ("odpo", "margin.jsonl", "preference_accuracy"),
+        ("reward_model", "margin.jsonl", "reward_accuracy"),
+    ],
+)
+def test_what_only_columns_tell_trains_and_is_measured_with_its_control(tmp_path, algo, file, measure):
+    typed = ["data=local", f"algo={algo}", "modality=ti2t", f"data.train.path={CASES / file}", "data.val_share=0.4"]
+    short = ["init=null", "trainer.max_steps=2", "loader.batch_size=2", "trainer.enable_progress_bar=false"]
+    out = train(compose([*typed, *short, f"output={tmp_path}"]))
+    assert {f"heldout/{measure}", f"heldout/blank/{measure}"} <= set(out["after"])
+
+
+def test_the_numbers_of_a_step_do_not_depend_on_how_it_is_cut(tmp_path):
+    """Sixteen pairs, a step of four, forward passes of four and of two."""
+    losses = []
+    for micro in ("null", "2"):
+        typed = ["data=local", "algo=dpo", "modality=ti2t", "model=tiny_llava", "data.val_share=0.25", "init=null"]
+        typed += [
+            f"data.train.path={CASES / 'accumulation.jsonl'}",
+            "loader.batch_size=4",
+            f"loader.micro_batch_size={micro}",
+        ]
+        typed += ["trainer.max_steps=1", "trainer.log_every_n_steps=1", "trainer.enable_progress_bar=false"]
+        losses.append(train(compose([*typed, f"output={tmp_path / micro}"]))["train"]["train/loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

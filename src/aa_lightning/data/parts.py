@@ -1,4 +1,4 @@
-"""Content parts as the field writes them: transformers', OpenAI's, Anthropic's and Qwen's."""
+"""Content parts as the field writes them: transformers', OpenAI's, Anthropic's and Qwen's; and parts compared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aa_lightning import media
+from aa_lightning.types import Part, Response
 
 _TEXTS = ("text", "input_text", "output_text")
 _KINDS = {
@@ -74,3 +75,23 @@ def medium_of(value: Any, encoded: bool = False) -> Any:
     if isinstance(value.get("base64"), str):
         return medium_of(value["base64"], encoded=True)
     return value["url"] if isinstance(value.get("url"), str) else value
+
+
+def text_length(response: Response) -> int:
+    """In characters of its texts."""
+    return sum(len(part["text"]) for part in response if part["type"] == "text")
+
+
+def are_equal(one: Response, two: Response) -> bool:
+    """Whether two responses say and show the same; undecoded media are compared as stored."""
+    return len(one) == len(two) and all(_are_equal_parts(a, b) for a, b in zip(one, two, strict=True))
+
+
+def _are_equal_parts(one: Part, two: Part) -> bool:
+    if one["type"] != two["type"]:
+        return False
+    a, b = one[one["type"]], two[two["type"]]
+    if isinstance(a, str) and isinstance(b, str):
+        return a.strip() == b.strip() and one.get("tool_calls") == two.get("tool_calls")
+    # undecoded media are compared as stored
+    return a is b or (isinstance(a, bytes | dict) and type(a) is type(b) and a == b)

@@ -12,6 +12,7 @@ from aa_lightning.data import functions
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.mapping import PartOptions, Selector, TemplateOptions
 from aa_lightning.data.pairing import above, acceptable, best_of_n, rejection_sampling
+from aa_lightning.data.parts import are_equal, text_length
 from aa_lightning.data.ranking import (
     by_scores,
     chosen_index,
@@ -227,7 +228,7 @@ class Template:
         ratings: dict[str, list[float | None]],
     ) -> Preference:
         chosen, rejected = (responses[i] for i in order)
-        if _equal(chosen, rejected):
+        if are_equal(chosen, rejected):
             raise reader.unwanted("equal_responses", self._response_columns, "The two responses are equal.")
         if self.options.kind == "preference":
             return Preference(**base, chosen=chosen, rejected=rejected)
@@ -331,7 +332,7 @@ class Template:
     ) -> list[Example]:
         preferred = self.options.preferred
         pairs = pair_up(scores, self.options.pairs, Random(f"{reader.id}/pairs"))
-        unlike = [pair for pair in pairs if not _equal(responses[pair[0]], responses[pair[1]])]
+        unlike = [pair for pair in pairs if not are_equal(responses[pair[0]], responses[pair[1]])]
         if pairs and not unlike:
             raise reader.unwanted("equal_responses", self._answers_column, "All answers are equal.")
         if not pairs:
@@ -344,7 +345,7 @@ class Template:
 
     def _accepts(self, gap: float | None, better: Response, worse: Response) -> bool:
         told = self.options.accept
-        lengths = (_length(better), _length(worse))
+        lengths = (text_length(better), text_length(worse))
         return acceptable(gap, lengths, told.gap, told.length_ratio)
 
     def _listed(self, reader: Reader) -> list[Response]:
@@ -363,22 +364,3 @@ class Template:
             return self._function(*values, **told.arguments)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise reader.bad(", ".join(told.columns), f"The function {told.name} refuses it: {error}") from error
-
-
-def _length(response: Response) -> int:
-    """In characters of its texts."""
-    return sum(len(part["text"]) for part in response if part["type"] == "text")
-
-
-def _equal(one: Response, two: Response) -> bool:
-    return len(one) == len(two) and all(_equal_parts(a, b) for a, b in zip(one, two, strict=True))
-
-
-def _equal_parts(one: Part, two: Part) -> bool:
-    if one["type"] != two["type"]:
-        return False
-    a, b = one[one["type"]], two[two["type"]]
-    if isinstance(a, str) and isinstance(b, str):
-        return a.strip() == b.strip()
-    # undecoded media are compared as stored
-    return a is b or (isinstance(a, bytes | dict) and type(a) is type(b) and a == b)
