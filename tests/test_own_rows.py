@@ -186,6 +186,14 @@ def test_a_template_that_refuses_system_turns_names_the_row_and_can_be_skipped(t
     assert "refuses these turns (system, user): no system turns" in refused.reason
 
 
+@pytest.mark.parametrize("broken", ["{{ messages[0]['content'", "{{ raise_exception('never') }}"])
+def test_a_template_that_cannot_say_anything_is_refused_before_any_row(tmp_path, broken):
+    with pytest.raises(
+        ValueError, match=r"the chat template cannot say a question and its answer .*model.chat_template"
+    ):
+        found(CASES / "plain.jsonl", "algo=sft", "model=tiny_qwen2", template(tmp_path, broken))
+
+
 def test_no_token_of_a_post_processor_stands_between_prompt_and_answer(tmp_path):
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer

@@ -29,7 +29,7 @@ class ChatTemplate:
         end: the token that ends an answer.
 
     Raises:
-        ValueError: a processor without a chat template.
+        ValueError: a processor without a chat template, or with one that cannot even say a question and its answer.
     """
 
     def __init__(self, processor: Any, tokenizer: Any, as_lists: bool):
@@ -106,8 +106,14 @@ class ChatTemplate:
         """What stands in front of a plain answer and behind it, read off a probe."""
         asked = Prompt(id="probe", messages=[{"role": "user", "content": [{"type": "text", "text": "?"}]}])
         answer = {"role": "assistant", "content": [{"type": "text", "text": _PROBE}]}
-        before = self._render(asked, asked.messages, add_generation_prompt=True)
-        after = self._render(asked, [*asked.messages, answer], add_generation_prompt=False)
+        try:
+            before = self._render(asked, asked.messages, add_generation_prompt=True)
+            after = self._render(asked, [*asked.messages, answer], add_generation_prompt=False)
+        except BadRow as bad:
+            raise ValueError(
+                f"the chat template cannot say a question and its answer ({bad.__cause__}): give one that does with "
+                "model.chat_template=<file.jinja>"
+            ) from bad
         if not (after.startswith(before) and _PROBE in after):
             return "", after.rpartition(_PROBE)[2]
         opening, closing = after[len(before) :].split(_PROBE, 1)
