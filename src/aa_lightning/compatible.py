@@ -33,7 +33,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
         FileNotFoundError: a data file is not there.
     """
     likelihood = cfg.model.likelihood
-    name = type(algorithm).__name__
+    name = cfg.algo_name or type(algorithm).__name__
     if cfg.model.likelihood == "bound" and algorithm.trains == "reward_model":
         raise ValueError(
             f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
@@ -87,7 +87,7 @@ def check_spoiled(cfg: DictConfig, algorithm: Algorithm, shown: Collection[str])
     """
     if {"corrupted", "media"} & set(algorithm.wants) and not shown:
         raise ValueError(
-            f"{type(algorithm).__name__} with these options spoils the media of prompts, and prompts of this data set "
+            f"{cfg.algo_name or type(algorithm).__name__} with these options spoils the media of prompts, and prompts of this data set "
             "have none: type modality=ti2t, or another algo="
         )
     if "corrupted" in algorithm.wants:

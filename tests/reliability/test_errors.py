@@ -14,13 +14,13 @@ GOOD = {"prompt": "What is this?", "images": ["good.png"], "chosen": "It is red.
 ANSWER = {"prompt": "What is this?", "response": "It is red."}
 FILES = {  # rows of which the fourth is special
     "good": (GOOD, {}),
-    "columns": ({"question": "What?", "chosen": "Red it is.", "rejected": "Blue it is."}, {}),
+    "columns": ({"ask": "What?", "chosen": "Red it is.", "rejected": "Blue it is."}, {}),
     "label": ({**ANSWER, "label": True}, {"label": "maybe"}),
     "broken": (GOOD, {"images": ["broken.png"]}),
     "gone": (GOOD, {"images": ["goood.png"]}),
     "answers": (ANSWER, {}),
 }
-TEMPLATE = "data.template={kind: preference, prompt: [{text: question}], responses: [best, worst], preferred: first}"
+TEMPLATE = "data.template={kind: preference, prompt: [{text: ask}], responses: [best, worst], preferred: first}"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
     for name, (row, special) in FILES.items():
         rows = [{**row, **special} if number == 3 else row for number in range(12)]
         (path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (path / "one.jsonl").write_text(json.dumps(GOOD))
     (path / "file").write_text("")
     return path
 
@@ -58,7 +59,7 @@ def local(name):
 CASES = {
     "a column that is not there": (
         [*local("columns"), TEMPLATE],
-        ["column 'best'", "question, chosen, rejected"],
+        ["column 'best'", "ask, chosen, rejected"],
     ),
     "no column for the prompt": (local("columns"), ["row ", "column 'chosen'", "call that column prompt"]),
     "a label outside its encoding": (
@@ -67,11 +68,11 @@ CASES = {
     ),
     "a file that is no picture": (
         [*local("broken"), "loader.batch_size=8"],
-        ["row 3, column 'images'", "broken.png' are not a picture", "data.verify_media=true data.on_bad_row=skip"],
+        ["row 3, column 'images'", "broken.png' are not a picture", "set data.on_bad_row=skip"],
     ),
     "a file that is no picture, in a data worker": (
         [*local("broken"), "loader.batch_size=8", "loader.workers=1"],
-        ["row 3, column 'images'", "broken.png' are not a picture", "data.verify_media=true data.on_bad_row=skip"],
+        ["row 3, column 'images'", "broken.png' are not a picture", "set data.on_bad_row=skip"],
     ),
     "a picture that is not there": (
         local("gone"),
@@ -79,11 +80,11 @@ CASES = {
     ),
     "a prompt over the limit": (
         [*local("good"), "loader.max_prompt_tokens=5"],
-        ["the prompt has ", "the limit is 5", "loader.max_prompt_tokens="],
+        ["column 'prompt': The prompt has ", "the limit is 5", "loader.max_prompt_tokens="],
     ),
-    "too few rows to hold some out": (
-        [*local("good"), "data.val_share=0.01"],
-        ["data.val_share=0.01 of 12 rows leaves none to hold out", "type data.val_share=0.2"],
+    "one row, which cannot be held out": (
+        local("one"),
+        ["1 row cannot be both trained on and held out", "give more rows, or other ones with data.val"],
     ),
     "a reward model of a diffusion model": (
         ["algo=reward_model", "modality=t2i"],
@@ -91,7 +92,7 @@ CASES = {
     ),
     "pairs wanted of demonstrations": (
         local("answers"),
-        ["rows of kind demonstration, and the algorithm needs preference", "algo=sft"],
+        ["learns from preference rows, and the data set has demonstration rows only", "algo=sft"],
     ),
     "an extra that is not installed": (
         ["model.quantization=nf4"],
