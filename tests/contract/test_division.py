@@ -34,7 +34,7 @@ class OneProcess:
 def first_step(algorithm, policy, cfg, micro: int) -> tuple[float, torch.Tensor, list]:
     """The loss and the gradient of a run's first step, and what each forward pass counts."""
     cfg.loader.micro_batch_size = micro
-    data = build.build_data(cfg, algorithm, policy.eval())
+    data = build.build_data(cfg, algorithm, policy.eval().encoder, build.data_options(cfg))
     module = AlignmentModule(policy, algorithm, build.options(cfg, "optimizer"), {})
     module.eval().trainer = OneProcess(data.accumulate)
     policy.zero_grad(set_to_none=True)

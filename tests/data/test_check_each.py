@@ -59,9 +59,15 @@ FIRST = {(algorithm_for(name), model_for(name)): name for name in reversed(SHOWN
     "name", [pytest.param(name, marks=[] if name in FIRST else pytest.mark.slow) for name in SHOWN]
 )
 def test_the_row_of_a_data_set_is_shown_as_it_would_be_trained_on(name, tmp_path, capsys):
-    main.__wrapped__(compose(command(name, tmp_path), "check"))
+    cfg = compose(command(name, tmp_path), "check")
+    unwritten = media_of(name)[1] & {"audio", "video"} if model_for(name) == "tiny_sd" else set()
+    if unwritten:  # no model that writes them alone is built offline: refused, as training would be
+        with pytest.raises(ValueError, match=f"row 0 is answered with {unwritten.pop()}, and this model draws exactly one"):
+            main.__wrapped__(cfg)
+        return
+    main.__wrapped__(cfg)
     shown = capsys.readouterr().out
-    assert " rows train, 0 are left out" in shown
+    assert " rows train, 0 are held out, 0 are left out" in shown
     for response in CASES[name].responses if model_for(name) != "tiny_sd" and name != "ultrafeedback" else []:
         words = re.sub(r"\[[^]]*\]", " ", response).split()  # what stands in brackets is a medium
         assert all(word in shown for word in words)

@@ -141,7 +141,7 @@ def outline(options: ModelOptions) -> nn.Module:
 def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
     folder = folder_of(options.path, options.tiny)
-    config = _config(options, folder)
+    config = _config(options, adapter_base(Path(folder)) or folder)
     processor, family = load_processor(options, folder), _family(config, options)
     if "image" in family.writes:
         return PictureEncoder(processor, family, PICTURE_FAMILIES[family.name].spelling(processor, config), limits)
