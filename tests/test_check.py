@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from aa_lightning import build, inspection
+from aa_lightning.check import check
 from aa_lightning.compatible import check_compatible
+from aa_lightning.compose import compose
 from aa_lightning.config import ConfigError
 from aa_lightning.data.examples import Dropped
 from aa_lightning.datamodule import EncodedExamples
@@ -96,3 +98,18 @@ def test_a_pair_that_cannot_work_is_refused_before_weights_load():
 def test_an_unknown_likelihood_is_refused():
     with pytest.raises(ConfigError, match="one of exact, bound"):
         config("tiny_llava", "dpo", "model.likelihood=guess")
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["init=outputs/nothing"], "init=outputs/nothing does not exist"),
+        (["model.lora.rank=2", "model.lora.target=nonsense"], "matches no linear layer"),
+        (["model=tiny_qwen2", "modality=t2t", "model.freeze=[vision]"], "has no parameter group 'vision'"),
+        (["model.path=/no/such/folder"], "is a folder that does not exist"),
+        (["model.quantization=nf4"], "needs bitsandbytes"),
+    ],
+)
+def test_what_training_would_refuse_of_a_model_is_refused_without_weights(typed, says):
+    with pytest.raises(ValueError, match=says):
+        check(compose(typed, "check"))

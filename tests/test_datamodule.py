@@ -138,8 +138,11 @@ def test_a_refinement_or_a_critique_over_the_limit_is_left_out_by_name_or_refuse
     found = Fitting(rows, policy.encoder, True, False, Wanted((wanted,)))
     assert [row.id for row in found] == ["short"]
     assert [(row.row, row.column) for row in found.dropped] == [("long", "length")]
-    assert [row.id for row in Fitting(rows, policy.encoder, True, False)] == ["short", "long"]  # it is no part of any batch
-    with pytest.raises(TooLong, match=r"row long: a response has \d+ tokens and the limit is 8"):
+    assert [row.id for row in Fitting(rows, policy.encoder, True, False)] == [
+        "short",
+        "long",
+    ]  # it is no part of any batch
+    with pytest.raises(TooLong, match=r"row long, column 'response': A response has \d+ tokens and the limit is 8"):
         EncodedExamples(rows, policy.encoder, wanted=Wanted((wanted,)))[1]
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "build_policy",
     "build_run",
     "build_suite",
+    "check_model",
     "checked_loader",
     "data_options",
     "estimate_cost",
@@ -73,7 +74,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     import torch
 
     from aa_lightning.module import AlignmentModule
-    from aa_lightning.stages import starting_point
+    from aa_lightning.stages import is_stage, starting_point
 
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     if cfg.threads is not None:
@@ -81,7 +82,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     algorithm = build_algorithm(cfg)
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
-    staged = cfg.init is not None and cfg.init.startswith("stage:")
+    staged = is_stage(cfg.init)
     start = None if staged else starting_point(cfg)
     encoder = build_encoder(cfg, start)
     datamodule = build_data(cfg, algorithm, encoder, data)  # rows are read before weights are
@@ -109,6 +110,24 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
 def build_algorithm(cfg: DictConfig) -> Algorithm:
     """The algorithm: one of ours, or a plain class of the user's."""
     return completed(instantiate(cfg.algo, _convert_="all"))
+
+
+def check_model(cfg: DictConfig) -> Any:
+    """Refuse a model or a start that training would refuse, without loading weights.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        ValueError: which one, why, and what to type.
+    """
+    from aa_lightning.models import load
+    from aa_lightning.stages import is_stage, starting_point
+
+    start = None if is_stage(cfg.init) else starting_point(cfg)
+    if cfg.model.likelihood == "exact":
+        load.check_training(options(cfg, "model"))
+    return build_encoder(cfg, start)
 
 
 def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:

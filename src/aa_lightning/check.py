@@ -46,7 +46,7 @@ def check(cfg: DictConfig) -> Found:
     algorithm = build.build_algorithm(cfg)
     data = build.data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
-    encoder = build.build_encoder(cfg)
+    encoder = build.check_model(cfg)
     found = _read(cfg, algorithm, data, encoder)
     say(f"model {cfg.model.path}, algorithm {cfg.algo_name}")
     for line in (*inspection.columns(data, cfg.data), *found.sentences(algorithm.supervision)):

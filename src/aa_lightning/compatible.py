@@ -87,8 +87,8 @@ def check_spoiled(cfg: DictConfig, algorithm: Algorithm, shown: Collection[str])
     """
     if {"corrupted", "media"} & set(algorithm.wants) and not shown:
         raise ValueError(
-            f"{cfg.algo_name or type(algorithm).__name__} with these options spoils the media of prompts, and prompts of this data set "
-            "have none: type modality=ti2t, or another algo="
+            f"{cfg.algo_name or type(algorithm).__name__} with these options spoils the media of prompts, and prompts of "
+            "this data set have none: type modality=ti2t, or another algo="
         )
     if "corrupted" in algorithm.wants:
         keys = list(_named("algo", OmegaConf.to_container(cfg.algo, resolve=True), "corruption"))

@@ -43,7 +43,7 @@ def starting_point(cfg: DictConfig) -> str | None:
     """
     if cfg.init is None:
         return None
-    if cfg.init.startswith("stage:"):
+    if is_stage(cfg.init):
         return str(_stage(cfg) / "export")
     path = Path(cfg.init).absolute()
     if (path / "export").is_dir():
@@ -58,6 +58,11 @@ def starting_point(cfg: DictConfig) -> str | None:
         f"init={cfg.init} {why}, so there is nothing to start from: type init=<run folder>, init=<export folder>, "
         f"init=<file>.ckpt, or init=stage:<name> with one of {', '.join(stage_names())}"
     )
+
+
+def is_stage(init: str | None) -> bool:
+    """Whether a run starts from a stage, which is trained if the cache lacks it."""
+    return init is not None and init.startswith("stage:")
 
 
 def export_of(run: str) -> Path:

@@ -62,7 +62,9 @@ def test_the_row_of_a_data_set_is_shown_as_it_would_be_trained_on(name, tmp_path
     cfg = compose(command(name, tmp_path), "check")
     unwritten = media_of(name)[1] & {"audio", "video"} if model_for(name) == "tiny_sd" else set()
     if unwritten:  # no model that writes them alone is built offline: refused, as training would be
-        with pytest.raises(ValueError, match=f"row 0 is answered with {unwritten.pop()}, and this model draws exactly one"):
+        with pytest.raises(
+            ValueError, match=f"row 0 is answered with {unwritten.pop()}, and this model draws exactly one"
+        ):
             main.__wrapped__(cfg)
         return
     main.__wrapped__(cfg)

@@ -138,6 +138,17 @@ def outline(options: ModelOptions) -> nn.Module:
         return _model_class(config)._from_config(config, dtype=getattr(torch, options.dtype))
 
 
+def check_training(options: ModelOptions) -> None:
+    """Refuse what cannot train, as loading would, without weights.
+
+    Raises:
+        ValueError: freeze groups or layers for adapters that the model does not have; a package that is not installed.
+    """
+    _quantization(options.quantization)
+    model = outline(options)
+    prepare_training(model, _family(model.config, options), options)
+
+
 def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
     folder = folder_of(options.path, options.tiny)
