@@ -72,6 +72,7 @@ def test_a_terminal_gets_a_bar_and_the_file_its_lines(tmp_path):
     assert len(steps((tmp_path / "train.log").read_text())) == 2
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_in_the_same_file(tmp_path):
     typed = [*FOUR, f"hydra.run.dir={tmp_path}"]
     assert call(RUN, *typed, "trainer.max_steps=2")[0] == 0

@@ -51,7 +51,10 @@ ALIKE = {
 }
 
 
-@pytest.mark.parametrize("name", ALIKE)
+SOON = ("dpo", "rated")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in SOON else pytest.mark.slow) for name in ALIKE])
 def test_a_row_is_of_the_whole_step_however_it_is_divided(name, tmp_path):
     typed = [*ALIKE[name], "data.train.kinds=null", "data.train.max_shapes=3", "data.train.size=16", "data.val.size=8"]
     whole = step_of(tmp_path / "whole", *typed)
@@ -62,7 +65,7 @@ def test_a_row_is_of_the_whole_step_however_it_is_divided(name, tmp_path):
     assert len(on_its_own(whole)) > 5
 
 
-@pytest.mark.parametrize("algo", ["dpo", "apo_zero_unpaired"])
+@pytest.mark.parametrize("algo", ["dpo", pytest.param("apo_zero_unpaired", marks=pytest.mark.slow)])
 def test_two_processes_write_the_rows_of_one(algo, tmp_path):
     """Rated rows too, of which each process has other numbers of right ones; the validation loss is over all rows."""
     typed = [*STEP, *SHAPES, f"algo={algo}", "trainer.val_check_interval=1", "loader.eval_batch_size=3"]

@@ -22,7 +22,10 @@ def whole(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+SIGNALS = [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_stopped_run_has_a_report_of_its_part_and_resumes_to_the_bit(number, whole, tmp_path):
     life = live_until(tmp_path, [*RUN, f"hydra.run.dir={tmp_path}"], 9, 0.0, number)
     assert life.code == 130
