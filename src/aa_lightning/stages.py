@@ -154,7 +154,7 @@ def _train(stage: DictConfig, folder: Path) -> None:
         workshop.rename(folder)
 
 
-_RUN = """
+_RUN = r"""
 import sys
 from pathlib import Path
 from omegaconf import OmegaConf
