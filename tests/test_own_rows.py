@@ -13,6 +13,7 @@ from PIL import Image
 from aa_lightning import build
 from aa_lightning.check import check
 from aa_lightning.compose import compose
+from aa_lightning.config import ConfigError
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.datamodule import EncodedExamples
 from aa_lightning.models.families import FAMILIES
@@ -567,3 +568,83 @@ def test_an_answer_with_a_place_for_a_medium_that_is_not_given_is_refused(tmp_pa
         return
     with pytest.raises(ValueError, match="Row 0, column 'chosen': The answer has a place for image"):
         found(path, "model=tiny_qwen2")
+
+
+# ---------------------------------------------------------------- what would be lost in silence
+
+
+@pytest.mark.parametrize(
+    ("turn", "says"),
+    [
+        ({"role": "user", "content": "What?", "images": ["r.png"]}, "Turn 0 has 'images' beside its content"),
+        ({"role": "user", "content": "What?", "image": "r.png"}, "Turn 0 has 'image' beside its content"),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "What?", "image": "r.png"}]},
+            "A part holds text and image",
+        ),
+        (
+            {"role": "user", "content": [{"type": "image", "image": "r.png", "audio": "s.wav"}]},
+            "A part holds image and audio",
+        ),
+    ],
+)
+def test_what_stands_where_nobody_looks_is_refused_by_row(tmp_path, turn, says):
+    path = rows(tmp_path, {"messages": [turn, {"role": "assistant", "content": "It."}]})
+    with pytest.raises(ValueError, match=f"Row 0, column 'messages': {says}"):
+        found(path, "algo=sft")
+
+
+def test_an_answer_that_is_marked_as_not_learnt_or_thoughts_that_no_template_writes_are_refused(tmp_path):
+    asked = {"role": "user", "content": "What?"}
+    for mark in ({"loss": False}, {"weight": 0}):
+        path = rows(tmp_path, {"messages": [asked, {"role": "assistant", "content": "It.", **mark}]})
+        with pytest.raises(ValueError, match="marked as one that is not learnt"):
+            found(path, "algo=sft", "model=tiny_qwen2")
+    thinking = {"role": "assistant", "content": "It.", "reasoning_content": "Because."}
+    path = rows(tmp_path, {"messages": [asked, thinking]})
+    told = found(path, "algo=sft", "model=tiny_qwen2", "data.on_bad_row=skip")
+    assert ["from 'Because' on" in row.reason for row in told.left_out] == [True]
+
+
+@pytest.mark.parametrize("column", ["prompt", "chosen", "rejected"])
+def test_a_list_of_texts_is_not_glued_together(tmp_path, column):
+    path = rows(tmp_path, {"prompt": "What?", "chosen": "It.", "rejected": "No.", column: ["one", "two"]})
+    with pytest.raises(ValueError, match=f"Row 0, column '{column}': A list of 2 texts was found where one is read"):
+        found(path, "model=tiny_qwen2")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("promt", "prompt"), ("chosn", "chosen"), ("imag", "image"), ("Image", "image"), ("labels", "label")],
+)
+def test_a_column_that_is_nearly_one_that_is_read_is_refused(tmp_path, typed, meant):
+    row = {"prompt": "What?", "chosen": "It is.", "rejected": "It is not.", "image": "r.png"}
+    path = rows(tmp_path, {typed if key == meant else key: value for key, value in {**row, "label": True}.items()})
+    with pytest.raises(ValueError, match=f"the column {typed} is not read: did you mean {meant}"):
+        found(path)
+
+
+def test_two_files_of_one_name_are_not_one_part(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        rows(tmp_path / name, {"prompt": name, "chosen": "It.", "rejected": "No."})
+    parts = ",".join(str(tmp_path / name / "rows.jsonl") for name in ("a", "b"))
+    with pytest.raises(ConfigError, match="has two parts that are called rows"):
+        compose(["data=mixture", f"data.parts=[{parts}]"], "check")
+
+
+def test_a_folder_with_metadata_may_be_named_from_where_one_stands(tmp_path, monkeypatch):
+    rows(tmp_path, {})
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "r.png", "prompt": "What?", "response": "It."}\n')
+    monkeypatch.chdir(tmp_path.parent)
+    assert found(tmp_path.name, "algo=sft").trained.showing == {"image": 1}
+
+
+def test_a_table_may_be_cut_at_semicolons_and_a_mistyped_file_is_no_id_of_the_hub(tmp_path):
+    (tmp_path / "rows.csv").write_text("prompt;response\nWhat, then?;It.\n")
+    assert (
+        found(tmp_path / "rows.csv", "algo=sft", "model=tiny_qwen2").train[0].messages[0]["content"][0]["text"]
+        == "What, then?"
+    )
+    with pytest.raises(FileNotFoundError, match="there is no pairs.josnl"):
+        found("pairs.josnl", "algo=sft", "model=tiny_qwen2")

@@ -287,8 +287,13 @@ def test_the_rows_that_the_page_shows_become_pairs(tmp_path, recipe, data, file,
 
 
 @pytest.mark.slow
-def test_the_commands_for_real_rows_compose():
+def test_the_commands_for_real_rows_compose(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for name, typed in commands():
+        for word in typed:  # a file of which only its columns tell what it holds
+            if word.startswith("data.train.path=") and word.endswith(".jsonl"):
+                row = '{"prompt": "Q?", "chosen": "Yes.", "rejected": "No."}'
+                (tmp_path / word.partition("=")[2]).write_text(row)
         cfg = compose(typed)
         data = build.data_options(cfg)
         assert typed[0] == f"experiment={name}" and "shapes" not in cfg.model.path

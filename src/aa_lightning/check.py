@@ -53,8 +53,8 @@ def check(cfg: DictConfig) -> Found:
         say(line)
     if found.loader.batch_size < cfg.loader.batch_size:
         say(f"a step takes {found.loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")
-    for column, reason, count, rows in inspection.reasons(found.left_out):
-        say(f"  left out {count} × {column}: {reason} (row {rows})")
+    for line in inspection.left_out(found.left_out):
+        say(line)
     _show(cfg, algorithm, encoder, found)
     if found.stopping:
         rows = ", ".join(row.row for row in found.stopping[:5])

@@ -119,6 +119,12 @@ def with_parts(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:
     given = cfg.data.parts
     if isinstance(given, ListConfig):
         named = {_name(part): {"data": part} for part in given}
+        if len(named) < len(given):
+            twice = next(name for name in named if [_name(part) for part in given].count(name) > 1)
+            raise ConfigError(
+                f"data.parts={show(given)} has two parts that are called {twice}\n"
+                "type: 'data.parts={first:{data:local,train:{path:<file>}},…}' to give each a name of its own"
+            )
     elif isinstance(given, DictConfig):
         named = {name: _said(name, said) for name, said in OmegaConf.to_container(given, resolve=True).items()}
     else:

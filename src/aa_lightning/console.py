@@ -21,6 +21,7 @@ _EXPECTED = (  # said at every run, and nothing to act on
     "module\\(s\\) in eval mode",
     "transfer_batch_to_device",
     "No device id is provided",
+    "smaller than the logging interval",
 )
 _console = Console(highlight=False, soft_wrap=True)
 _progress = True  # whether the user wants to see how far things are

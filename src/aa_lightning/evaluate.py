@@ -47,7 +47,7 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     policy, suite, device = _load(cfg)
     measured = suite.run(policy, device)
     if not measured.measures:
-        say("held out nothing was measured, as there are no held-out examples (evaluation.size)")
+        say("held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.size)")
     named = {f"heldout/{key}": value for key, value in measured.measures.items()}
     (folder / "evaluation.json").write_text(json.dumps(named, indent=1), encoding="utf-8")
     if measured.responses:

@@ -191,8 +191,13 @@ def survey(rows: EncodedExamples, limit: int | None = None) -> Survey:
 def _spread(values: list[int]) -> list[str]:
     if len(values) < 2:
         return [str(v) for v in values * 3] or ["", "", ""]
-    cuts = quantiles(values, n=20)
+    cuts = quantiles(values, n=20, method="inclusive")
     return [f"{cuts[9]:.0f}", f"{cuts[18]:.0f}", str(max(values))]
+
+
+def left_out(dropped: Sequence[Any]) -> list[str]:
+    """Rows that are left out, a line for each reason."""
+    return [f"  left out {count} × {column}: {reason} (row {rows})" for column, reason, count, rows in reasons(dropped)]
 
 
 def reasons(dropped: Sequence[Any]) -> list[list[str]]:

@@ -162,7 +162,8 @@ def describe(error: BaseException) -> tuple[str, bool, str]:
     story = "".join(traceback.format_exception(error))
     frames = traceback.extract_tb(error.__traceback__)
     ours = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
-    expected = isinstance(error, OSError) or (ours and isinstance(error, ValueError | TypeError))
+    of_trainer = type(error).__name__ == "MisconfigurationException"  # Lightning's word for a setting that cannot work
+    expected = of_trainer or isinstance(error, OSError) or (ours and isinstance(error, ValueError | TypeError))
     return str(error) if expected else f"{type(error).__name__}: {error}", expected, story
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from aa_lightning.config import show
 
 _KEPT = {"model": ("family", "path", "tiny", "parts", "dtype", "freeze", "lora"), "algo": ("_target_",)}
+_OPTIMIZER = ("lr", "betas", "weight_decay", "eps", "schedule", "warmup", "final_lr")  # restored with its moments
 _ROWS = (  # of data: which rows come, and in which order
     *("train", "val_share", "template", "templates", "together", "corruption", "limit", "on_bad_row"),
     "temperature",
@@ -27,8 +28,8 @@ def check_same_run(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
         for where, given, wanted in _differences(key, before[key], now.get(key, _ABSENT)):
             raise ValueError(
                 f"the run was made with {where}={show(given)} and is now asked to go on with {where}={show(wanted)}: type "
-                "resume=<run folder> without other model, algorithm and data settings, or init=<run folder> in their place "
-                "to start a new run from its weights"
+                "resume=<run folder> without other model, algorithm, optimizer and data settings, or init=<run folder> in "
+                "their place to start a new run from its weights"
             )
 
 
@@ -36,7 +37,8 @@ def _shaping(config: Mapping[str, Any]) -> dict[str, Any]:
     """What weights, moments and their order hang on, by dotted key."""
     kept = {
         f"{section}.{key}": config[section][key]
-        for section, keys in _KEPT.items()
+        for section, keys in {**_KEPT, "optimizer": _OPTIMIZER}.items()
+        if section in config
         for key in keys
         if key in config[section]
     }

@@ -84,7 +84,7 @@ CASES = {
     ),
     "one row, which cannot be held out": (
         local("one"),
-        ["1 row cannot be both trained on and held out", "give more rows, or other ones with data.val"],
+        ["1 row cannot be both trained on and held out", "+data.val.path=<file>"],
     ),
     "a reward model of a diffusion model": (
         ["algo=reward_model", "modality=t2i"],

@@ -198,8 +198,6 @@ def test_a_stage_is_trained_in_a_process_of_its_own_and_kept(tmp_path, monkeypat
 def test_a_stage_that_cannot_be_trained_says_why_in_a_line(tmp_path, capfd):
     stage = stages._stage_config(compose(["modality=t2t", "init=stage:shapes", "data.train.size=32"]))
     stage.model.path = "/no/such/folder"
-    with pytest.raises(
-        ValueError, match=r"could not be trained, in .*: model.path=/no/such/folder is a folder that"
-    ):
+    with pytest.raises(ValueError, match=r"could not be trained, in .*: model.path=/no/such/folder is a folder that"):
         stages._train(stage, tmp_path / "kept")
     assert "Traceback" not in capfd.readouterr().err

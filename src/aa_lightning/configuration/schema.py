@@ -137,7 +137,7 @@ class Train:
     resume: str | None
     modality_name: str
     algo_name: str | None
-    output: str
+    output: Annotated[str, Field(min_length=1)]
 
 
 @dataclass(config=STRICT, kw_only=True)

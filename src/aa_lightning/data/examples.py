@@ -239,7 +239,8 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         rows = [row for row in rows if (row in kept) == (split == "val")]
         if not rows:
             raise ValueError(
-                f"{len(source)} row cannot be both trained on and held out: give more rows, or other ones with data.val"
+                f"{len(source)} row cannot be both trained on and held out: give more rows, or type data.val_share=null "
+                "+data.val.path=<file> to measure on others"
                 if len(source) == 1
                 else f"{options.train.path} holds no rows"
             )

@@ -103,7 +103,7 @@ class MediaFolder:
         return {**row, **{_medium(*pair): self._file(pair[1]) for pair in named.items()}}
 
     def _file(self, name: Any) -> str | None:
-        return str(self.folder / str(name)) if name else None
+        return str(self.folder.absolute() / str(name)) if name else None
 
     @property
     def columns(self) -> list[str]:
@@ -156,7 +156,11 @@ def read_json(path: Path) -> Rows | JsonLines:
 def read_csv(path: Path) -> Rows:
     """A table with a header; every cell is a text."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return Rows(list(csv.DictReader(file)), path.name)
+        head = file.readline()
+        file.seek(0)
+        # one column whose name holds semicolons or tabs is a table that is cut there
+        cut = next((sign for sign in ";\t" if "," not in head and sign in head), ",")
+        return Rows(list(csv.DictReader(file, delimiter=cut)), path.name)
 
 
 def read_media_folder(metadata: Path) -> MediaFolder:

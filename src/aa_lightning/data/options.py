@@ -70,7 +70,10 @@ class DataOptions:
     @model_validator(mode="after")
     def _holds_out_once(self) -> DataOptions:
         if self.val is not None and self.val_share is not None:
-            raise ValueError("give either `val`, a source of its own, or `val_share`, a share of train; not both")
+            raise ValueError(
+                "give either `val`, a source of its own, or `val_share`, a share of train; not both: type "
+                "data.val_share=null with data.val"
+            )
         return self
 
     def serving(self, algorithm: Algorithm) -> DataOptions:

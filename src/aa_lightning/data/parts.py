@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aa_lightning import media
+from aa_lightning.data.cells import is_empty
 from aa_lightning.types import Part, Response
 
 _TEXTS = ("text", "input_text", "output_text")
@@ -35,6 +36,15 @@ def kind_of(part: Any) -> str | None:
     if named is None:  # told by the key alone
         named = next((key for key in (*_TEXTS, *_KINDS) if part.get(key) is not None), None)
     return "text" if named in _TEXTS else _KINDS.get(named)
+
+
+def kinds_in(part: Any) -> list[str]:
+    """The kinds of everything that a part holds; more than one where a medium stands beside something else."""
+    if not isinstance(part, Mapping):
+        return []
+    media = [meaning for key, meaning in _KINDS.items() if not is_empty(part.get(key))]
+    texts = ["text"] if any(not is_empty(part.get(key)) for key in _TEXTS) else []
+    return list(dict.fromkeys([*texts, *media]))
 
 
 def text_of(part: Any) -> Any:

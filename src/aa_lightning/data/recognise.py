@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 from aa_lightning.data.mapping import PartOptions, Select, TemplateOptions
@@ -22,6 +23,7 @@ _PROMPTS = ("prompt", "question", "query", "problem")
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 _RESPONSES = ("response", "completion", "output")
 _LABELS = ("label", "kto_tag")
+_MEANT = ("prompt", "chosen", "rejected", "label", "margin", "messages", *_MEDIA, *(f"{medium}s" for medium in _MEDIA))
 _FORMS = (
     "Name them prompt, [image | images], [audio | audios], [video | videos], and chosen + rejected, or response [+ label]; "
     "or messages; or say in data.template which column is what"
@@ -48,11 +50,23 @@ def recognise(source: Any) -> TemplateOptions:
     """
     counts = source.filled()
     columns = [column for column, count in counts.items() if count]
+    _refuse_near_misses(columns)
     told = _Columns(columns, {column for column in columns if counts[column] < len(source)})
     template = _with_prompt(told) or _of_conversations(told) or _of_openai(told)
     if template is None:
         raise ValueError(f"the columns {', '.join(counts) or '(none)'} are not recognised without a template. {_FORMS}")
     return template
+
+
+def _refuse_near_misses(columns: Sequence[str]) -> None:
+    """A column whose name is nearly one that is read, where that one is absent, was meant to be read."""
+    for column in columns:
+        near = get_close_matches(column.lower(), _MEANT, n=1, cutoff=0.8)
+        if column not in _MEANT and near and near[0] not in columns:
+            raise ValueError(
+                f"the column {column} is not read: did you mean {near[0]}? Rename it, or say in data.template which column "
+                "is what (docs/data.md)"
+            )
 
 
 class _Columns:

@@ -91,7 +91,10 @@ def media_root(options: Shapes | Table) -> str | None:
 def is_local(options: Table) -> bool:
     """Whether a path means files of this machine: it exists, looks like a path, or ends like a file."""
     path = options.path
-    looks_local = path.startswith(("/", "./", "../", "~")) or glob.has_magic(path) or Path(path).suffix in READERS
+    named = "/" not in path and Path(path).suffix != ""  # ids of the hub have an owner
+    looks_local = (
+        named or path.startswith(("/", "./", "../", "~")) or glob.has_magic(path) or Path(path).suffix in READERS
+    )
     return looks_local or Path(path).exists()
 
 

@@ -279,6 +279,9 @@ class Template:
         answered = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         if self.options.turns == "last":
             answered = answered[-1:]
+        answered = [i for i in answered if "unlearnt" not in messages[i]]
+        if not answered:
+            raise reader.bad(self._prompt_column, "The answer is marked as one that is not learnt (loss or weight).")
         asked = [i for i in answered if i > 0 and messages[i - 1]["role"] in ("user", "tool")]
         if not asked:
             raise reader.bad(self._prompt_column, "The answer follows no turn of the user or of a tool.")

@@ -7,9 +7,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from aa_lightning.data.cells import listed, written_list
+from aa_lightning.data.cells import is_empty, listed, written_list
 from aa_lightning.data.mapping import Select, Selector
-from aa_lightning.data.parts import content_of, kind_of, text_of
+from aa_lightning.data.parts import content_of, kind_of, kinds_in, text_of
 from aa_lightning.data.reading import Reader, name
 from aa_lightning.types import Message, Part, text
 
@@ -39,6 +39,12 @@ def read_turns(reader: Reader, value: Any, selector: Selector, speaker: str = "u
     turns = [value] if isinstance(value, Mapping) else written_list(value)
     if isinstance(value, str) and not _are_turns(turns, told):
         turns = value
+    if isinstance(turns, list) and len(turns) > 1 and all(isinstance(turn, str) for turn in turns):
+        raise reader.bad(
+            column,
+            f"A list of {len(turns)} texts was found where one is read. Several answers to choose from are `answers` with "
+            "`ratings` or `ranks` in the template; of turns, say who speaks.",
+        )
     if not isinstance(turns, list):
         return [{"role": speaker, "content": [reader.text_part(reader.as_text(turns, column), column)]}]
     if not turns:
@@ -58,6 +64,7 @@ def _are_turns(value: Any, told: Select) -> bool:
 def _read_turn(reader: Reader, told: Select, i: int, turn: Mapping[str, Any], column: str) -> Message:
     role, key = _key(reader, told.role, ("role", "from"), i, turn, column), told.content
     role = _role(reader, told, i, turn[role], column)
+    _refuse_media_beside(reader, i, turn, column)
     beside = {one: turn[one] for one in _BESIDE if turn.get(one) is not None}
     if role == "call":
         role, beside = "assistant", {"tool_calls": _call(reader, turn, key or "value", column)}
@@ -73,7 +80,19 @@ def _read_turn(reader: Reader, told: Select, i: int, turn: Mapping[str, Any], co
         first = parts[0] if parts and parts[0]["type"] == "text" else None
         parts = [{**(first or text("")), **beside}, *(parts[1:] if first else parts)]
     named = {one: turn[one] for one in ("name", "tool_call_id") if turn.get(one) is not None}
-    return {"role": role, "content": parts, **named}
+    unlearnt = {"unlearnt": True} if turn.get("loss") is False or turn.get("weight") == 0 else {}
+    return {"role": role, "content": parts, **named, **unlearnt}
+
+
+def _refuse_media_beside(reader: Reader, i: int, turn: Mapping[str, Any], column: str) -> None:
+    """Media that stand in a turn and not in its content would not be seen."""
+    beside = [key for key in turn if key.removesuffix("s") in _PLURAL and not is_empty(turn[key])]
+    if beside:
+        raise reader.bad(
+            column,
+            f"Turn {i} has {beside[0]!r} beside its content, where nobody looks: write it as a part of the content, "
+            f'{{"type": "{beside[0].removesuffix("s")}", …}}, or give the row a column {beside[0]!r}.',
+        )
 
 
 def _key(reader: Reader, told: str | None, usual: tuple[str, str], i: int, turn: Mapping[str, Any], column: str) -> str:
@@ -245,7 +264,9 @@ def _read_content(reader: Reader, content: Any, column: str, may_be_empty: bool 
 
 
 def _read_part(reader: Reader, part: Any, column: str) -> list[Part]:
-    kind = kind_of(part)
+    kind, kinds = kind_of(part), kinds_in(part)
+    if len(kinds) > 1:
+        raise reader.bad(column, f"A part holds {' and '.join(kinds)}; give each a part of its own.")
     if kind == "text":
         said = text_of(part)
         return [reader.text_part("" if said is None else reader.as_text(said, column), column)]

@@ -78,11 +78,12 @@ class ChatTemplate:
         if not whole.startswith(before):
             if any(part.keys() & set(_BESIDE) for part in parts):
                 raise BadRow(
-                    prompt.id, "response", "The chat template does not write tool calls behind its generation prompt."
+                    prompt.id, "response", "The chat template does not write tool calls or thoughts behind its prompt."
                 )
             return self.opening + _behind(before, said), self.end
         written, end = self._without_closing(whole[len(before) :])
-        lost = _first_lost(said, written)
+        thoughts = "".join(str(part.get("reasoning_content", "")) for part in parts)
+        lost = _first_lost(f"{thoughts} {said}", written)
         if lost is not None:
             raise BadRow(
                 prompt.id,

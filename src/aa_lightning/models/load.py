@@ -175,7 +175,9 @@ def load_processor(options: ModelOptions, folder: str) -> Any:
     except ImportError as error:
         raise ValueError(f"The processor of model.family={options.family} cannot be loaded. {error}") from error
     if options.chat_template is not None:
-        processor.chat_template = Path(options.chat_template).read_text()
+        if not Path(options.chat_template).is_file():
+            raise ValueError(f"model.chat_template={options.chat_template} is no file: give the path of a Jinja file")
+        processor.chat_template = Path(options.chat_template).read_text(encoding="utf-8")
     elif not processor.chat_template:
         processor.chat_template = _template(processor, options)
     return processor
