@@ -134,6 +134,17 @@ def test_twelve_rows_are_checked_and_trained_with_nothing_but_their_path(tmp_pat
         assert re.search(rf"takes {examples} prompts and not \d+", said)
 
 
+def test_too_few_held_out_rows_for_the_processes_are_said_by_check_and_train_alike(tmp_path):
+    path = plain(tmp_path, [(f"{i}.png", "red") for i in range(12)])
+    for i in range(12):
+        Image.new("RGB", (64, 48), "red").save(tmp_path / f"{i}.png")
+    cfg = compose(["data=local", f"data.train.path={path}", "trainer.devices=2", "strategy=ddp"], "check")
+    with pytest.raises(ValueError, match="1 held-out rows cannot be shared among 2 processes: type data.val_share=0.3"):
+        check(cfg)
+    cfg.data.val_share = 0.3
+    assert len(check(cfg).held_out) >= 2
+
+
 CASES = Path(__file__).parent / "cases"
 
 
