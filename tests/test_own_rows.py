@@ -648,3 +648,19 @@ def test_a_table_may_be_cut_at_semicolons_and_a_mistyped_file_is_no_id_of_the_hu
     )
     with pytest.raises(FileNotFoundError, match="there is no pairs.josnl"):
         found("pairs.josnl", "algo=sft", "model=tiny_qwen2")
+
+
+@pytest.mark.parametrize("call", ["5", "not json", '["a"]'])
+def test_a_call_that_is_none_is_refused_by_row(tmp_path, call):
+    turns = [{"from": "human", "value": "Weather?"}, {"from": "function_call", "value": call}]
+    path = rows(
+        tmp_path,
+        {"conversations": [*turns, {"from": "observation", "value": "Rain."}, {"from": "gpt", "value": "Rain."}]},
+    )
+    with pytest.raises(ValueError, match="A turn that calls a tool is JSON with a name and arguments"):
+        found(path, "algo=sft", "model=tiny_qwen3")
+
+
+def test_odd_tools_end_in_no_traceback(tmp_path):
+    row = {"prompt": "Weather?", "response": "Rain.", "tools": [{"function": "weather"}, {"name": 5}]}
+    assert '{"function": "weather"}' in written(rows(tmp_path, row), "algo=sft", "model=tiny_qwen3")[0][0]

@@ -138,6 +138,10 @@ def _call(reader: Reader, turn: Mapping[str, Any], key: str, column: str) -> lis
     except (TypeError, ValueError) as error:
         raise reader.bad(column, f"A turn that calls a tool is JSON with a name and arguments ({error}).") from error
     calls = call if isinstance(call, list) else [call]
+    if not all(isinstance(one, Mapping) for one in calls):
+        raise reader.bad(
+            column, f"A turn that calls a tool is JSON with a name and arguments, and {call!r:.80} was found."
+        )
     return [{"type": "function", "function": one} for one in calls]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aa_lightning.data.bad_row import BadRow
@@ -158,15 +158,21 @@ def is_thought_tag(token: str) -> bool:
 def _must_be_said(prompt: Prompt) -> Iterator[tuple[str, str, str]]:
     """What of a prompt a template may be unable to say, as (what, column, words); thoughts of earlier turns need not be."""
     for tool in prompt.tools or ():
-        yield "the tools of a row", "tools", str(tool.get("function", tool).get("name", ""))
+        yield "the tools of a row", "tools", _name_of(tool)
     for message in prompt.messages:
         for part in message["content"]:
             if part["type"] != "text":
                 continue
             for call in part.get("tool_calls", ()):
-                yield "calls of tools", "messages", str(call.get("function", call).get("name", ""))
+                yield "calls of tools", "messages", _name_of(call)
             said = _THOUGHT_TAG.split(part["text"])[-1] if message["role"] == "assistant" else part["text"]
             yield f"the {message['role']}'s turn", "prompt", said.strip()
+
+
+def _name_of(tool: Mapping[str, Any]) -> str:
+    """What a tool, or a call of one, is called; empty where it does not say."""
+    function = tool.get("function", tool)
+    return str(function.get("name", "")) if isinstance(function, Mapping) else str(function)
 
 
 def _behind(before: str, said: str) -> str:
