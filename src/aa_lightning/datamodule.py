@@ -23,7 +23,7 @@ from aa_lightning.kinds import weaken
 from aa_lightning.loader import EvalLoader, TrainLoader
 from aa_lightning.models.encoding import TooLong
 from aa_lightning.supervision import after, changed_tokens, ratings, steps, supervision
-from aa_lightning.types import Batch, Encoder, Example, Feedback, Response, text
+from aa_lightning.types import Batch, Encoder, Example, Feedback, Rating, Response, text
 
 LENGTH = "length"  # in place of a column's name, for rows that are too long
 
@@ -171,7 +171,7 @@ class Fitting(Sequence):
         wanted: Wanted | None = None,
     ):
         self.examples, self.on_bad_row = examples, examples.on_bad_row
-        self.dropped, self.showing = list(examples.dropped), Counter[str]()
+        self.dropped, self.showing, self.labels = list(examples.dropped), Counter[str](), Counter[bool]()
         self._kept: list[int] = []
         for index in bar(range(len(examples)), "reading every row", "row"):
             try:
@@ -184,6 +184,7 @@ class Fitting(Sequence):
             else:
                 self._kept.append(index)
                 self.showing.update(prompt_media_of(example))
+                self.labels.update([example.desirable] if isinstance(example, Rating) else [])
         if not self._kept:
             raise ValueError(
                 f"none of {len(examples)} rows is left that is short enough and can be read: raise loader.max_prompt_tokens "

@@ -86,9 +86,7 @@ class Survey:
         lines = [f"of the examples {', '.join(said)}"] if said else []
         if self.labels:
             lines.append(f"labels: {self.labels[True]} desirable, {self.labels[False]} undesirable")
-        if len(self.labels) == 1:
-            only = "desirable" if self.labels[True] else "undesirable"
-            lines.append(f"every answer is {only}: there is nothing to tell it from. Is the label read rightly?")
+        lines += one_class(self.labels)
         if self.margins:
             lines.append(
                 f"margins: {len(self.margins)} from {min(self.margins):g} to {max(self.margins):g}, "
@@ -193,6 +191,14 @@ def _spread(values: list[int]) -> list[str]:
         return [str(v) for v in values * 3] or ["", "", ""]
     cuts = quantiles(values, n=20, method="inclusive")
     return [f"{cuts[9]:.0f}", f"{cuts[18]:.0f}", str(max(values))]
+
+
+def one_class(labels: Counter[bool]) -> list[str]:
+    """A line where all answers have the same label."""
+    if len(labels) != 1:
+        return []
+    only = "desirable" if labels[True] else "undesirable"
+    return [f"every answer is {only}: there is nothing to tell it from. Is the label read rightly?"]
 
 
 def left_out(dropped: Sequence[Any]) -> list[str]:

@@ -58,13 +58,13 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     """
     from aa_lightning.console import say
     from aa_lightning.datamodule import AlignmentData
-    from aa_lightning.inspection import columns, left_out
+    from aa_lightning.inspection import columns, left_out, one_class
 
     data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder, wanted=wanted_of(algorithm))
     train = examples(data, "train", algorithm.supervision, fit)
     held_out = examples(data, "val", algorithm.supervision, fit) if data.holds_out else train[:0]
     loader = checked_loader(cfg, algorithm, train, held_out)
-    for line in (*columns(data, cfg.data), *left_out(train.dropped)):
+    for line in (*columns(data, cfg.data), *left_out(train.dropped), *one_class(train.labels)):
         say(line)
     if loader.batch_size < cfg.loader.batch_size:
         say(f"a step takes {loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")

@@ -23,7 +23,7 @@ from aa_lightning.data.template import Template
 from aa_lightning.data.together import Album, Catalogue, Place, Symbols, read_as
 from aa_lightning.kinds import can_serve, weaken
 from aa_lightning.media import MediaOptions
-from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking
+from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking, Rating
 
 _SHOW_PROGRESS_AFTER = 2.0  # seconds
 _NAMED = 5  # rows in an error
@@ -87,6 +87,7 @@ class Examples(Sequence[Example]):
         self.on_bad_row, self.corruption, self.media_options = on_bad_row, corruption, media_options
         self.dropped: list[Dropped] = []
         self.showing: Counter[str] = Counter()  # how many prompts show each medium
+        self.labels: Counter[bool] = Counter()  # how many answers are desirable, and how many are not
         self._row, self._part = array("q"), array("q")  # of the source, and among the examples of that row
         self._scan(range(len(source)) if rows is None else rows, verify_media)
         if not len(self) and not may_be_empty:
@@ -150,6 +151,7 @@ class Examples(Sequence[Example]):
                     Dropped(str(row), "label", f"Nothing in it serves as a {self.wanted}.", declared=True)
                 )
             spoiled = spoiled or any(prompt_media(example, kind) for example in examples for kind in kinds)
+            self.labels.update(example.desirable for example in examples if isinstance(example, Rating))
             self.showing.update(medium for example in examples for medium in prompt_media_of(example))
             sizes.update(len(example.responses) for example in examples)
             self._row.extend([row] * len(examples))

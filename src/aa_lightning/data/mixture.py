@@ -146,6 +146,7 @@ class Mixture(Sequence[Example]):
             replace(row, row=f"{name}/{row.row}") for name, examples in parts.items() for row in examples.dropped
         ]
         self.on_bad_row = "skip" if any(examples.on_bad_row == "skip" for examples in self.parts) else "error"
+        self.labels = sum((examples.labels for examples in self.parts), Counter())
         self.showing = sum((examples.showing for examples in self.parts), Counter())
         first = [vars(part[0]) for part in self.parts if len(part)]
         # what only some parts have would count in some batches and not in others
