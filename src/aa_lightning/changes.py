@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from aa_lightning.configuration.composed import composed
 from aa_lightning.configuration.wording import show
 
 TYPED = "the command line"
@@ -24,8 +25,6 @@ def with_changes(cfg: DictConfig, hydra: DictConfig, folders: Sequence[Path]) ->
     Returns:
         With `changed: [{key, value, default, from}]`; `from` is a file of a configuration group, or the command line.
     """
-    from aa_lightning.compose import composed
-
     if "algo" not in cfg:
         return cfg
     alone = composed(None, [f"+algo={hydra.runtime.choices.algo}"], folders)

@@ -24,6 +24,7 @@ from aa_lightning.configuration.schema import (
 )
 from aa_lightning.configuration.targets import Parameter, named_class, strategy_arguments, trainer_arguments
 from aa_lightning.configuration.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
+from aa_lightning.signatures import schema_of
 
 __all__ = [
     "SECTIONS",
@@ -215,8 +216,6 @@ def section_schema(name: str, section: Mapping[str, Any]) -> type | None:
 
 def algorithm_schema(target: str) -> type | None:
     """The arguments of an algorithm's class; None: anything."""
-    from aa_lightning.signatures import schema_of
-
     return schema_of(named_class(target))
 
 

@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
-from aa_lightning.config import STRICT, ConfigError
+from aa_lightning.configuration.schema import STRICT
+from aa_lightning.configuration.wording import ConfigError
 
 
 def schema_of(named: type) -> type | None:

@@ -24,7 +24,8 @@ def check_jobs(overrides: Sequence[str], config_name: str, folders: Sequence[Pat
     """
     from hydra.errors import HydraException
 
-    from aa_lightning.compose import checked, composed
+    from aa_lightning.compose import checked
+    from aa_lightning.configuration.composed import composed
 
     for job in jobs_of(overrides):
         try:
@@ -160,7 +161,7 @@ def _with_missing_keys(
     """Compose a job with the keys added that there are not, the first of which is known; also these keys."""
     from hydra.errors import ConfigCompositionException
 
-    from aa_lightning.compose import composed
+    from aa_lightning.configuration.composed import composed
 
     given, added, key = [*job], [], first
     while key is not None:

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from aa_lightning.compose import composed
 from aa_lightning.config import dotted_keys, section_schema
 from aa_lightning.configuration.comments import Written, of_class, written
+from aa_lightning.configuration.composed import composed
 from aa_lightning.configuration.schema import COMMANDS, PRECISIONS
 from aa_lightning.configuration.schema_words import Schema, in_words, sample, values_of
 from aa_lightning.configuration.targets import named_class, strategy_arguments, trainer_arguments
