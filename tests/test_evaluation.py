@@ -47,7 +47,9 @@ def test_a_run_without_held_out_examples_ends_with_its_export_and_says_so(tmp_pa
     assert (tmp_path / "export" / "config.json").is_file()
     assert "Nothing was measured on held-out data" in (tmp_path / "report.html").read_text()
     shown = capsys.readouterr().out
-    assert "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.size)" in shown
+    assert (
+        "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.size)" in shown
+    )
     command = "evaluate" if algo == "reward_model" else "generate"
     assert f"next     python -m aa_lightning.{command} run={tmp_path}" in shown
 

@@ -59,7 +59,9 @@ def config(form, **changes):
 def test_a_run_is_not_continued_on_other_rows(before, changes, says):
     with pytest.raises(ValueError, match=f"the run was made with {says}") as refused:
         check_same_run(config(before), config(before, **changes))
-    assert "type resume=<run folder> without other model, algorithm, optimizer and data settings, or init=" in str(refused.value)
+    assert "type resume=<run folder> without other model, algorithm, optimizer and data settings, or init=" in str(
+        refused.value
+    )
 
 
 def test_a_mixture_is_no_single_data_set_and_the_other_way_round():
