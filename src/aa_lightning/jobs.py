@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -17,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from aa_lightning.configuration.folders import PACKAGE
 from aa_lightning.configuration.wording import ConfigError
-from aa_lightning.workers import Terminated, WorkersFailed, end_with_parent, is_worker, rank, run_workers
+from aa_lightning.workers import (
+    Terminated,
+    WorkersFailed,
+    end_with_parent,
+    is_worker,
+    rank,
+    run_workers,
+    told_endings,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     Function = Callable[[DictConfig], Any]
 
 JOB = "AA_LIGHTNING_JOB"  # in a worker's environment: the folder with what it shall do
+_LOST = re.compile("gloo/|NCCL|DistNetworkError|DistStoreError|Connection (reset|closed)")  # another rank is gone
 FREE_MIB = 64  # a run folder on a disk with less is refused
 
 
@@ -198,19 +208,30 @@ def _in_workers(cfg: DictConfig, worker: list[str], count: int) -> Any:
         folder = Path(name)
         (folder / "job.pickle").write_bytes(pickle.dumps((plain, HydraConfig.instance().cfg)))
         try:
-            run_workers(worker, count, env={JOB: name})
+            run_workers(worker, count, env={JOB: name}, done=lambda place: "value" in _told(folder, place))
         except WorkersFailed as error:
             raise _first_error(folder, error, count) from error
-        return json.loads((folder / "0.json").read_text(encoding="utf-8"))["value"]
+        return _told(folder, 0)["value"]
+
+
+def _told(folder: Path, place: int) -> dict[str, Any]:
+    """What a rank has written: its value, or its error; nothing yet."""
+    path = folder / f"{place}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _first_error(folder: Path, failed: WorkersFailed, count: int) -> Exception:
-    """The error that came first: the other ranks' broken connections only follow from it."""
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-    errors = sorted((one for one in told if "message" in one), key=lambda one: one["time"])
-    if not errors:
+    """What came first: a rank's death or a rank's error. The broken connections of the others only follow from it."""
+    told = [one for place in range(count) if "message" in (one := _told(folder, place))]
+    own = sorted((one for one in told if not one["lost"]), key=lambda one: one["time"])
+    silent = {place: code for place, code in failed.codes.items() if not _told(folder, place)}
+    killed = {place: code for place, code in silent.items() if code < 0 and code != -signal.SIGABRT}
+    if killed or (silent and not own):  # an abort may follow from another's error, another signal does not
+        told_of = told_endings(killed or silent, count)
+        return _WorkerError(told_of, True, told_of)
+    if not told:
         return _WorkerError(str(failed), True, str(failed))
-    first = errors[0]
+    first = (own or told)[0]
     return _WorkerError(f"rank {first['rank']} of {count}: {first['message']}", first["expected"], first["story"])
 
 
@@ -230,7 +251,8 @@ def run_rank(function: Function, folder: Path) -> int:
         result["value"] = function(cfg)
     except Exception as error:
         message, expected, story = describe(error)
-        result |= {"time": time.time(), "message": message, "expected": expected, "story": story}
+        lost = bool(_LOST.search(message))
+        result |= {"time": time.time(), "message": message, "expected": expected, "story": story, "lost": lost}
     part = folder / f"{rank()}.part"
     part.write_text(json.dumps(result), encoding="utf-8")
     part.rename(folder / f"{rank()}.json")  # in one piece, or not at all

@@ -24,7 +24,7 @@ from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.configuration.hydra_errors import check_jobs, explain
 from aa_lightning.configuration.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
 from aa_lightning.jobs import JOB, JobFailed, run_job, run_rank, say
-from aa_lightning.workers import is_worker, rank
+from aa_lightning.workers import is_worker, leave, rank
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,7 +46,10 @@ def command(config_name: str) -> Callable[[Function], Callable[[], None]]:
     def decorate(function: Function) -> Callable[[], None]:
         @functools.wraps(function)
         def main() -> None:
-            sys.exit(_main(function, config_name))
+            code = _main(function, config_name)
+            if is_worker():
+                leave(code)
+            sys.exit(code)
 
         return main
 

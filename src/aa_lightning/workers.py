@@ -7,16 +7,19 @@ Lightning finds itself in processes that exist already, as under torchrun.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 FAILURE_GRACE = 3.0  # seconds that the other ranks get to end, once one has failed: they may be stuck waiting for it
 INTERRUPT_GRACE = 60.0  # seconds to write a checkpoint after Ctrl-C or SIGTERM
@@ -54,6 +57,7 @@ def run_workers(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
+    done: Callable[[int], bool] = lambda place: False,
 ) -> None:
     """Run a command in `count` processes that find each other as ranks, and wait for all of them.
 
@@ -62,6 +66,7 @@ def run_workers(
 
     Args:
         timeout: seconds for all; None waits for ever.
+        done: whether a rank has left all that it was started for; how it ends afterwards is no failure.
 
     Raises:
         WorkersFailed: which ranks failed and how.
@@ -71,7 +76,7 @@ def run_workers(
         with _sigterm_raises():
             ranks = _rank_environments(count)
             started += [_start(command, {**os.environ, **(env or {}), **own}, cwd) for own in ranks]
-            codes = _watch(started, timeout)
+            codes = _watch(started, timeout, done)
     except KeyboardInterrupt:
         _end(started, signal.SIGINT, INTERRUPT_GRACE)
         raise
@@ -81,7 +86,23 @@ def run_workers(
     finally:
         _end(started, signal.SIGTERM, FAILURE_GRACE)
     if codes:
-        raise WorkersFailed(codes, "; ".join(_how(place, code, count) for place, code in codes.items()))
+        raise WorkersFailed(codes, told_endings(codes, count))
+
+
+def leave(code: int) -> NoReturn:
+    """End this rank as multiprocessing ends its own: threads, then what is registered for the end, no finalization.
+
+    Threads of a process group that meet the end of the interpreter, or of the libraries below it, take the process with
+    them (SIGABRT). Some outlive their group: sharded models and engines hold on to it.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if code == 0 and distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def end_with_parent() -> None:
@@ -143,12 +164,12 @@ def _start(command: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> 
     return subprocess.Popen(list(command), env=dict(env), cwd=cwd, process_group=0)
 
 
-def _watch(started: Sequence[subprocess.Popen], timeout: float | None) -> dict[int, int]:
+def _watch(started: Sequence[subprocess.Popen], timeout: float | None, done: Callable[[int], bool]) -> dict[int, int]:
     """Wait until all have ended well or one has not; the exit codes of those that failed."""
     end = None if timeout is None else time.monotonic() + timeout
     while True:
         codes = [process.poll() for process in started]
-        failed = {place: code for place, code in enumerate(codes) if code}
+        failed = {place: code for place, code in enumerate(codes) if code and not done(place)}
         if failed or None not in codes:
             return failed
         if end is not None and time.monotonic() > end:
@@ -166,6 +187,11 @@ def _end(started: Sequence[subprocess.Popen], first: signal.Signals, grace: floa
         end = time.monotonic() + wait
         while time.monotonic() < end and any(process.poll() is None for process in running):
             time.sleep(_POLL)
+
+
+def told_endings(codes: Mapping[int, int], count: int) -> str:
+    """Which ranks ended how, in words."""
+    return "; ".join(_how(place, code, count) for place, code in codes.items())
 
 
 def _how(place: int, code: int, count: int) -> str:

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from aa_lightning.types import Batch, LogLikelihood
+from aa_lightning.workers import leave
 from tests.vectors.support import algorithm
 
 ROWS, WIDTH, TERMS = 4, 3, 5
@@ -86,8 +87,8 @@ def main() -> None:
     told = {name: two_steps(name, mine, _mean_over_processes) for name in names}
     if rank == "0":
         print(json.dumps(told))
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
     main()
+    leave(0)

@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import Callback
 from aa_lightning import strategies
 from aa_lightning.callbacks.checkpoint import SteadyCheckpoint, newest
 from aa_lightning.callbacks.rng import RandomStates
+from aa_lightning.workers import leave
 
 MINUTES = 0.5
 STRATEGIES = {
@@ -148,3 +149,4 @@ def main(output: str, builder: str, *names: str) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(*sys.argv[1:])
+    leave(0)

@@ -22,6 +22,7 @@ from aa_lightning.callbacks.heldout import HeldOut
 from aa_lightning.compose import compose
 from aa_lightning.console import quiet
 from aa_lightning.export import export
+from aa_lightning.workers import leave
 from tests.strategies.job import digest
 
 PAIRS = ["modality=ti2t", "model=tiny_llava"]
@@ -169,3 +170,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     quiet()
     main(*sys.argv[1:])
+    leave(0)
