@@ -1,13 +1,15 @@
 """Sounds come out mono, float and finite at their own rate, from whatever a data set stores; what is none says so."""
 
 import base64
+import io
 
+import av
 import numpy as np
 import pytest
 
 import aa_lightning  # noqa: F401
 from aa_lightning import media
-from aa_lightning.media import Base64, MediaError
+from aa_lightning.media import Base64, MediaError, audio
 from aa_lightning.media.audio import Sound, decode, resampled, save
 from aa_lightning.media.options import AudioOptions
 
@@ -151,3 +153,53 @@ def test_a_saved_sound_is_read_back_to_a_sixteenth_bit(tmp_path):
     save(Sound(tone(), RATE), tmp_path / "tone.wav")
     back = decode(tmp_path / "tone.wav")
     assert back.rate == RATE and np.abs(back.samples - tone()).max() < 1 / 2**14
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+def test_sounds_of_many_channels_are_averaged(channels):
+    """Channel c is c + 1 eighths of a tone, so the mean is (channels + 1) / 16 of it."""
+    samples = np.stack([tone() * (c + 1) / 8 for c in range(channels)], axis=1)
+    for kind in ("WAV", "W64"):
+        sound = decode(sound_file(samples, kind=kind, subtype="FLOAT"))
+        assert len(sound.samples) == RATE
+        assert np.abs(sound.samples - tone() * (channels + 1) / 16).max() < 1e-6
+
+
+def test_channels_of_a_container_are_interleaved_before_they_are_read():
+    """A track of three channels, by the path of containers: 1, 2 and 3 eighths of full scale; the mean is 2 eighths."""
+    found = audio._from_container(matroska(3), AudioOptions(), "")
+    assert found.rate == RATE and np.abs(found.samples - 0.25).max() < 1e-3
+
+
+def matroska(channels):
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream = out.add_stream("pcm_s16le", rate=RATE, layout={3: "3.0"}[channels])
+        samples = np.tile([[round(32768 * (c + 1) / 8) for c in range(channels)]], (RATE, 1)).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout={3: "3.0"}[channels])
+        frame.rate = RATE
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return file.getvalue()
+
+
+def test_a_sound_with_fewer_samples_than_its_header_says_is_cut_off():
+    for kind in ("WAV", "AIFF", "AU"):
+        whole = sound_file(tone(), kind=kind)
+        assert len(decode(whole).samples) == RATE
+        with pytest.raises(MediaError, match=r"cut off: .* there are 3\d{4} bytes of samples, and there are 2\d{4}"):
+            decode(whole[: len(whole) * 2 // 3])
+    with pytest.raises(MediaError, match="cannot be decoded|can be decoded"):
+        decode(sound_file(tone(), kind="FLAC")[:8000])
+
+
+def test_a_wav_file_that_was_written_to_a_pipe_is_whole():
+    """Its header says that it does not know: all bits of the sizes are set."""
+    whole = sound_file(tone())
+    streamed = whole[:4] + b"\xff" * 4 + whole[8:40] + b"\xff" * 4 + whole[44:]
+    assert len(decode(streamed).samples) == RATE
+
+
+def test_samples_above_the_limit_are_refused():
+    with pytest.raises(MediaError, match=r"has 16000 samples; the limit is 15999 \(data.media.audio.max_samples\)"):
+        decode(sound_file(tone()), AudioOptions(max_samples=15_999))

@@ -49,7 +49,7 @@ def _outcome(medium, value):
 def _check(medium, decoded):
     """What every decoded medium is, whatever it came from."""
     if medium == "image":
-        assert decoded.mode == "RGB" and 0 < decoded.width * decoded.height <= 64_000_000
+        assert decoded.mode == "RGB" and 0 < decoded.width * decoded.height <= 50_000_000
     elif medium == "audio":
         assert decoded.samples.dtype == np.float32 and decoded.samples.ndim == 1 and len(decoded.samples) > 1
         assert np.isfinite(decoded.samples).all() and 1_000 <= decoded.rate <= 768_000

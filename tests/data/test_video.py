@@ -1,5 +1,7 @@
 """Clips come out as upright RGB frames at true times, from whatever a data set stores; what is none says so."""
 
+import resource
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -195,6 +197,26 @@ def test_a_folder_without_pictures_is_no_clip(tmp_path):
 def test_a_clip_above_the_limits_is_refused(options, reason):
     with pytest.raises(MediaError, match=reason):
         decode(clip_file(greys(24)), VideoOptions(**options))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_an_animated_picture_is_bounded_over_all_of_its_frames(kind):
+    """5 frames of 64 x 48 pixels have 15,360 in all."""
+    data = animation(greys(5), kind)
+    assert len(decode(data, VideoOptions(fps=None, max_animated_pixels=15_360)).frames) == 5
+    with pytest.raises(
+        MediaError, match=r"5 frames with 15360 pixels in all; the limit is 15359 \(data.media.video.max"
+    ):
+        decode(data, VideoOptions(max_animated_pixels=15_359))
+
+
+def test_of_large_frames_one_at_a_time_is_held_in_its_own_size():
+    """24 frames of 4 million pixels, 16 MB each as they are decoded, become 64 pixels wide."""
+    frames = [animation([np.full((2000, 2000, 3), 10 * i, np.uint8)], "PNG") for i in range(24)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    clip = decode(frames, VideoOptions(fps=None, longest_side=64))
+    assert clip.frames.shape == (24, 64, 64, 3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150 * 2**10  # KiB
 
 
 def test_a_saved_clip_is_read_back_to_the_bit(tmp_path):

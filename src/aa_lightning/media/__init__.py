@@ -35,7 +35,7 @@ def decode(part: dict[str, Any], options: MediaOptions = _DEFAULTS) -> dict[str,
     if kind == "text":
         return part
     chosen = {"image": options.image, "audio": options.audio, "video": options.video}
-    return {**part, kind: _module(kind).decode(part[kind], chosen[kind])}
+    return {**part, kind: _module(kind).decode(part[kind], chosen[kind], options.guard)}
 
 
 def check(part: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import wave
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,14 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from aa_lightning.media import stored
+from aa_lightning.media import guard, stored
 from aa_lightning.media.errors import MediaError
-from aa_lightning.media.options import AudioOptions
+from aa_lightning.media.options import AudioOptions, GuardOptions
 
 RATES = (1_000, 768_000)  # Hz: what a sound of these media can have
 LOUDEST = 16.0  # float samples beyond are integers in disguise
-_BLOCK = 2**18  # frames read at once, so that a header that lies costs no memory
-_DEFAULTS = AudioOptions()
+_BLOCK = 2**18  # samples of all channels read at once, so that a header that lies costs no memory
+_PLAIN = (
+    "PCM_S8",
+    "PCM_U8",
+    "PCM_16",
+    "PCM_24",
+    "PCM_32",
+    "FLOAT",
+    "DOUBLE",
+)  # samples as they are, or as FLAC packs them
+_SIZES = re.compile(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")
+_UNKNOWN = 0x7FFF0000  # bytes, and more: what programs write that do not know where their sound will end
+_DEFAULTS, _GUARD = AudioOptions(), GuardOptions()
 _MISSING = "sounds are read by soundfile, soxr and av: pip install 'aa-lightning[audio,video]'"
 
 
@@ -33,25 +45,28 @@ class Sound:
         return len(self.samples) / self.rate
 
 
-def decode(value: Any, options: AudioOptions = _DEFAULTS) -> Sound:
+def decode(value: Any, options: AudioOptions = _DEFAULTS, limits: GuardOptions = _GUARD) -> Sound:
     """A mono sound at its own rate; channels are averaged.
 
     Args:
         value: the bytes of a file (also a video with a sound track), a path, a hub struct `{"bytes", "path"}` or
             `{"array", "sampling_rate"}`, `Base64`, `Url`, a `Sound`, or a function without arguments that returns one.
         options: a sound above their limits is refused before it is decoded.
+        limits: of what is decoded in the guarded process: all but WAV and FLAC files of plain samples.
 
     Raises:
-        MediaError: the value is no sound, is empty, not finite, or too long.
+        MediaError: the value is no sound, is empty, not finite, cut off, or too long.
     """
     if isinstance(value, Sound):
         return _checked(value.samples, value.rate, options)
     if isinstance(value, Callable):
-        return decode(value(), options)
+        return decode(value(), options, limits)
     if _is_array(value):
-        return _checked(_from_array(np.asarray(value["array"])), value["sampling_rate"], options)
-    found = stored.locate(_without_rate(value), "sound", options.max_bytes)
-    return from_file(found, options, stored.origin(value))
+        return _checked(_from_array(_as_array(value["array"])), value["sampling_rate"], options)
+    found, origin = stored.locate(_without_rate(value), "sound", options.max_bytes), stored.origin(value)
+    return _of_plain_samples(found, options) or of_arrays(
+        guard.call(arrays_of_file, found, options, origin, what=f"sound{origin}", limits=limits)
+    )
 
 
 def check(value: Any) -> None:
@@ -80,18 +95,50 @@ def save(sound: Sound, path: Path) -> None:
         file.writeframes((sound.samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
 
 
-def from_file(found: bytes | Path, options: AudioOptions, origin: str = "") -> Sound:
-    """The sound of a file: by soundfile, or by PyAV what that does not know."""
+def of_arrays(found: guard.Arrays) -> Sound:
+    """The sound that `arrays_of_file` found."""
+    return Sound(found["samples"], int(found["rate"].item()))
+
+
+def arrays_of_file(found: bytes | Path, options: AudioOptions, origin: str) -> guard.Arrays:
+    """The sound of a file of any kind: by soundfile, or by PyAV what that does not know. For the guarded process."""
+    sound = _by_soundfile(found, options) or _from_container(found, options, origin)
+    return {"samples": sound.samples, "rate": np.array(sound.rate)}
+
+
+def _of_plain_samples(found: bytes | Path, options: AudioOptions) -> Sound | None:
+    """The sound of a WAV or FLAC file of plain samples, which is read here; None for any other."""
+    with stored.stream(found) as file:
+        head = file.read(12)
+    plain = head.startswith(b"fLaC") or (head[:4] == b"RIFF" and head[8:] == b"WAVE")
+    return _by_soundfile(found, options, _PLAIN) if plain else None
+
+
+def _by_soundfile(found: bytes | Path, options: AudioOptions, codings: tuple[str, ...] | None = None) -> Sound | None:
+    """The sound that soundfile reads; None where it reads none, or where the samples are coded in another way."""
     soundfile = _soundfile()
     try:
         with stored.stream(found) as opened, soundfile.SoundFile(opened) as file:
+            if codings is not None and file.subtype not in codings:
+                return None
             _check_length(file.frames, file.samplerate, options)
-            blocks = (block.mean(axis=1) for block in file.blocks(_BLOCK, dtype="float32", always_2d=True))
-            return _checked(_joined(blocks, file.samplerate, options), file.samplerate, options)
+            _check_whole(file)
+            blocks = file.blocks(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True)
+            samples = _joined((block.mean(axis=1) for block in blocks), file.samplerate, options)
+            return _checked(samples, file.samplerate, options)
     except MediaError:
         raise
     except (soundfile.SoundFileError, OSError, ValueError, TypeError, OverflowError):
-        return _from_container(found, options, origin)
+        return None
+
+
+def _check_whole(file: Any) -> None:
+    """Compare the bytes of samples that an opened file's header says with those there, as libsndfile's log has both."""
+    found = _SIZES.search(file.extra_info)
+    if found is not None and int(found[2]) < int(found[1]) < _UNKNOWN:
+        raise MediaError(
+            f"The sound is cut off: its header says that there are {found[1]} bytes of samples, and there are {found[2]}."
+        )
 
 
 def _from_container(found: bytes | Path, options: AudioOptions, origin: str) -> Sound:
@@ -104,13 +151,16 @@ def _from_container(found: bytes | Path, options: AudioOptions, origin: str) -> 
 
 
 def _joined(blocks: Iterator[np.ndarray], rate: int, options: AudioOptions) -> np.ndarray:
-    """Blocks as one array, as long as they stay within the limit."""
-    kept, total = [], 0
+    """Blocks as one array, as long as they stay within the limits."""
+    samples, total = np.empty(0, np.float32), 0
     for block in blocks:
-        kept.append(block)
-        total += len(block)
+        start, total = total, total + len(block)
         _check_length(total, rate, options)
-    return np.concatenate(kept) if kept else np.zeros(0, np.float32)
+        if total > len(samples):
+            samples.resize(max(total, 2 * len(samples)), refcheck=False)  # in its place: no second copy
+        samples[start:total] = block
+    samples.resize(total, refcheck=False)
+    return samples
 
 
 def _check_length(frames: float, rate: int, options: AudioOptions) -> None:
@@ -119,6 +169,10 @@ def _check_length(frames: float, rate: int, options: AudioOptions) -> None:
     if frames > options.max_seconds * rate:
         raise MediaError(
             f"The sound lasts {frames / rate:.1f} s; the limit is {options.max_seconds} s (data.media.audio.max_seconds)."
+        )
+    if frames > options.max_samples:
+        raise MediaError(
+            f"The sound has {frames:.0f} samples; the limit is {options.max_samples} (data.media.audio.max_samples)."
         )
 
 
@@ -130,7 +184,7 @@ def _checked(samples: np.ndarray, rate: Any, options: AudioOptions) -> Sound:
         raise MediaError(f"The sound has {len(samples)} samples: there is nothing to hear.")
     if not np.isfinite(samples).all():
         raise MediaError("The sound has samples that are not finite (NaN or infinity).")
-    loudest = float(np.abs(samples).max())
+    loudest = float(max(samples.max(), -samples.min()))
     if loudest > LOUDEST:
         raise MediaError(f"The sound has float samples up to {loudest:.3g}; floats must lie within -1 and 1.")
     return Sound(np.ascontiguousarray(samples, dtype=np.float32), int(rate))
@@ -144,6 +198,13 @@ def _without_rate(value: Any) -> Any:
     if isinstance(value, np.ndarray | list):
         raise MediaError("An array of samples has no rate: give {array: ..., sampling_rate: ...}.")
     return value
+
+
+def _as_array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:  # lists of unequal lengths
+        raise MediaError(f"The sound's array is none ({error}).") from error
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

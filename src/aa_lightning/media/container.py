@@ -1,7 +1,11 @@
-"""Files with sound and moving pictures, opened by PyAV without ever following what they refer to."""
+"""Files with sound and moving pictures, opened by PyAV without ever following what they refer to.
+
+Only the guarded process calls it (`guard.py`): whoever wrote a file decides what the decoders behind PyAV do.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +26,7 @@ _FORMATS = (
     "mxf,nut,ivf,dv,swf,wv,ape,tta,ac3,eac3,dts,obu"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
+_THREADS = 4  # each holds frames
 
 
 @contextmanager
@@ -37,9 +42,9 @@ def opened(found: bytes | Path, noun: str, origin: str = "") -> Iterator[av.cont
             av.open(stream, options=_OPTIONS, metadata_errors="ignore") as file,
         ):
             yield file
-    except MediaError:
+    except (MediaError, MemoryError):
         raise
-    except (av.FFmpegError, ValueError, OSError, IndexError, MemoryError, OverflowError) as error:
+    except (av.FFmpegError, ValueError, OSError, IndexError, ArithmeticError) as error:
         raise MediaError(f"The bytes{origin} are not a {noun} that can be decoded ({_reason(error)}).") from error
 
 
@@ -54,17 +59,21 @@ def track(file: av.container.InputContainer, kind: Literal["audio", "video"], or
         raise MediaError(f"The file{origin} has no {noun}.")
     if streams[0].codec_context is None:
         raise MediaError(f"The file{origin} has {noun} in a codec that is not known.")
+    streams[0].codec_context.thread_count = min(_THREADS, os.cpu_count() or 1)
     return streams[0]
 
 
 def sound_blocks(file: av.container.InputContainer) -> Iterator[np.ndarray]:
-    """The first sound track as mono float32 blocks."""
+    """The first sound track as mono float32 blocks.
+
+    Channels are interleaved before anything reads them: a frame has eight planes at most, and channels have no such limit.
+    """
     import av
 
-    resampler = av.AudioResampler(format="fltp")  # the layout and the rate stay
+    resampler = av.AudioResampler(format="flt")  # the layout and the rate stay
     for frame in file.decode(audio=0):
-        for planar in resampler.resample(frame):
-            yield planar.to_ndarray().mean(axis=0)
+        for packed in resampler.resample(frame):
+            yield packed.to_ndarray().reshape(-1, packed.layout.nb_channels).mean(axis=1)
 
 
 def _reason(error: BaseException) -> str:

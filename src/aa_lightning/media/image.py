@@ -14,18 +14,22 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from aa_lightning.media import stored
+from aa_lightning.media import guard, stored
 from aa_lightning.media.errors import MediaError
-from aa_lightning.media.options import ImageOptions
+from aa_lightning.media.options import GuardOptions, ImageOptions
 
-_DEFAULTS = ImageOptions()
+_DEFAULTS, _GUARD = ImageOptions(), GuardOptions()
+# decoded here, where few pixels bound time and memory; their decoders read the whole web
+_USUAL = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "GIF": b"GIF8", "WEBP": b"RIFF"}
 # PostScript and metafiles are left out: Pillow hands them to other programs
-_COMMON = ["PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF"]
-_RARE = ["PPM", "ICO", "ICNS", "TGA", "JPEG2000", "PCX", "SGI", "QOI", "DDS", "PSD"]
+_OTHERS = ["AVIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "ICNS", "TGA", "JPEG2000", "PCX", "SGI", "QOI", "DDS", "PSD"]
+_SCAN, _MOST_SCANS = b"\xff\xda", 32  # of a JPEG file, which passes over all pixels once for each
+_FEW = 8_000_000  # pixels; of more, a PNG file and a JPEG file without progression are held once by their decoders
+_STRIP = 2**20  # pixels that are converted at once
 BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
-def decode(value: Any, options: ImageOptions = _DEFAULTS) -> Image.Image:
+def decode(value: Any, options: ImageOptions = _DEFAULTS, limits: GuardOptions = _GUARD) -> Image.Image:
     """An upright RGB image.
 
     Transparent pixels become white, 16-bit greys are scaled to 8 bits, of an animation the first frame is taken.
@@ -34,22 +38,42 @@ def decode(value: Any, options: ImageOptions = _DEFAULTS) -> Image.Image:
         value: the bytes of a file, a path, a hub struct `{"bytes", "path"}`, a PIL image, an array (height, width) or
             (height, width, 1 | 3 | 4), `Base64`, `Url`, or a function without arguments that returns one of these.
         options: a picture above their limits is refused before it is decoded.
+        limits: of what is decoded in the guarded process: all but usual files of PNG, JPEG, GIF and WebP.
 
     Raises:
         MediaError: the value is not a picture, or too large.
     """
     if isinstance(value, Image.Image):
-        return _upright_rgb(value, options.max_pixels)
+        return _rgb(ImageOps.exif_transpose(_bounded(value, options)))
     if isinstance(value, np.ndarray):
-        return _upright_rgb(_from_array(value), options.max_pixels)
+        return _rgb(_bounded(_from_array(value), options))
     if isinstance(value, Callable):
-        return decode(value(), options)
-    content = stored.read(value, "picture", options.max_bytes)
-    with (
-        readable("picture", f"{len(content)} bytes{stored.origin(value)}"),
-        Image.open(io.BytesIO(content), formats=[*_COMMON, *_RARE]) as opened,
-    ):
-        return _upright_rgb(opened, options.max_pixels)
+        return decode(value(), options, limits)
+    content, origin = stored.read(value, "picture", options.max_bytes), stored.origin(value)
+    if content.startswith(tuple(_USUAL.values())):
+        with readable("picture", f"{len(content)} bytes{origin}"), _opened(content, list(_USUAL)) as opened:
+            if _decodes_soon(_bounded(opened, options), content):
+                return _upright_rgb(opened)
+    found = guard.call(_pixels, content, options, origin, what=f"picture{origin}", limits=limits)
+    return Image.fromarray(found["pixels"])
+
+
+def _pixels(content: bytes, options: ImageOptions, origin: str) -> guard.Arrays:
+    """The picture of a file of any kind."""
+    with readable("picture", f"{len(content)} bytes{origin}"), _opened(content, [*_USUAL, *_OTHERS]) as opened:
+        return {"pixels": np.asarray(_upright_rgb(_bounded(opened, options)))}
+
+
+def _opened(content: bytes, formats: list[str]) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=formats)
+
+
+def _decodes_soon(opened: Image.Image, content: bytes) -> bool:
+    """Whether a file of a usual kind takes the time and memory that its pixels take, and no more."""
+    if opened.format == "JPEG" and content.count(_SCAN) > _MOST_SCANS:
+        return False
+    lean = opened.format == "PNG" or (opened.format == "JPEG" and "progressive" not in opened.info)
+    return lean or opened.width * opened.height <= _FEW
 
 
 def save(image: Image.Image, path: Path) -> None:
@@ -99,30 +123,60 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _upright_rgb(image: Image.Image, max_pixels: int) -> Image.Image:
-    if image.width * image.height > max_pixels:
-        raise MediaError(f"The picture has {image.width} x {image.height} pixels; the limit is {max_pixels}.")
+def _bounded(image: Image.Image, options: ImageOptions) -> Image.Image:
+    if image.width * image.height > options.max_pixels:
+        raise MediaError(
+            f"The picture has {image.width} x {image.height} pixels; the limit is {options.max_pixels} "
+            "(data.media.image.max_pixels)."
+        )
     if image.width == 0 or image.height == 0:
         raise MediaError(f"The picture is empty: {image.width} x {image.height} pixels.")
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "RGB":
-        return image
+    return image
+
+
+def _upright_rgb(opened: Image.Image) -> Image.Image:
+    """The picture of an opened file, which is decoded in its place: no second copy is made to turn it."""
+    ImageOps.exif_transpose(opened, in_place=True)
+    return _rgb(opened)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB, converted in strips, so that a large picture is held twice and not four times."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bit(np.asarray(image)).convert("RGB")
+        scale = _scale(image)
+        return _by_strips(image, lambda strip: _eight_bit(np.asarray(strip), scale))
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        return _by_strips(image, _on_white)
     return image.convert("RGB")
 
 
-def _eight_bit(grey: np.ndarray) -> Image.Image:
-    """Deep greys: floats up to 1 count as shares of white, integers above 255 as 16 bits."""
-    top = float(grey.max())
-    if np.issubdtype(grey.dtype, np.floating) and top <= 1:
-        scale = 255.0
-    else:
-        scale = 1 / 257 if grey.dtype == np.uint16 or top > 255 else 1.0
+def _by_strips(image: Image.Image, made: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    whole = Image.new("RGB", image.size)
+    for strip in _strips(image):
+        top = strip[1]
+        whole.paste(made(image.crop(strip)).convert("RGB"), (0, top))
+    return whole
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
+
+
+def _on_white(strip: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip.convert("RGBA"))
+
+
+def _scale(grey: Image.Image) -> float:
+    """What makes 8 bits of deep greys: floats up to 1 count as shares of white, integers above 255 as 16 bits."""
+    top = max(float(np.asarray(grey.crop(strip)).max()) for strip in _strips(grey))
+    if grey.mode == "F" and top <= 1:
+        return 255.0
+    return 1 / 257 if grey.mode.startswith("I;16") or top > 255 else 1.0
+
+
+def _eight_bit(grey: np.ndarray, scale: float) -> Image.Image:
     return Image.fromarray((grey * scale).round().clip(0, 255).astype(np.uint8))
 
 

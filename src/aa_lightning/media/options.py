@@ -12,7 +12,7 @@ _STRICT = ConfigDict(extra="forbid")
 class ImageOptions:
     """Limits of pictures."""
 
-    max_pixels: int = Field(default=64_000_000, ge=1)
+    max_pixels: int = Field(default=50_000_000, ge=1)
     max_bytes: int = Field(default=64 * 2**20, ge=1)
 
 
@@ -21,6 +21,7 @@ class AudioOptions:
     """Limits of sounds."""
 
     max_seconds: float = Field(default=600.0, gt=0)
+    max_samples: int = Field(default=2**25, ge=2)  # decoded, of one channel
     max_bytes: int = Field(default=256 * 2**20, ge=1)
 
 
@@ -38,7 +39,16 @@ class VideoOptions:
     track: AudioOptions = AudioOptions()  # limits of the sound track
     max_seconds: float = Field(default=3600.0, gt=0)
     max_pixels: int = Field(default=36_000_000, ge=1)  # of a frame
+    max_animated_pixels: int = Field(default=10**9, ge=1)  # of all frames of an animated picture, decoded as a whole
     max_bytes: int = Field(default=2**31, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GuardOptions:
+    """Limits of decoding one medium in the guarded process; the next medium has them anew."""
+
+    seconds: float = Field(default=8.0, gt=0)  # of computing
+    bytes: int = Field(default=400 * 2**20, ge=2**20)  # of memory
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -50,6 +60,7 @@ class MediaOptions:
     """
 
     fetch: bool = False
+    guard: GuardOptions = GuardOptions()
     image: ImageOptions = ImageOptions()
     audio: AudioOptions = AudioOptions()
     video: VideoOptions = VideoOptions()

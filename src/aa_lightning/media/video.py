@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from aa_lightning.media import audio, image, stored
+from aa_lightning.media import audio, guard, image, stored
 from aa_lightning.media.errors import MediaError
-from aa_lightning.media.options import ImageOptions, VideoOptions
+from aa_lightning.media.options import GuardOptions, ImageOptions, VideoOptions
 
 if TYPE_CHECKING:
     import av
@@ -25,7 +25,7 @@ _PICTURES = ["GIF", "WEBP", "PNG", "JPEG", "BMP"]  # moving or not
 _ANIMATED = {"GIF", "WEBP", "PNG"}
 _MOST_ANIMATED = 5_000  # frames of an animated picture, which has to be decoded as a whole
 _SEEK = 2.0  # seconds: a nearer frame is reached by decoding what lies before it
-_DEFAULTS = VideoOptions()
+_DEFAULTS, _GUARD = VideoOptions(), GuardOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Clip:
         return (len(self.times) - 1) / span if span > 0 else 1.0
 
 
-def decode(value: Any, options: VideoOptions = _DEFAULTS) -> Clip:
+def decode(value: Any, options: VideoOptions = _DEFAULTS, limits: GuardOptions = _GUARD) -> Clip:
     """Frames of a clip, chosen by `options`.
 
     Args:
@@ -51,6 +51,7 @@ def decode(value: Any, options: VideoOptions = _DEFAULTS) -> Clip:
             animated picture, frames as an array (T, height, width, 1 | 3) or as a list of pictures, such frames with
             their rate `{"frames", "fps"}`, a `Clip`, or a function without arguments that returns one of these.
         options: which frames, and the limits.
+        limits: of the guarded process, which decodes every file.
 
     Raises:
         MediaError: the value is no clip, has no frame, or is too large or too long.
@@ -58,13 +59,14 @@ def decode(value: Any, options: VideoOptions = _DEFAULTS) -> Clip:
     if isinstance(value, Clip):
         return _chosen(value, options)
     if isinstance(value, Callable):
-        return decode(value(), options)
+        return decode(value(), options, limits)
     if _is_frames(value):
-        return _of_frames(value, options)
+        return _of_frames(value, options, limits)
     if _is_folder(value):
-        return _of_frames(_files_in(Path(value)), options)
-    found = stored.locate(value, "clip", options.max_bytes)
-    return _of_animation(found, options) or _of_file(found, options, stored.origin(value))
+        return _of_frames(_files_in(Path(value)), options, limits)
+    found, origin = stored.locate(value, "clip", options.max_bytes), stored.origin(value)
+    arrays = guard.call(_arrays_of_file, found, options, origin, what=f"clip{origin}", limits=limits)
+    return Clip(arrays["frames"], arrays["times"], audio.of_arrays(arrays) if "samples" in arrays else None)
 
 
 def check(value: Any) -> None:
@@ -160,7 +162,7 @@ def _files_in(folder: Path) -> list[Path]:
     return files
 
 
-def _of_frames(value: Any, options: VideoOptions) -> Clip:
+def _of_frames(value: Any, options: VideoOptions, limits: GuardOptions) -> Clip:
     given = value if isinstance(value, Mapping) else {"frames": value}
     frames, fps = given["frames"], given.get("fps") or options.fps or FPS
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e4:
@@ -170,15 +172,17 @@ def _of_frames(value: Any, options: VideoOptions) -> Clip:
     times = np.arange(len(frames)) / fps
     _check_limits(1, 1, times[-1], options)
     rows = _choice(times, options)
-    return Clip(_stacked([frames[row] for row in rows], options), times[rows])
+    return Clip(_stacked((frames[row] for row in rows), options, limits), times[rows])
 
 
-def _stacked(frames: Sequence[Any], options: VideoOptions) -> np.ndarray:
-    """Pictures of any kind as one array; all get the size of the first."""
-    limits = ImageOptions(max_pixels=options.max_pixels)
-    pictures = [image.decode(frame, limits) for frame in frames]
-    size = _fitting(*pictures[0].size, options)
-    return np.stack([np.asarray(p if p.size == size else p.resize(size, Image.Resampling.BILINEAR)) for p in pictures])
+def _stacked(frames: Iterable[Any], options: VideoOptions, limits: GuardOptions = _GUARD) -> np.ndarray:
+    """Pictures of any kind as one array; all get the size of the first. One at a time is held in its own."""
+    single, size, fitting = ImageOptions(max_pixels=options.max_pixels), None, []
+    for frame in frames:
+        picture = image.decode(frame, single, limits)
+        size = size or _fitting(*picture.size, options)
+        fitting.append(np.asarray(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)))
+    return np.stack(fitting)
 
 
 def _fitting(width: int, height: int, options: VideoOptions) -> tuple[int, int]:
@@ -195,11 +199,12 @@ def _of_animation(found: bytes | Path, options: VideoOptions) -> Clip | None:
         _check_limits(*opened.size, 0, options)
         times = np.array(list(_starts(opened, options)))
         rows = _choice(times, options)
-        pictures = []
-        for row in rows:
-            opened.seek(int(row))
-            pictures.append(opened.convert("RGBA"))
-        return Clip(_stacked(pictures, options), times[rows])
+        return Clip(_stacked((_frame(opened, int(row)) for row in rows), options), times[rows])
+
+
+def _frame(animation: Image.Image, number: int) -> Image.Image:
+    animation.seek(number)
+    return animation.convert("RGBA")
 
 
 def _picture(file: BinaryIO) -> Image.Image | None:
@@ -215,6 +220,11 @@ def _starts(animation: Image.Image, options: VideoOptions) -> Iterator[float]:
     count = animation.n_frames if animation.format in _ANIMATED else 1
     if count > _MOST_ANIMATED:
         raise MediaError(f"The animation has {count} frames; the limit is {_MOST_ANIMATED}.")
+    if (pixels := count * animation.width * animation.height) > options.max_animated_pixels:
+        raise MediaError(
+            f"The animation has {count} frames with {pixels} pixels in all; the limit is {options.max_animated_pixels} "
+            "(data.media.video.max_animated_pixels)."
+        )
     for number in range(count):
         animation.seek(number)
         animation.load()  # WebP tells how long a frame lasts only then
@@ -223,7 +233,15 @@ def _starts(animation: Image.Image, options: VideoOptions) -> Iterator[float]:
         _check_limits(1, 1, now, options)
 
 
-# ---------------------------------------------------------------- files
+# ---------------------------------------------------------------- files, in the guarded process
+
+
+def _arrays_of_file(found: bytes | Path, options: VideoOptions, origin: str) -> guard.Arrays:
+    """The frames of a file of any kind, their times, and the sound track where it is wanted."""
+    animated = _of_animation(found, options)
+    clip = animated or _of_file(found, options, origin)
+    track = _sound_of(found, options, origin) if options.sound and animated is None else {}
+    return {"frames": clip.frames, "times": clip.times, **track}
 
 
 def _of_file(found: bytes | Path, options: VideoOptions, origin: str) -> Clip:
@@ -243,8 +261,7 @@ def _of_file(found: bytes | Path, options: VideoOptions, origin: str) -> Clip:
     size = frames[0].shape
     if any(frame.shape != size for frame in frames):
         frames = list(_stacked(frames, options))
-    sound = _sound_of(found, options, origin)
-    return Clip(np.stack(frames), np.array(shown) - times[0], sound)
+    return Clip(np.stack(frames), np.array(shown) - times[0])
 
 
 def _schedule(file: av.container.InputContainer, stream: av.VideoStream) -> tuple[np.ndarray, np.ndarray]:
@@ -296,12 +313,10 @@ def _upright(frame: av.VideoFrame, options: VideoOptions) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def _sound_of(found: bytes | Path, options: VideoOptions, origin: str) -> Sound | None:
+def _sound_of(found: bytes | Path, options: VideoOptions, origin: str) -> guard.Arrays:
     from aa_lightning.media import container
 
-    if not options.sound:
-        return None
     with container.opened(found, "clip", origin) as file:
         if not file.streams.audio:
-            return None
-    return audio.from_file(found, options.track, origin)
+            return {}
+    return audio.arrays_of_file(found, options.track, origin)

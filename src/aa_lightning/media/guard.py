@@ -1,0 +1,126 @@
+"""Functions that can die, called in a process of their own: its death or delay becomes a `MediaError`.
+
+Decoders of other languages read what strangers made. What goes wrong in them ends a process, takes its memory or never
+returns, and no exception tells of it. Here it ends the guarded process alone, which the next call starts anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from aa_lightning.media.errors import MediaError
+from aa_lightning.media.options import GuardOptions
+
+Arrays = dict[str, np.ndarray]
+TYPES = ("uint8", "float32", "float64", "int64")  # of arrays that come back
+SLOW = (-signal.SIGPROF, -signal.SIGALRM)  # what the guarded process dies of when its time is over
+_own = threading.local()
+
+
+def call(function: Callable[..., Arrays], *arguments: Any, what: str, limits: GuardOptions) -> Arrays:
+    """What a function returns, called in the guarded process of this thread.
+
+    Args:
+        function: one that can be imported by its name.
+        arguments: of the function; they travel pickled.
+        what: is made of them, for errors: the sound of 'a.mp3'.
+        limits: of the call.
+
+    Raises:
+        MediaError: of the function, of its time or memory, or of its death.
+    """
+    if not isinstance(guarded := getattr(_own, "process", None), _Guarded) or not guarded.serves:
+        guarded = _own.process = _Guarded()
+    return guarded.call(function, arguments, what, limits)
+
+
+class _Guarded:
+    """A process that serves the thread that started it, and ends with it."""
+
+    def __init__(self) -> None:
+        self._owner = os.getpid()
+        found = {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-W", "ignore", "-m", "aa_lightning.media.guarded", str(self._owner)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **found},
+            start_new_session=True,  # Ctrl-C is for who asks
+        )
+        weakref.finalize(self, _end, self._process, self._owner)
+        if self._process.stdout.readline() != b"ready\n":
+            raise RuntimeError(f"the process that decodes media could not start (exit code {self._process.wait()})")
+
+    @property
+    def serves(self) -> bool:
+        """Whether it lives, and is not one of the process that this one was forked from."""
+        return self._owner == os.getpid() and self._process.poll() is None
+
+    def call(self, function: Callable[..., Arrays], arguments: Any, what: str, limits: GuardOptions) -> Arrays:
+        try:
+            pickle.dump((function, arguments, limits), self._process.stdin, protocol=5)
+            self._process.stdin.flush()
+            return self._answer(what, limits)
+        except (EOFError, BrokenPipeError):
+            raise MediaError(_of_death(self._process.wait(), what, limits)) from None
+        except BaseException as error:
+            if not isinstance(error, MediaError):  # such as Ctrl-C: an answer may be on its way
+                _end(self._process, self._owner)
+            raise
+
+    def _answer(self, what: str, limits: GuardOptions) -> Arrays:
+        answer = json.loads(self._line())
+        if "error" in answer:
+            raise MediaError(answer["error"] or _of_memory(what, limits))
+        return {name: self._array(kind, shape, limits) for name, (kind, shape) in answer["arrays"].items()}
+
+    def _line(self) -> bytes:
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line
+
+    def _array(self, kind: str, shape: list[int], limits: GuardOptions) -> np.ndarray:
+        if kind not in TYPES or math.prod(shape) * np.dtype(kind).itemsize > limits.bytes:
+            raise RuntimeError(f"the process that decodes media answered with {shape} numbers of type {kind}")
+        array = np.empty(shape, kind)
+        if self._process.stdout.readinto(array.reshape(-1).view(np.uint8)) < array.nbytes:
+            raise EOFError
+        return array
+
+
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() == owner:  # a fork holds a copy, which is not its own
+        process.kill()
+        process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def _of_death(code: int, what: str, limits: GuardOptions) -> str:
+    if code in SLOW:
+        return f"Decoding the {what} takes more than {limits.seconds:g} s (data.media.guard.seconds)."
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return (
+        f"The {what} ended the process that decoded it ({how}): it is damaged, or of a kind that its decoder fails on."
+    )
+
+
+def _of_memory(what: str, limits: GuardOptions) -> str:
+    return f"Decoding the {what} takes more than {limits.bytes} bytes of memory (data.media.guard.bytes)."

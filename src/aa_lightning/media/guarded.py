@@ -1,0 +1,119 @@
+"""The guarded process of `guard.py`: it calls what it is told to within limits, and ends with who started it.
+
+`python -m aa_lightning.media.guarded <id of the process that asks>`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from aa_lightning.media.errors import MediaError
+from aa_lightning.media.guard import Arrays
+from aa_lightning.media.options import GuardOptions
+
+_PR_SET_PDEATHSIG = 1
+_PIPE = 2**20  # bytes
+_PATIENCE = 3  # times the seconds of computing that may pass while the process waits
+
+
+def main() -> None:
+    """Answer pickled calls with a line of JSON and the bytes of arrays."""
+    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    if sys.platform == "linux":
+        _end_with(int(sys.argv[1]))
+        _widen(answers.fileno())
+    _leave_no_traces()
+    answers.write(b"ready\n")
+    answers.flush()
+    while True:
+        try:
+            function, arguments, limits = pickle.load(asked)
+        except EOFError:
+            return
+        head, arrays = _answer(function, arguments, limits)
+        del arguments
+        answers.write(json.dumps(head).encode() + b"\n")
+        for array in arrays:
+            answers.write(array.reshape(-1).view(np.uint8))
+        answers.flush()
+
+
+def _answer(function: Callable[..., Arrays], arguments: Any, limits: GuardOptions) -> tuple[dict[str, Any], list]:
+    try:
+        with _limited(limits):
+            found = {name: np.ascontiguousarray(array) for name, array in function(*arguments).items()}
+    except MediaError as error:
+        return {"error": str(error)}, []
+    except MemoryError:
+        return {"error": None}, []
+    except Exception as error:  # of outside software, for what a stranger wrote
+        return {"error": f"It cannot be decoded ({type(error).__name__}: {str(error)[:200]})."}, []
+    return {"arrays": {name: (str(array.dtype), array.shape) for name, array in found.items()}}, list(found.values())
+
+
+@contextmanager
+def _limited(limits: GuardOptions) -> Iterator[None]:
+    """The kernel ends this process when the time is over, wherever it is; memory over the limit is not given."""
+    _limit_memory(limits.bytes)
+    signal.setitimer(signal.ITIMER_PROF, limits.seconds)  # of computing, so that a busy machine refuses nothing
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds * _PATIENCE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit_memory(more: int) -> None:
+    if sys.platform != "linux":
+        return
+    import resource
+
+    with open("/proc/self/statm", "rb", buffering=0) as sizes:  # in pages; the sixth is what the limit counts
+        held = int(sizes.read().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (held + more, resource.RLIM_INFINITY))
+
+
+def _end_with(parent: int) -> None:
+    """Die when the thread that started this process ends; elsewhere than on Linux, it is when nothing more is asked."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        sys.exit()
+
+
+def _widen(pipe: int) -> None:
+    """Let a picture pass at once: each time that a pipe is full, two processes take turns."""
+    import fcntl
+
+    with contextlib.suppress(OSError):  # there is a bound on all of a user's pipes
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+
+
+def _leave_no_traces() -> None:
+    """No core dumps, no files, and nothing in the terminal: decoders print what they find."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    nowhere: BinaryIO
+    with open(os.devnull, "r+b") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+
+
+if __name__ == "__main__":
+    main()
