@@ -1,10 +1,14 @@
 """A reference that follows the policy: by the worked numbers, and over a resume to the bit."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
-from aa_lightning.callbacks.reference import move
+from aa_lightning.algos.options import Moving
+from aa_lightning.build import build_algorithm, build_policy
+from aa_lightning.callbacks.reference import MovingReference, move
 from aa_lightning.train import train
 from tests.contract.support import config
 from tests.vectors.support import vector
@@ -22,7 +26,7 @@ def test_a_share_of_the_way_is_the_worked_one():
     reference, policy = nn.Module(), nn.Module()
     reference.weight = nn.Parameter(torch.tensor(worked["inputs"]["ref_param"]), requires_grad=False)
     policy.weight = nn.Parameter(torch.tensor(worked["inputs"]["policy_param"]))
-    move(reference, policy, worked["params"]["alpha"])
+    move(reference, dict(policy.named_parameters()), worked["params"]["alpha"])
     assert reference.weight.tolist() == pytest.approx(worked["expected"]["new_ref_param"])
 
 
@@ -41,8 +45,31 @@ def test_a_resumed_run_has_the_moved_reference(tmp_path):
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_what_cannot_follow_is_refused(tmp_path):
+@pytest.mark.parametrize("model", ["tiny_qwen2", "tiny_sd"])
+def test_a_frozen_copy_follows_an_adapter_by_the_share_of_what_it_adds(model):
+    cfg = config(model, "tr_dpo", "model.lora.rank=2", "model.reference=frozen")
+    policy = build_policy(cfg, build_algorithm(cfg), None)
+    (reference,) = policy.reference_modules()
+    before = {name: weight.clone() for name, weight in reference.named_parameters()}
+    for name, parameter in policy.named_parameters():
+        if ".lora_" in name:
+            torch.nn.init.constant_(parameter, 0.1)
+    follower = MovingReference(Moving(every=1, share=0.25))
+    module = SimpleNamespace(policy=policy)
+    follower.on_train_batch_end(SimpleNamespace(global_step=1), module, None, None, 0)
+    added = 2 * 0.1 * 0.1 * cfg.model.lora.alpha / 2  # of each weight below an adapter: B A of rank 2
+    changed = {name: (weight - before[name]) for name, weight in reference.named_parameters()}
+    moved = [change for change in changed.values() if change.abs().max() > 0]
+    assert len(moved) == sum(".lora_A." in name for name, _ in policy.named_parameters())
+    assert all(torch.allclose(change, torch.tensor(0.25 * added), atol=1e-6) for change in moved)
+
+
+@pytest.mark.parametrize("model", ["tiny_qwen2", "tiny_sd"])
+def test_an_adapter_switched_off_cannot_follow_and_is_refused(model, tmp_path):
     with pytest.raises(ValueError, match="model.reference=frozen"):
-        train(config("tiny_qwen2", "tr_dpo", "model.lora.rank=2"), tmp_path / "a")
+        train(config(model, "tr_dpo", "model.lora.rank=2"), tmp_path / "a")
+
+
+def test_what_is_sharded_cannot_follow_and_is_refused(tmp_path):
     with pytest.raises(ValueError, match="strategy=ddp"):
         train(config("tiny_qwen2", "tr_dpo", "strategy=fsdp"), tmp_path / "b")

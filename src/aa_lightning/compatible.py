@@ -165,7 +165,7 @@ def _check_moving(cfg: DictConfig) -> None:
     Raises:
         ValueError: an adapter switched off cannot move; sharded copies are not moved.
     """
-    if cfg.model.likelihood == "exact" and cfg.model.lora.rank > 0 and cfg.model.reference != "frozen":
+    if cfg.model.lora.rank > 0 and cfg.model.reference != "frozen":
         raise ValueError(
             "algo.moving moves the reference, and with model.lora.rank > 0 the reference is the model without its "
             "adapter: type model.reference=frozen, or algo.moving=null"

@@ -262,6 +262,11 @@ def _trainer_mistakes(plain: Mapping[str, Any], everywhere: Everywhere) -> list[
 def _precision_mistakes(given: str) -> list[str]:
     if given in PRECISIONS:
         return []
+    if given in ("16-true", "fp16-true"):
+        return [
+            f"trainer.precision={given} cannot train: in float16 the optimizer.eps of 1e-8 is 0, and so are gradients below "
+            "6e-8 and the updates of a small learning rate\ntype: trainer.precision=16-mixed"
+        ]
     close = nearest(given, PRECISIONS) or PRECISIONS[0]
     refused = f"trainer.precision={given} cannot be used: there is {', '.join(PRECISIONS)}"
     return [f"{refused}\ndid you mean trainer.precision={close}?"]

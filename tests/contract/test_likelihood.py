@@ -86,6 +86,24 @@ def test_adapter_switched_off_is_the_reference_and_there_is_no_second_copy(made)
     assert (policy.log_likelihood(batch).terms - base.terms).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("model", ["tiny_qwen2", "tiny_llava", "tiny_sd"])
+def test_an_adapter_switched_off_says_the_same_with_dropout_while_the_policy_trains(model):
+    dropout = [] if model == "tiny_sd" else ["model.dropout=0.5"]
+    _, policy, cfg = make(model, "dpo", "model.lora.rank=2", "model.lora.dropout=0.5", *dropout)
+    batch = policy.eval().prepare(batch_of(cfg, policy, "preference"))
+    with policy.as_reference() as reference:
+        still = reference.log_likelihood(batch)
+    policy.train()
+    for name, parameter in policy.named_parameters():
+        if "lora" in name:
+            torch.nn.init.constant_(parameter, 0.05)
+    for _ in range(2):
+        with policy.as_reference() as reference:
+            assert torch.equal(reference.log_likelihood(batch).terms, still.terms)
+    assert policy.network.training and all(module.training for module in policy.network.modules())
+    assert not torch.equal(policy.log_likelihood(batch).terms, policy.log_likelihood(batch).terms)
+
+
 def make_with_lora(frozen):
     name = "tiny_sd" if frozen.likelihood == "bound" else f"tiny_{frozen.encoder.family.name}"
     made = make(name, "dpo", "model.lora.rank=2")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aa_lightning.algos.options import Moving
+from aa_lightning.models.weights import Weights, merged
 
 
 class MovingReference(L.Callback):
@@ -27,12 +28,13 @@ class MovingReference(L.Callback):
         for reference, saved in zip(_references(module), self._saved, strict=False):
             reference.load_state_dict(saved)
 
+    @torch.no_grad()
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx) -> None:
         step = trainer.global_step
         if step and step % self.every == 0 and step != self._moved_at:
             self._moved_at = step
             for reference in _references(module):
-                move(reference, module.policy.network, self.share)
+                move(reference, _weights(module.policy), self.share)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["reference"] = {
@@ -50,9 +52,14 @@ def _references(module: L.LightningModule) -> list[nn.Module]:
     return module.policy.reference_modules()
 
 
+def _weights(policy: Any) -> Weights:
+    """Of the network that trains, adapters added to the layers that they sit in: the reference has none."""
+    weights = dict(policy.network.named_parameters())
+    return weights if policy.adapters is None else merged(weights, policy.adapters.scaling)
+
+
 @torch.no_grad()
-def move(reference: nn.Module, policy: nn.Module, share: float) -> None:
+def move(reference: nn.Module, weights: Weights, share: float) -> None:
     """Move every weight of the reference that share of the way to the policy's."""
-    weights = dict(policy.named_parameters())
     for name, parameter in reference.named_parameters():
         parameter.lerp_(weights[name].to(parameter.dtype), share)

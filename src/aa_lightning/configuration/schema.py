@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -32,9 +33,9 @@ class Loader:
 @dataclass(config=STRICT, kw_only=True)
 class Optimizer:
     lr: NonNegativeFloat
-    betas: tuple[Share, Share]
+    betas: tuple[Decay, Decay]
     weight_decay: NonNegativeFloat
-    eps: NonNegativeFloat
+    eps: PositiveFloat
     schedule: Literal["constant", "linear", "cosine"]
     warmup: Share
     final_lr: Share
@@ -117,6 +118,10 @@ class Logger:
     others: list[dict[str, Any]]
 
 
+WHY = {  # a bound of a key is what it is
+    "optimizer.betas": "a running mean with 1 takes nothing in, and its correction 1 − βᵗ divides by 0",
+    "optimizer.eps": "with 0 the step of a weight that has no gradient yet is 0/0",
+}
 SECTIONS: dict[str, type] = {
     "loader": Loader,
     "optimizer": Optimizer,
@@ -165,7 +170,7 @@ class Check(Train):
 
 
 PRECISIONS = (  # of Lightning's Trainer
-    *("32-true", "32", "bf16-mixed", "bf16", "bf16-true", "16-mixed", "16", "16-true", "64-true", "64"),
+    *("32-true", "32", "bf16-mixed", "bf16", "bf16-true", "16-mixed", "16", "64-true", "64"),
     *("transformer-engine", "transformer-engine-float16"),
 )
 COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "generate": Generate, "check": Check}

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
+from aa_lightning.configuration.schema import WHY
 from aa_lightning.configuration.schema_words import sample
 
 ALIKE = 0.6  # ratio of matching letters from which two words may be the same one
@@ -201,6 +202,8 @@ def explain_invalid(section: str, schema: type, details: Mapping[str, Any], ever
     if details["type"] == "union_tag_not_found":
         return f"{key} has no name, which says what it is\ntype: {key}.name=<name>; --help {key} lists the names"
     reason = details["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    if details["type"] in _BOUNDS and (why := WHY.get(key.partition("[")[0])):
+        reason += f", since {why}"
     if isinstance(details["input"], Mapping):
         return f"{key}: {reason}"
     return f"{key}={show(details['input'])} cannot be used: {reason}\n{_advice(key, details)}"
@@ -294,6 +297,7 @@ def _single(value: Any) -> tuple[list[str], Any]:
     return steps, value
 
 
+_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _EXPECTED = {
     "float_parsing": "<number>",
     "float_type": "<number>",
@@ -324,4 +328,6 @@ def _advice(key: str, details: Mapping[str, Any]) -> str:
         return f"did you mean {key}={nearest(given, options) or options[0]}?"
     if details["type"] == "string_type" and isinstance(details["input"], bool | int | float):
         return f"type: '{key}=\"{given}\"' (quotes inside quotes make it a text)"
+    if "[" in key:  # of a list, which is typed as a whole
+        return f"type: {shell_word(key.partition('[')[0] + '=[<value>,…]')}"
     return f"type: {key}={_EXPECTED.get(details['type'], '<value>')}"

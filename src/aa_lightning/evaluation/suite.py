@@ -11,6 +11,7 @@ import torch
 
 from aa_lightning.evaluation import heldout
 from aa_lightning.evaluation.heldout import Measured
+from aa_lightning.models.reference import evaluating
 from aa_lightning.random_state import fixed_draws
 from aa_lightning.types import Batch, Example, Rollout
 
@@ -102,8 +103,5 @@ def _written(examples: Sequence[Example]) -> str:
 
 @contextmanager
 def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    with fixed_draws(0):
+    with fixed_draws(0), evaluating(model):
         yield
-    model.train(training)

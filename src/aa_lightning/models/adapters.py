@@ -66,7 +66,7 @@ class Adapters:
 
     def merged(self, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The weights of the model with the adapter added to them; arguments as for `save`."""
-        return merged(self._all(weights), self._scaling)
+        return merged(self._all(weights), self.scaling)
 
     def load(self, folder: Path) -> None:
         """Take the weights of a saved adapter of the same shape."""
@@ -88,7 +88,8 @@ class Adapters:
         return self._wrapped.get_base_model()
 
     @property
-    def _scaling(self) -> float:
+    def scaling(self) -> float:
+        """How strongly the product of its matrices is added."""
         config = self._wrapped.peft_config["default"]
         return config.lora_alpha / config.r
 

@@ -15,7 +15,7 @@ from aa_lightning.models.encoding import TokenEncoder
 from aa_lightning.models.family import Family
 from aa_lightning.models.logprobs import Statistic, logit_cap, statistic, token_logprobs
 from aa_lightning.models.positions import Positions
-from aa_lightning.models.reference import Reference
+from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.weights import below
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
@@ -211,10 +211,9 @@ class AutoregressivePolicy(nn.Module):
         The distribution is exactly softmax(logits / temperature): the checkpoint's own generation defaults (top-k,
         repetition penalty, …) are not used. Media placeholders are never drawn.
         """
-        was_training = self.training
-        self.eval()
-        drawn_rows = generation.draw(self.network, self.encoder, layouts.repeat(batch, n), max_new_tokens, temperature)
-        self.train(was_training)
+        with evaluating(self):
+            repeated = layouts.repeat(batch, n)
+            drawn_rows = generation.draw(self.network, self.encoder, repeated, max_new_tokens, temperature)
         tokens, logprobs = (rows.view(len(batch), n, -1) for rows in drawn_rows)
         mask = generation.until(tokens, self.encoder.end)
         drawn = Batch(

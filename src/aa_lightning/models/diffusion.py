@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from aa_lightning.models.adapters import BESIDE
 from aa_lightning.models.denoising import Denoiser, step_logprob
 from aa_lightning.models.diffusion_options import Diffusion, Sampling
 from aa_lightning.models.pixels import PixelEncoder
-from aa_lightning.models.reference import Reference, choose_form, frozen
+from aa_lightning.models.reference import Reference, choose_form, evaluating, frozen
 from aa_lightning.models.unet_adapters import UNetAdapters, adapter_base, merge_saved
 from aa_lightning.models.weights import below, folder_of, of_checkpoint, reading, take
 from aa_lightning.types import Batch, LogLikelihood, Rollout
@@ -153,7 +153,7 @@ class DiffusionPolicy(nn.Module):
             steps without randomness (eta 0, or an end without noise) have mask 0.
         """
         sampling = sampling or self.options.sampling
-        with _evaluating(self):
+        with evaluating(self):
             drawn = replace(batch, draws=self._chain_inputs(batch, n, sampling), supervision={}, normalizer=None)
             start = torch.randn(len(batch) * n, *self._latent_shape(), device=self.network.alphas_cumprod.device)
             latents, logprobs, mask = [start], [], []
@@ -248,16 +248,6 @@ class DiffusionPolicy(nn.Module):
         else:
             unet = self.network.unet
             unet.load_state_dict(type(unet).from_pretrained(folder / "unet", torch_dtype=unet.dtype).state_dict())
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)
 
 
 def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None = None) -> DiffusionPolicy:

@@ -18,7 +18,7 @@ from aa_lightning.models.layouts import Layout
 from aa_lightning.models.logprobs import Statistic, token_logprobs
 from aa_lightning.models.picture_encoding import PictureEncoder
 from aa_lightning.models.picture_tokens import PictureTokenizer, refuse_pixels
-from aa_lightning.models.reference import Reference
+from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.scorer import Head, Scorer
 from aa_lightning.types import Batch, LogLikelihood, Response, Rollout
 
@@ -142,20 +142,18 @@ class PicturePolicy(WithPictures, AutoregressivePolicy):
         A picture that `max_new_tokens` cuts short is left out of the decoded response. Without a decoder for pictures
         none is ever begun.
         """
-        was_training = self.training
-        self.eval()
-        batch = self.prepare(batch)
-        drawn = draw(
-            self.network,
-            self.network.grammar,
-            batch,
-            n,
-            max_new_tokens,
-            temperature,
-            end=self.encoder.end,
-            pad=self.encoder.pad,
-        )
-        self.train(was_training)
+        with evaluating(self):
+            batch = self.prepare(batch)
+            drawn = draw(
+                self.network,
+                self.network.grammar,
+                batch,
+                n,
+                max_new_tokens,
+                temperature,
+                end=self.encoder.end,
+                pad=self.encoder.pad,
+            )
         tokens, logprobs, said, chosen = (
             tensor.unflatten(0, (len(batch), n)) for tensor in (drawn.tokens, drawn.logprobs, drawn.said, drawn.chosen)
         )

@@ -45,7 +45,7 @@ class Reference:
         if self.form == "frozen":
             yield _Frozen(self.network)
             return
-        with self.adapters.off():
+        with self.adapters.off(), evaluating(policy_network):
             yield _Frozen(policy_network)
 
 
@@ -68,6 +68,17 @@ class _Frozen:
     def distributions(self, batch: Batch) -> Tensor:
         """(N, V) log-probabilities of the whole vocabulary at each counted token."""
         return self._network(batch, of=whole).statistic
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """No dropout, while the context lasts: what is read or drawn must not depend on draws of its own."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 def frozen(network: nn.Module) -> nn.Module:

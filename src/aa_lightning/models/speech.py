@@ -20,7 +20,7 @@ from aa_lightning.models.adapters import Adapters
 from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
 from aa_lightning.models.family import Family
 from aa_lightning.models.kind_heads import KindHeads, in_place, marked
-from aa_lightning.models.reference import Reference
+from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.speech_encoding import SpeechEncoder
 from aa_lightning.types import Batch, Response, Rollout
 
@@ -141,14 +141,12 @@ class SpeechPolicy(AutoregressivePolicy):
         Log-probabilities are of softmax(logits / temperature) for text and speech. Media placeholders, and codec tokens
         that stand for no sound, are never drawn. `max_new_tokens` is the limit of the text alone.
         """
-        was_training = self.training
-        self.eval()
-        drawn = generation.draw(self.network, self.encoder, layouts.repeat(batch, n), max_new_tokens, temperature)
-        tokens, logprobs = (rows.view(len(batch), n, -1) for rows in drawn)
-        mask = generation.until(tokens, self.encoder.end)
-        texts = replace(batch, response={"input_ids": tokens, "mask": mask}, supervision={}, normalizer=None)
-        codes, spoken, heard = self.network.speak(texts, self.longest, temperature)
-        self.train(was_training)
+        with evaluating(self):
+            drawn = generation.draw(self.network, self.encoder, layouts.repeat(batch, n), max_new_tokens, temperature)
+            tokens, logprobs = (rows.view(len(batch), n, -1) for rows in drawn)
+            mask = generation.until(tokens, self.encoder.end)
+            texts = replace(batch, response={"input_ids": tokens, "mask": mask}, supervision={}, normalizer=None)
+            codes, spoken, heard = self.network.speak(texts, self.longest, temperature)
         said = torch.cat([mask, heard], -1)
         order = said.argsort(dim=-1, descending=True, stable=True)
         ids = torch.cat([tokens, codes + self.network.first_code], -1).gather(-1, order)

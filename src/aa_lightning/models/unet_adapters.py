@@ -87,8 +87,13 @@ class UNetAdapters:
         Args:
             weights: as for `save`.
         """
+        return merged(self._unet.state_dict() if weights is None else weights, self.scaling)
+
+    @property
+    def scaling(self) -> float:
+        """How strongly the product of its matrices is added."""
         config = self._unet.peft_config["default"]
-        return merged(self._unet.state_dict() if weights is None else weights, config.lora_alpha / config.r)
+        return config.lora_alpha / config.r
 
     def load(self, folder: Path) -> None:
         """Take the weights of a saved adapter of the same shape."""
