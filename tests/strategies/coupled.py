@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -11,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from aa_lightning.algos.joining import Tally
+from aa_lightning.losses import coupled
 from aa_lightning.types import Batch, LogLikelihood
 from aa_lightning.workers import leave
 from tests.vectors.support import algorithm
@@ -72,6 +75,29 @@ def two_steps(name: str, chosen: list[int], average) -> list:
     return told
 
 
+def held_out(name: str, chosen: list[int], add: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    """What is measured on some rows, as validation adds it up over processes."""
+    objective, tally = algorithm(name), Tally()
+    memory = {key: torch.zeros((), dtype=torch.float64) for key in objective.remembers}
+    batch = rows(chosen, 1 if objective.supervision == "rating" else 2)
+    batch.branches["mismatched"] = rows(chosen, len(batch.response["features"][0]), seed=1)
+    batch.memory = memory
+    loss, metrics = objective(Linear(torch.tensor([0.5, 0.4, -0.3], dtype=torch.float64)), batch)
+    tally.add({"loss": loss, **metrics}, len(batch))
+    return {key: value.item() for key, value in tally.taken(add).items()}
+
+
+def of_none(rank: int) -> list[float]:
+    """The rows of both processes, where the second has none."""
+    own = torch.arange(3.0)[: 3 * (1 - rank), None].expand(-1, 2)
+    return coupled.gathered(own)[:, 0].tolist()
+
+
+def _sum_over_processes(value: Tensor) -> Tensor:
+    dist.all_reduce(value)
+    return value
+
+
 def _mean_over_processes(value: Tensor) -> Tensor:
     dist.all_reduce(value)
     return value / dist.get_world_size()
@@ -85,6 +111,9 @@ def main() -> None:
     )
     mine = list(range(int(rank), ROWS, 2))
     told = {name: two_steps(name, mine, _mean_over_processes) for name in names}
+    unequal = [[0, 1, 2], [3]][int(rank)]
+    told |= {f"held out {name}": held_out(name, unequal, _sum_over_processes) for name in names}
+    told["of none"] = of_none(int(rank))
     if rank == "0":
         print(json.dumps(told))
 

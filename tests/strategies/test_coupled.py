@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.strategies.coupled import ROWS, two_steps
+from tests.strategies.coupled import ROWS, held_out, two_steps
 
 ROOT = Path(__file__).parents[2]
 COUPLED = ["aot", "aot_paired", "kto", "kto_batch", "bco", "bco_pair", "beta_dpo", "dpo"]
@@ -33,6 +33,17 @@ def test_two_processes_take_the_steps_of_one(of_two_processes, name):
         assert theirs == pytest.approx(loss, abs=1e-12)
         assert other == pytest.approx(weight, abs=1e-12)
     assert alone[0][1] != alone[1][1]
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_two_processes_with_three_rows_and_one_measure_what_one_does_with_four(of_two_processes, name):
+    """As held-out batches are, whose sizes differ by one at most."""
+    alone = held_out(name, list(range(ROWS)), lambda value: value)
+    assert of_two_processes[f"held out {name}"] == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_process_without_rows_takes_part_all_the_same(of_two_processes):
+    assert of_two_processes["of none"] == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("name", ["aot", "beta_dpo", "bco_pair"])

@@ -13,20 +13,29 @@ from torch import Tensor
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, own: Tensor) -> Tensor:
-        pieces = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(pieces, own.contiguous())
-        return torch.cat(pieces)
+    def forward(ctx, own: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
+        padded = own.new_zeros(max(counts), *own.shape[1:])  # a collective wants the same shape of every process
+        padded[: len(own)] = own
+        pieces = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(pieces, padded)
+        return torch.cat([piece[:count] for piece, count in zip(pieces, counts, strict=True)])
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        world, rank = dist.get_world_size(), dist.get_rank()
-        return grad.chunk(world)[rank] * world
+        return grad.split(ctx.counts)[dist.get_rank()] * len(ctx.counts), None
 
 
 def gathered(own: Tensor) -> Tensor:
-    """The rows of all processes, (world · P, …); every process must hold equally many."""
-    return _Gather.apply(own) if _connected() else own
+    """The rows of all processes in their order; each may hold another number of them, held-out batches do."""
+    return _Gather.apply(own, _rows_of_each(own)) if _connected() else own
+
+
+def _rows_of_each(own: Tensor) -> list[int]:
+    """How many rows each process holds."""
+    counts = [torch.zeros((), dtype=torch.long, device=own.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, torch.tensor(len(own), device=own.device))
+    return torch.stack(counts).tolist()
 
 
 @torch.no_grad()
@@ -63,7 +72,7 @@ def followed_beta(
     Returns:
         () the strength, at least 1e-3, and (P,) weights whose mean over all processes is 1, 0 for pairs left out.
     """
-    everyone, luck = gathered(margin.detach()), gathered(noise)
+    everyone, luck = gathered(torch.stack([margin.detach(), noise], -1)).unbind(-1)
     first = memory["margin_steps"] == 0
     spread = everyone.std(correction=0)
     for name, value in (("margin_mean", everyone.mean()), ("margin_std", spread)):
@@ -74,14 +83,13 @@ def followed_beta(
     score = density - torch.log(-torch.log(luck))  # Gumbel: the largest are a draw without replacement
     least = score.topk(count).values[-1]
     used = beta * (1 + rate * (everyone[score >= least].mean() - memory["margin_mean"]))
-    own = _own(score, len(margin)) >= least
+    own = _own(score, margin) >= least
     return used.clamp(min=1e-3), own.to(margin.dtype) * len(everyone) / count
 
 
-def _own(everyone: Tensor, rows: int) -> Tensor:
+def _own(everyone: Tensor, own: Tensor) -> Tensor:
     """This process's rows of what was gathered."""
-    first = dist.get_rank() * rows if _connected() else 0
-    return everyone[first : first + rows]
+    return everyone.split(_rows_of_each(own))[dist.get_rank()] if _connected() else everyone
 
 
 @torch.no_grad()
