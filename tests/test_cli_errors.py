@@ -120,7 +120,11 @@ def told(tmp_path):
             "error: trainer.precision=bf16-true loses",
             "type: trainer.precision=bf16-mixed",
         ),
-        ("trainer.precision=16-true", "error: trainer.precision=16-true cannot train", "type: trainer.precision=16-mixed"),
+        (
+            "trainer.precision=16-true",
+            "error: trainer.precision=16-true cannot train",
+            "type: trainer.precision=16-mixed",
+        ),
         ("optimizer.eps=0", "error: optimizer.eps=0 cannot be used: it should be greater than 0, since", "is 0/0"),
         (
             "optimizer.betas=[0.9,1]",
