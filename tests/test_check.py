@@ -16,8 +16,12 @@ from tests.contract.support import MODELS, config, make, modality
 TEXT_WRITERS = [model for model in MODELS if modality(model) in ("t2t", "ti2t", "ta2t", "tv2t", "any2t")]
 
 
-def green(text):
-    return "".join(text.plain[span.start : span.end] for span in text.spans if span.style == "green")
+def green(pieces):
+    return [text for text, style in pieces if style == "green"]
+
+
+def plain(pieces):
+    return "".join(text for text, _ in pieces)
 
 
 @pytest.fixture(params=TEXT_WRITERS, scope="module")
@@ -30,8 +34,7 @@ def encoded(request):
 def test_supervised_tokens_are_green_and_nothing_else_is(encoded):
     """Each answer as it was written, and the token that ends it."""
     encoder, example = encoded
-    text = inspection.painted(encoder, example)
-    shown = [text.plain[span.start : span.end] for span in text.spans if span.style == "green"]
+    shown = green(inspection.painted(encoder, example))
     said = ["".join(part["text"] for part in response) for response in example.responses]
     ends = {full.removeprefix(answer) for full, answer in zip(shown, said, strict=True)}
     assert len(ends) == 1
@@ -43,16 +46,16 @@ def test_multi_turn_prompts_show_earlier_answers_as_unsupervised(encoded):
     turn = {"role": "assistant", "content": [{"type": "text", "text": "red"}]}
     again = {"role": "user", "content": [{"type": "text", "text": "blue"}]}
     longer = replace(example, messages=[*example.messages, turn, again])
-    plain, text = inspection.painted(encoder, example), inspection.painted(encoder, longer)
-    assert green(text) == green(plain)
-    prompt = text.plain[: text.plain.index("response 0")]
+    one, two = inspection.painted(encoder, example), inspection.painted(encoder, longer)
+    assert green(two) == green(one)
+    prompt = plain(two).partition("response 0")[0]
     assert prompt.rindex("red") < prompt.rindex("blue")
 
 
 def test_placeholders_are_counted():
     cfg = config("tiny_llava", "dpo")
     example = build.examples(build.data_options(cfg), "train", "preference")[0]
-    assert "<image>×9" in inspection.painted(build.build_encoder(cfg), example).plain
+    assert "<image>×9" in plain(inspection.painted(build.build_encoder(cfg), example))
 
 
 def test_lengths_are_those_of_the_encoder():

@@ -11,7 +11,7 @@ import aa_lightning
 
 PACKAGE = Path(aa_lightning.__file__).parent
 LAYERS = [
-    {"_torchvision", "cache", "types", "kinds", "random_state"},
+    {"_torchvision", "cache", "types", "kinds", "random_state", "shown"},
     {
         *("configuration", "config", "signatures", "compose", "changes"),
         *("workers", "jobs", "launch", "console", "reopen", "literal", "same_run"),

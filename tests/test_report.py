@@ -17,8 +17,9 @@ from aa_lightning.report import write_report
 from aa_lightning.report.curves import MOST_POINTS, running_mean, thin
 from aa_lightning.report.findings import findings
 from aa_lightning.report.heldout import measures, verdict
+from aa_lightning.report.media import EMBEDDED_FILE
 from aa_lightning.report.page import number, tag
-from aa_lightning.report.samples import EMBEDDED_FILE, LONG_TEXT
+from aa_lightning.report.samples import LONG_TEXT
 from aa_lightning.runs import Run, differences, find_runs, frame
 from run_folders import QUESTION, make_run, record_hydra, summary, write_json
 
@@ -207,7 +208,7 @@ def test_values_that_are_not_finite_are_counted_and_leave_a_gap(tmp_path: Path) 
 def test_media_that_are_missing_large_or_outside_of_the_run_are_not_embedded(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
-    (folder / "samples" / "clip.mp4").write_bytes(b"0" * (EMBEDDED_FILE + 1))
+    (folder / "samples" / "clip.mp4").write_bytes(b"0000ftyp" + b"0" * EMBEDDED_FILE)
     parts = [
         {"type": "image", "image": "gone.png"},
         {"type": "image", "image": "../../secret.png"},

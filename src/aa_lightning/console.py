@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
+from aa_lightning.shown import one_line, printable
 from aa_lightning.workers import rank
 
 _EXPECTED = (  # said at every run, and nothing to act on
@@ -23,31 +24,31 @@ _EXPECTED = (  # said at every run, and nothing to act on
     "No device id is provided",
     "smaller than the logging interval",
 )
-_console = Console(highlight=False, soft_wrap=True)
+_console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 _progress = True  # whether the user wants to see how far things are
 
 
 def say(message: str) -> None:
     """One line."""
     if rank() == 0:
-        _console.print(message, markup=False)
+        _console.print(printable(message))
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table; the first column is a name, the others are numbers."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=one_line(title), title_justify="left")
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 else "right")
+        table.add_column(one_line(column), justify="left" if place == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(one_line, row))
     if rank() == 0:
         _console.print(table)
 
 
-def paint(text: Text) -> None:
-    """Text with colours, and an empty line after it."""
+def paint(pieces: Iterable[tuple[str, str]]) -> None:
+    """Pieces of text, each with its style, and an empty line after them."""
     if rank() == 0:
-        _console.print(text)
+        _console.print(Text.assemble(*((printable(text), style) for text, style in pieces)))
         _console.print()
 
 

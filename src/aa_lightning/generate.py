@@ -14,6 +14,7 @@ from aa_lightning.launch import command
 from aa_lightning.literal import literal
 from aa_lightning.media import MediaOptions
 from aa_lightning.reopen import overrides_of
+from aa_lightning.shown import printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -150,7 +151,8 @@ def show(responses: list[Response], folder: Path) -> None:
     """Print texts, and write media into files that were not there before."""
     for number, response in enumerate(responses):
         for part in response:
-            print(part["text"] if part["type"] == "text" else media.save(part, _unused(folder, f"response_{number}")))
+            told = part["text"] if part["type"] == "text" else media.save(part, _unused(folder, f"response_{number}"))
+            print(printable(told))
 
 
 def _unused(folder: Path, name: str) -> Path:

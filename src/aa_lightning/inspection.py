@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any
 
-from rich.text import Text
-
 from aa_lightning.config import Loader
 from aa_lightning.console import bar
 from aa_lightning.data.bad_row import BadRow
@@ -18,20 +16,19 @@ from aa_lightning.data.mapping import columns_read
 from aa_lightning.data.sources import open_source
 from aa_lightning.datamodule import LENGTH, EncodedExamples, dropped_by
 from aa_lightning.models.encoding import Encoded, TokenEncoder
+from aa_lightning.shown import one_line
 from aa_lightning.types import Example, Preference, Rating
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def painted(encoder: TokenEncoder, example: Example) -> Text:
-    """An example as the model reads it: supervised tokens in green, media placeholders counted."""
+def painted(encoder: TokenEncoder, example: Example) -> list[tuple[str, str]]:
+    """An example as the model reads it, in pieces with a style: supervised tokens in green, media placeholders counted."""
     encoded = encoder.encode(example, example.responses)
-    text = Text(f"row {example.id}\n", style="bold")
-    text.append(_folded(encoder, encoded), style="dim")
+    pieces = [(f"row {one_line(example.id)}\n", "bold"), (_folded(encoder, encoded), "dim")]
     for number, tokens in enumerate(encoded.responses):
-        text.append(f"\n  response {number}: ", style="bold")
-        text.append(encoder.tokenizer.decode(tokens), style="green")
-    return text
+        pieces += [(f"\n  response {number}: ", "bold"), (encoder.tokenizer.decode(tokens), "green")]
+    return pieces
 
 
 def _folded(encoder: TokenEncoder, encoded: Encoded) -> str:
@@ -203,7 +200,8 @@ def one_class(labels: Counter[bool]) -> list[str]:
 
 def left_out(dropped: Sequence[Any]) -> list[str]:
     """Rows that are left out, a line for each reason."""
-    return [f"  left out {count} × {column}: {reason} (row {rows})" for column, reason, count, rows in reasons(dropped)]
+    told = ([one_line(cell) for cell in row] for row in reasons(dropped))
+    return [f"  left out {count} × {column}: {reason} (row {rows})" for column, reason, count, rows in told]
 
 
 def reasons(dropped: Sequence[Any]) -> list[list[str]]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aa_lightning.configuration.folders import PACKAGE
 from aa_lightning.configuration.wording import ConfigError
+from aa_lightning.shown import printable
 from aa_lightning.workers import (
     Terminated,
     WorkersFailed,
@@ -100,7 +101,7 @@ def processes(trainer: Mapping[str, Any]) -> int:
 
 def say(message: str) -> int:
     """Print what is wrong; the exit code that goes with it."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 1
 
 
@@ -144,22 +145,22 @@ def _say_how_to_resume(folder: Path) -> None:
         how = f"to continue at the last checkpoint, type: python -m aa_lightning.train resume={folder}"
     else:
         how = "no checkpoint was written yet (they come every checkpoint.every_n_steps)"
-    print(f"\nstopped. {how}", file=sys.stderr)
+    print(f"\nstopped. {printable(how)}", file=sys.stderr)
 
 
 def _report(error: Exception, folder: Path, alone: bool) -> None:
     """Say what is wrong; the whole story goes to error.txt, unless a mistyped value ended a run, or it has no folder."""
     message, expected, story = describe(error)
     if not expected:
-        print(story, file=sys.stderr)
+        print(printable(story), file=sys.stderr)
     say(message if alone else f"{folder.name}: {message}")
     if _is_here(folder):
         return
     if alone and isinstance(error, ConfigError):
         _discard(folder)
         return
-    (folder / "error.txt").write_text(f"{message}\n\n{story}", encoding="utf-8")
-    print(f"details: {folder / 'error.txt'}", file=sys.stderr)
+    (folder / "error.txt").write_text(printable(f"{message}\n\n{story}"), encoding="utf-8")
+    print(f"details: {printable(folder / 'error.txt')}", file=sys.stderr)
 
 
 def describe(error: BaseException) -> tuple[str, bool, str]:

@@ -24,6 +24,7 @@ from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.configuration.hydra_errors import check_jobs, explain
 from aa_lightning.configuration.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
 from aa_lightning.jobs import JOB, JobFailed, run_job, run_rank, say
+from aa_lightning.shown import printable
 from aa_lightning.workers import is_worker, leave, rank
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _help(function: Function, config_name: str, folders: Sequence[Path], overrid
 
     text = page(overrides, config_name, inspect.cleandoc(function.__doc__ or ""), folders)
     try:
-        print(text, flush=True)
+        print(printable(text), flush=True)
     except BrokenPipeError:  # of a reader that has seen enough, as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

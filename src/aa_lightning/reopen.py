@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from aa_lightning.literal import as_string, literal
+from aa_lightning.shown import printable
 
 _ASIDE = ".hydra_resumed"
 _ODD = re.compile(r"[^\w./:+-]")  # in the name of a folder, what Hydra would not take for itself
@@ -28,8 +29,8 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
     folder = Path(given[0].removeprefix(f"{key}="))
     typed = folder / ".hydra" / "overrides.yaml"
     if not typed.is_file():
-        print(f"error: {given[0]} is no run folder: there is no {typed}", file=sys.stderr)
-        print(f"type: {key}=outputs/<date>/<run>; the runs there: ls -d outputs/*/*", file=sys.stderr)
+        print(printable(f"error: {given[0]} is no run folder: there is no {typed}"), file=sys.stderr)
+        print(f"type: {printable(key)}=outputs/<date>/<run>; the runs there: ls -d outputs/*/*", file=sys.stderr)
         raise SystemExit(1)
     from omegaconf import OmegaConf
 

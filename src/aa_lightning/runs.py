@@ -10,6 +10,7 @@ For notebooks:
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
+
+from aa_lightning.shown import of_inert
 
 Status = Literal["finished", "failed", "unfinished"]
 HELDOUT = "heldout/"
@@ -103,7 +106,7 @@ class Run:
     def error(self) -> str | None:
         """Why the run failed (error.txt), or None."""
         path = self.folder / "error.txt"
-        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+        return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
 
     @property
     def status(self) -> Status:
@@ -136,9 +139,11 @@ class Run:
     def media(self, name: str) -> Path | None:
         """Where a media file of a sample lies; None if it is not there or lies outside of the run folder."""
         root = self.folder.resolve()
-        for path in ((root / "samples" / name).resolve(), (root / name).resolve()):
-            if path.is_relative_to(root) and path.is_file():
-                return path
+        for folder in (root / "samples", root):
+            with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+                path = (folder / name).resolve()
+                if path.is_relative_to(root) and path.is_file():
+                    return path
         return None
 
 
@@ -226,7 +231,7 @@ def _read_metrics(text: str) -> list[dict[str, float]]:
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()  # cut off in mid-write: its last number may have lost digits
-    rows = csv.DictReader(lines)
+    rows = csv.DictReader(lines[1:], [of_inert(name) for name in next(csv.reader(lines[:1]), [])])
     parsed = [{key: _number(cell) for key, cell in row.items() if key and cell} for row in rows]
     return [row for row in parsed if math.isfinite(row.get("step", math.nan))]
 

@@ -23,6 +23,7 @@ from aa_lightning.cache import cache_root
 from aa_lightning.callbacks.checkpoint import complete
 from aa_lightning.compose import compose, made_here
 from aa_lightning.configuration.folders import conf_dir
+from aa_lightning.shown import printable
 from aa_lightning.workers import rank
 
 # what transformers, diffusers, peft and diffusers' adapters are found by
@@ -96,7 +97,9 @@ def _stage(cfg: DictConfig) -> Path:
     while rank() > 0 and not folder.is_dir():
         time.sleep(0.2)
     if not folder.is_dir():
-        print(f"init={cfg.init}: training this stage once; it is kept in {folder} for later runs", flush=True)
+        print(
+            printable(f"init={cfg.init}: training this stage once; it is kept in {folder} for later runs"), flush=True
+        )
         _train(stage, folder)
     return folder
 

@@ -22,13 +22,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from aa_lightning.evaluation.catalogue import OBJECTIVES, objective_of
 from aa_lightning.report.heldout import measures
-from aa_lightning.report.page import Html, number, page, tag
+from aa_lightning.report.page import Html, address, number, page, tag
 from aa_lightning.report.page import table as html_table
 from aa_lightning.runs import Run, find_runs
+from aa_lightning.shown import inert, one_line, printable
 
 _WIDEST = 60  # characters of a cell in the terminal
 
@@ -87,10 +87,10 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def table(runs: Sequence[Run]) -> str:
     """The sweep as text for a terminal: varied overrides, objective, held-out numbers before → after, time, errors."""
     shown = _shown(runs)
-    lines = [list(shown[0]), *([_clip(cell) for cell in row.values()] for row in shown)]
+    lines = [[one_line(key) for key in shown[0]], *([_clip(one_line(cell)) for cell in row.values()] for row in shown)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([_title(runs), text[0], "  ".join("─" * width for width in widths), *text[1:]])
+    return "\n".join([one_line(_title(runs)), text[0], "  ".join("─" * width for width in widths), *text[1:]])
 
 
 def write_sweep(folder: str | Path) -> Path:
@@ -103,9 +103,9 @@ def write_sweep(folder: str | Path) -> Path:
     runs = find_runs(folder)
     found = rows(runs)
     with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(found[0]))
-        writer.writeheader()
-        writer.writerows(found)
+        writer = csv.writer(file)
+        writer.writerow([inert(name) for name in found[0]])
+        writer.writerows([inert(cell) for cell in row.values()] for row in found)
     plain = [{key: _finite(value) for key, value in row.items()} for row in found]
     (folder / "sweep.json").write_text(json.dumps(plain, indent=1), encoding="utf-8")
     path = folder / "sweep.html"
@@ -211,7 +211,7 @@ def _page(folder: Path, runs: Sequence[Run]) -> Html:
 
 def _job(run: Run, folder: Path) -> str:
     report = run.folder / "report.html"
-    return tag("a", run.name, href=quote(report.relative_to(folder).as_posix())) if report.is_file() else run.name
+    return tag("a", run.name, href=address(report.relative_to(folder))) if report.is_file() else run.name
 
 
 def main() -> None:
@@ -221,8 +221,8 @@ def main() -> None:
     try:
         path = write_sweep(folder)
     except ValueError as error:
-        parser.error(str(error))
-    print(f"{table(find_runs(folder))}\n\n{path}")
+        parser.error(printable(error))
+    print(printable(f"{table(find_runs(folder))}\n\n{path}"))
 
 
 if __name__ == "__main__":

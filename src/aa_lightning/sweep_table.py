@@ -11,6 +11,8 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from aa_lightning.shown import printable
+
 
 class SweepTable(Callback):
     """Prints the table and writes sweep.csv, sweep.json and sweep.html when a sweep ends.
@@ -30,7 +32,7 @@ class SweepTable(Callback):
                 _ = job_return.return_value
         except Exception as error:  # whatever the job raised
             if not path.is_file():
-                path.write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
+                path.write_text(printable(f"{type(error).__name__}: {error}\n"), encoding="utf-8")
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         self._finish()
@@ -45,6 +47,6 @@ class SweepTable(Callback):
         try:
             path = write_sweep(self._folder)
         except ValueError as error:
-            print(f"No sweep table: {error}", file=sys.stderr)
+            print(printable(f"No sweep table: {error}"), file=sys.stderr)
             return
-        print(f"\n{table(find_runs(self._folder))}\n\n{path}", flush=True)
+        print(printable(f"\n{table(find_runs(self._folder))}\n\n{path}"), flush=True)

@@ -11,6 +11,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from aa_lightning.shown import inert, of_inert, one_line
+
 
 class MetricsCsv(Logger):
     """Lightning's own CSV logger deletes the file when a run resumes; this one goes on with it.
@@ -22,15 +24,13 @@ class MetricsCsv(Logger):
     def __init__(self, path: Path):
         super().__init__()
         self.path = path
-        self._columns = ["step", "epoch"]
-        self._rows: list[dict[str, Any]] = []
+        self._columns, self._last = ["step", "epoch"], -1
         self._torn = False  # whether a kill cut the last line
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            self._torn = not lines or not lines[-1].endswith("\n")
-            reader = csv.DictReader(lines[:-1] if self._torn else lines)
-            self._rows = list(reader)
-            self._columns = list(reader.fieldnames or self._columns)
+            self._torn = not path.read_text(encoding="utf-8").endswith("\n")
+            names, rows = self._read()
+            self._columns = names or self._columns
+            self._last = int(rows[-1]["step"]) if rows else -1
 
     @property
     def name(self) -> str:
@@ -46,23 +46,23 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row = {"step": step, **{key: f"{value:.8g}" for key, value in metrics.items()}}
+        row = {"step": step, **{one_line(key): f"{value:.8g}" for key, value in metrics.items()}}
         if "epoch" in metrics:
             row["epoch"] = int(metrics["epoch"])
         new = [key for key in row if key not in self._columns]
         self._columns += new
-        if not new and not self._torn and self._last_step() < step:
-            self._rows.append(row)
+        later, self._last = self._last < step, step
+        if not new and not self._torn and later:
             self._append(row)
             return
-        same = [known for known in self._rows if int(known["step"]) == step]  # validation, or a resumed run's first row
-        earlier = [known for known in self._rows if int(known["step"]) < step]  # a killed run may have got further
-        self._rows, self._torn = [*earlier, {**(same[0] if same else {}), **row}], False
-        self._rewrite()
+        (_, rows), self._torn = self._read(), False
+        same = [known for known in rows if int(known["step"]) == step]  # validation, or a resumed run's first row
+        earlier = [known for known in rows if int(known["step"]) < step]  # a killed run may have got further
+        self._rewrite([*earlier, {**(same[0] if same else {}), **row}])
 
     def latest(self, prefix: str) -> dict[str, float]:
         """The values of the last row that has any whose name begins so."""
-        for row in reversed(self._rows):
+        for row in reversed(self._read()[1]):
             found = {
                 key: float(value) for key, value in row.items() if key.startswith(prefix) and value not in ("", None)
             }
@@ -70,21 +70,26 @@ class MetricsCsv(Logger):
                 return found
         return {}
 
-    def _last_step(self) -> int:
-        return int(self._rows[-1]["step"]) if self._rows else -1
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        """Columns and rows of the file, but a last line that a kill cut. They are not kept: a long run has many."""
+        if not self.path.is_file():
+            return [], []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+        head, *cells = (lines[:-1] if self._torn else lines) or [[]]
+        names = [of_inert(name) for name in head]
+        return names, [dict(zip(names, row, strict=False)) for row in cells]
 
     def _append(self, row: dict[str, Any]) -> None:
-        fresh = not self.path.is_file()
+        if not self.path.is_file():
+            self._rewrite([row])
+            return
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns)
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+            csv.DictWriter(file, self._columns).writerow(row)
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         aside = self.path.with_suffix(".partial")
         with aside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
+            csv.writer(file).writerow([inert(name) for name in self._columns])
+            csv.DictWriter(file, self._columns).writerows(rows)
         os.replace(aside, self.path)

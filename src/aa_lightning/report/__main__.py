@@ -3,6 +3,7 @@
 import argparse
 
 from aa_lightning.report import write_report
+from aa_lightning.shown import printable
 
 
 def main() -> None:
@@ -10,9 +11,9 @@ def main() -> None:
     parser.add_argument("folder", nargs="+", help="a run folder, such as outputs/<date>/<time>_dpo_ti2t")
     for folder in parser.parse_args().folder:
         try:
-            print(write_report(folder))
+            print(printable(write_report(folder)))
         except ValueError as error:
-            parser.error(str(error))
+            parser.error(printable(error))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aa_lightning.report.page import Html, number, section, tag
+from aa_lightning.report.page import Html, escape, number, section, tag
 from aa_lightning.runs import HELDOUT, Run
+from aa_lightning.shown import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +103,7 @@ def draw(title: str, curves: Sequence[Curve]) -> Html:
     import matplotlib
     from matplotlib.figure import Figure
 
-    fixed = {"svg.fonttype": "none", "svg.hashsalt": title, "path.simplify": False, "font.size": 10}
+    fixed = {"svg.fonttype": "none", "svg.hashsalt": printable(title), "path.simplify": False, "font.size": 10}
     with matplotlib.rc_context(fixed):
         figure = Figure(figsize=(4.4, 2.4), layout="constrained")
         axes = figure.add_subplot()
@@ -116,7 +117,7 @@ def draw(title: str, curves: Sequence[Curve]) -> Html:
     svg = svg[svg.index("<svg") :]
     for stand_in, colour in _COLOURS.items():
         svg = svg.replace(stand_in, colour)
-    return Html(svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1))
+    return Html(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1))
 
 
 def _dress(axes: Axes) -> None:
@@ -145,7 +146,7 @@ def _plot(axes: Axes, curve: Curve) -> None:
         marker=marker,
         markersize=3.5,
     )
-    raw.set_gid(f"curve:{curve.metric}")
+    raw.set_gid(f"curve:{printable(curve.metric)}")
     if smooth:
         axes.plot(curve.steps, running_mean(curve.values, len(curve.values) // 20), color=curve.colour, linewidth=1.8)
 

@@ -1,14 +1,24 @@
-"""HTML without a template engine: tags that escape what they hold, and one page that needs nothing from outside."""
+"""HTML without a template engine: tags that escape what they hold, and one page that needs nothing from outside.
+
+Text of others becomes part of a page here alone: as a child or an attribute of a `tag`, or as an `address`.
+"""
 
 from __future__ import annotations
 
+import html
 import math
+import os
 from collections.abc import Iterable
-from html import escape
-from pathlib import Path
+from pathlib import Path, PurePath
+from urllib.parse import quote
+
+from aa_lightning.shown import printable
 
 _VOID = {"img", "meta", "br"}
 _STYLE = Path(__file__).with_name("style.css")
+# what a page may load and do, whatever stands in it: media inside it or beside it; no script, frame, form or address
+_POLICY = "default-src 'none'; img-src data: 'self' file:; media-src data: 'self' file:; style-src 'unsafe-inline'"
+_POLICY += "; base-uri 'none'; form-action 'none'"
 
 
 class Html(str):
@@ -17,10 +27,20 @@ class Html(str):
     __slots__ = ()
 
 
+def escape(text: object) -> str:
+    """Text inside an element or an attribute's quotes."""
+    return html.escape(printable(text))
+
+
+def address(path: PurePath) -> str:
+    """A link to a file beside the page, and to nothing else: a colon would begin another scheme."""
+    return quote(os.fsencode(path.as_posix()))
+
+
 def tag(name: str, /, *children: str | None, **attributes: str | bool | None) -> Html:
     """An element. `class_` gives the attribute class, True an attribute without a value; None is left out."""
     given = {key.rstrip("_"): value for key, value in attributes.items() if value is not None and value is not False}
-    opening = "".join(f" {key}" if value is True else f' {key}="{escape(str(value))}"' for key, value in given.items())
+    opening = "".join(f" {key}" if value is True else f' {key}="{escape(value)}"' for key, value in given.items())
     if name in _VOID:
         return Html(f"<{name}{opening}>")
     return Html(f"<{name}{opening}>{join(children)}</{name}>")
@@ -47,6 +67,7 @@ def page(title: str, *body: str | None) -> Html:
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),

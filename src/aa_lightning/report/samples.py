@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import mimetypes
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
+from aa_lightning.report.media import Media
 from aa_lightning.report.page import Html, join, section, table, tag
 from aa_lightning.runs import Run
 
 _TITLES = {"data": "in the data", "chosen": "chosen in the data", "rejected": "rejected in the data"}
 FROM_DATA = tuple(_TITLES)  # responses that the data set gives; all others were sampled
-EMBEDDED_FILE = 4 * 2**20  # bytes; a larger media file is linked, not embedded
-EMBEDDED_PAGE = 48 * 2**20  # bytes of media in one page; what comes later is linked
 LONG_TEXT = 600  # characters; the rest is folded away
 
 
@@ -46,29 +42,6 @@ def side_by_side(runs: Sequence[Run]) -> Html:
         said = [_own_parts(own, samples[name]["responses"]) for own, samples in zip(media, after, strict=True)]
         rows.append([join(asked), chosen, *said])
     return table(["prompt", "in the data", *(run.name for run in runs)], rows)
-
-
-class Media:
-    """Media files as elements: embedded while they are small and the page is not yet large, linked otherwise."""
-
-    def __init__(self, run: Run):
-        self.run = run
-        self.left = EMBEDDED_PAGE
-
-    def element(self, kind: str, name: str) -> Html:
-        """`<img>` (also of an animated picture), `<audio>` or `<video>` of a media file of the run."""
-        path = self.run.media(name)
-        if path is None:
-            return tag("p", f"{kind} {name} is missing", class_="missing")
-        relative = path.relative_to(self.run.folder.resolve()).as_posix()
-        size = path.stat().st_size
-        address, mime = quote(relative), mimetypes.guess_type(path.name, strict=False)[0] or "application/octet-stream"
-        if size <= min(EMBEDDED_FILE, self.left):
-            self.left -= size
-            address = f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
-        if mime.startswith("image/"):
-            return tag("a", tag("img", src=address, alt=name, loading="lazy"), href=quote(relative), title=name)
-        return tag(kind, src=address, controls=True, preload="metadata", title=name)
 
 
 def _by_id(samples: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -122,7 +95,7 @@ def _part(media: Media, part: dict[str, Any]) -> Html:
     content = part[kind]
     if kind in ("image", "audio", "video") and isinstance(content, str):
         return media.element(kind, content)
-    return _text(content if kind == "text" else f"[{kind}] {content}")
+    return _text(str(content) if kind == "text" else f"[{kind}] {content}")
 
 
 def _text(content: str) -> Html:
