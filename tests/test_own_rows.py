@@ -349,7 +349,10 @@ def test_addresses_are_fetched_only_where_the_user_allows_it(tmp_path):
     path = rows(tmp_path, {"prompt": "What?", "image": "http://127.0.0.1:9/r.png", "response": "It."})
     with pytest.raises(ValueError, match="It is an address: set data.media.fetch=true to fetch"):
         found(path, "algo=sft")
-    told = found(path, "algo=sft", "data.media.fetch=true", "data.on_bad_row=skip")
+    allowed = ["data.media.fetch=true", "data.on_bad_row=skip"]
+    told = found(path, "algo=sft", *allowed)
+    assert ["which is no public address" in row.reason for row in told.left_out] == [True]
+    told = found(path, "algo=sft", *allowed, "data.media.fetching.private=true")
     assert ["could not be fetched" in row.reason for row in told.left_out] == [True]
 
 

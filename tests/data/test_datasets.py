@@ -6,6 +6,7 @@ import re
 import pytest
 
 from aa_lightning.configuration.wording import nearest
+from aa_lightning.data.allowed import Allowed
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.examples import Examples
 from aa_lightning.data.template import Template
@@ -31,7 +32,7 @@ def options_of(name):
 def example_of(name, changes=None, folder=None):
     options = options_of(name)
     source = Memory([{**CASES[name].row, **(changes or {})}])
-    return Examples(source, Template(options.template, folder), options.template.kind)[0]
+    return Examples(source, Template(options.template, Allowed(folder)), options.template.kind)[0]
 
 
 def with_files(name, folder):
@@ -82,7 +83,8 @@ def test_labels_without_a_decision_are_left_out_and_counted(name, label, tmp_pat
     options = options_of(name)
     column = options.template.preferred.column
     rows = Memory([CASES[name].row, {**CASES[name].row, column: label}])
-    examples = Examples(rows, Template(options.template, with_files(name, tmp_path)), "preference", options.on_bad_row)
+    mapping = Template(options.template, Allowed(with_files(name, tmp_path)))
+    examples = Examples(rows, mapping, "preference", options.on_bad_row)
     assert len(examples) == 1
     assert [(d.row, d.column) for d in examples.dropped] == [("1", column)]
     assert f"The label {label} is neither {options.template.preferred.first}" in examples.dropped[0].reason
@@ -103,7 +105,8 @@ def test_equal_answers_are_left_out_and_counted(name, tmp_path):
     options = options_of(name)
     first, second = text_columns(name)
     rows = Memory([CASES[name].row, {**CASES[name].row, first: "same", second: " same"}])
-    examples = Examples(rows, Template(options.template, with_files(name, tmp_path)), "preference", options.on_bad_row)
+    mapping = Template(options.template, Allowed(with_files(name, tmp_path)))
+    examples = Examples(rows, mapping, "preference", options.on_bad_row)
     assert len(examples) == 1
     assert [(d.row, d.reason) for d in examples.dropped] == [("1", "The two responses are equal.")]
 
@@ -142,7 +145,7 @@ def test_conversations_with_equal_ends_are_left_out():
 def examples_of(name, folder, **changes):
     options = options_of(name)
     source = Memory([{**CASES[name].row, **changes}])
-    return Examples(source, Template(options.template, with_files(name, folder)), options.template.kind)
+    return Examples(source, Template(options.template, Allowed(with_files(name, folder))), options.template.kind)
 
 
 def test_ranks_of_several_pictures_give_every_pair_of_unequal_ones(tmp_path):
@@ -183,7 +186,7 @@ def test_an_answer_with_a_wrong_step_is_not_desirable():
 def test_how_a_row_is_asked_for_does_not_change_from_epoch_to_epoch(tmp_path):
     options = options_of("audiocaps")
     rows = Memory([CASES["audiocaps"].row] * 40)
-    examples = Examples(rows, Template(options.template, with_files("audiocaps", tmp_path)), "demonstration")
+    examples = Examples(rows, Template(options.template, Allowed(with_files("audiocaps", tmp_path))), "demonstration")
     asked_for = [asked(example) for example in examples]
     assert asked_for == [asked(example) for example in examples]
     assert len(set(asked_for)) == 5

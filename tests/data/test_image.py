@@ -2,9 +2,7 @@
 
 import base64
 import io
-import threading
 import warnings
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -152,28 +150,6 @@ def test_a_picture_above_the_limit_is_refused_before_it_is_decoded():
     with pytest.raises(MediaError, match="8 x 6 pixels; the limit is 47"):
         decode(picture(), ImageOptions(max_pixels=47))
     assert decode(picture(), ImageOptions(max_pixels=48)).size == (8, 6)
-
-
-def test_an_address_is_fetched_when_the_user_said_so():
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path == "/red.png" else 404)
-            self.end_headers()
-            self.wfile.write(picture())
-
-        def log_message(self, *args):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        here = f"http://127.0.0.1:{server.server_port}"
-        assert decode(Url(f"{here}/red.png")).getpixel((0, 0)) == RED
-        with pytest.raises(MediaError, match="could not be fetched"):
-            decode(Url(f"{here}/gone.png"))
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_parts_are_decoded_by_their_type():

@@ -5,7 +5,6 @@ import json
 import os
 import tarfile
 import tracemalloc
-from functools import partial
 
 import huggingface_hub
 import numpy as np
@@ -18,6 +17,7 @@ from aa_lightning.data.examples import load_examples
 from aa_lightning.data.options import Table
 from aa_lightning.data.shards import Shard
 from aa_lightning.data.sources import open_source
+from aa_lightning.media.stored import Stretch
 
 from .rows import clip, picture, sound
 from .support import asked, data_options, said
@@ -43,15 +43,8 @@ def captioned(number, colour="red"):
 
 
 def count_reads(monkeypatch):
-    sizes = []
-
-    def read(path, offset, size):
-        sizes.append(size)
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-
-    monkeypatch.setattr(shards, "_read", read)
+    sizes, read = [], Stretch.read
+    monkeypatch.setattr(Stretch, "read", lambda stretch: sizes.append(stretch.size) or read(stretch))
     return sizes
 
 
@@ -72,8 +65,8 @@ def test_files_of_one_name_are_one_row_whose_columns_are_their_endings(tmp_path)
     assert len(source) == 2 and source.columns == ["__key__", "jpg", "json", "seg.png", "txt"]
     first, second = source[0], source[1]
     assert (first["__key__"], first["json"], first["txt"]) == ("x/001", {"label": 3}, "späte Zeile")
-    assert first["jpg"]() == picture("red")
-    assert list(second) == ["__key__", "seg.png"] and second["seg.png"]() == picture("blue")
+    assert first["jpg"].read() == picture("red")
+    assert list(second) == ["__key__", "seg.png"] and second["seg.png"].read() == picture("blue")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +150,7 @@ def test_a_shard_is_never_in_memory(tmp_path):
     row = source[7]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 4_000_000 and len(row["bin"]()) == 4_000_000
+    assert peak < 4_000_000 and len(row["bin"].read()) == 4_000_000
 
 
 def test_the_index_is_made_once_and_again_for_another_file(tmp_path, monkeypatch):
@@ -235,5 +228,5 @@ def test_rows_travel_to_data_workers(tmp_path):
 
     row = Shard(write(tmp_path / "a.tar", *captioned(0)))[0]
     again = pickle.loads(pickle.dumps(row))
-    assert isinstance(again["jpg"], partial) and again["jpg"]() == picture("red")
+    assert isinstance(again["jpg"], Stretch) and again["jpg"].read() == picture("red")
     assert os.path.getsize(tmp_path / "a.tar") > len(pickle.dumps(row))

@@ -88,15 +88,15 @@ def test_a_folder_of_sounds_and_videos_names_them_by_their_endings(tmp_path):
     rows = open_source(Table(path=str(tmp_path)))
     found = [{kind: row[kind] for kind in ("image", "audio", "video") if kind in row} for row in rows]
     assert found == [
-        {"audio": str(tmp_path / "a.wav")},
-        {"video": str(tmp_path / "b.mp4")},
-        {"audio": str(tmp_path / "c.flac")},
-        {"image": str(tmp_path / "d.webp")},
+        {"audio": tmp_path / "a.wav"},
+        {"video": tmp_path / "b.mp4"},
+        {"audio": tmp_path / "c.flac"},
+        {"image": tmp_path / "d.webp"},
     ]
     lines = [{"image_file_name": "x.png", "audio_file_name": None}]
     (tmp_path / "metadata.jsonl").write_text(json.dumps(lines[0]))
     row = open_source(Table(path=str(tmp_path)))[0]
-    assert row["image"] == str(tmp_path / "x.png") and row["audio"] is None
+    assert row["image"] == tmp_path / "x.png" and row["audio"] is None
 
 
 def test_parquet_and_saved_data_sets_give_pictures_as_they_are_stored(tmp_path, monkeypatch):

@@ -6,10 +6,11 @@ from __future__ import annotations
 class BadRow(ValueError):
     """A row that cannot become an example. `reason` is made of full sentences.
 
-    `column` is the column (or the path into it) at fault.
+    `column` is the column (or the path into it) at fault. Characters that no terminal and no file can write are spelled out.
     """
 
     def __init__(self, row: str, column: str, reason: str):
+        column, reason = (said.encode(errors="backslashreplace").decode() for said in (column, reason))
         super().__init__(f"row {row}, column {column!r}: {reason}")
         self.row, self.column, self.reason = row, column, reason
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping
 from numbers import Number
 from pathlib import Path
@@ -11,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from aa_lightning.data.written import parse
+
 PICTURE_FILES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # a .gif is a clip
+_LONGEST_LITERAL = 200_000  # characters
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF")  # of PNG, JPEG, BMP; and of WebP, whose name comes later
 
 
@@ -38,16 +40,21 @@ def listed(kind: str, value: Any) -> list[Any]:
 
 def is_empty(value: Any) -> bool:
     """Whether a cell says nothing: null, blank text, or a list of such."""
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or (isinstance(value, list) and all(map(is_empty, value)))
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += one
+        elif one is not None and not (isinstance(one, str) and not one.strip()):
+            return False
+    return True
 
 
 def written_list(value: Any) -> Any:
     """The list that a text spells, as JSON or as Python; any other value as it is."""
     if not isinstance(value, str) or not (value.lstrip().startswith("[") and value.rstrip().endswith("]")):
         return value
-    for read in (json.loads, ast.literal_eval):
+    for read in (parse, literal):
         try:
             found = read(value.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -57,14 +64,31 @@ def written_list(value: Any) -> Any:
     return value
 
 
+def literal(written: str) -> Any:
+    """What a text says as Python writes it; nothing in it is run.
+
+    Raises:
+        ValueError, SyntaxError, RecursionError, MemoryError: it is no literal, or too long to be read as one.
+    """
+    if len(written) > _LONGEST_LITERAL:
+        raise ValueError("it is too long for Python's reader, which takes hundreds of times its letters")
+    return ast.literal_eval(written)
+
+
 def is_numeric(value: list[Any]) -> bool:
     """Whether a list holds numbers alone, at any depth."""
-    return bool(value) and all(
-        is_numeric(element)
-        if isinstance(element, list)
-        else isinstance(element, Number) and not isinstance(element, bool)
-        for element in value
-    )
+    left = [value]
+    while left:
+        one = left.pop()
+        if not one:
+            return False
+        lists = [element for element in one if isinstance(element, list)]
+        left += lists
+        if len(lists) < len(one) and not all(
+            isinstance(element, Number | list) and not isinstance(element, bool) for element in one
+        ):
+            return False
+    return True
 
 
 def is_picture(value: Any) -> bool:

@@ -14,11 +14,13 @@ from typing import Literal, overload
 
 from aa_lightning import media
 from aa_lightning.console import bar
+from aa_lightning.data.allowed import Allowed
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.corruption import CorruptionOptions, corrupt, prompt_media
-from aa_lightning.data.options import DataOptions
+from aa_lightning.data.options import DataOptions, SourceOptions
 from aa_lightning.data.recognise import completed
-from aa_lightning.data.sources import Source, media_root, open_source
+from aa_lightning.data.shapes import Shapes
+from aa_lightning.data.sources import Source, is_confined, media_root, open_source
 from aa_lightning.data.template import Template
 from aa_lightning.data.together import Album, Catalogue, Place, Symbols, read_as
 from aa_lightning.kinds import can_serve, weaken
@@ -248,7 +250,7 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
             )
     return Examples(
         source,
-        Template(options.template, media_root(origin), options.media.fetch),
+        Template(options.template, allowed(origin, options)),
         wanted,
         options.on_bad_row,
         rows=rows[: options.limit],
@@ -257,6 +259,18 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         media_options=options.media,
         verify_media=options.verify_media,
         may_be_empty=split == "val" and options.val_share is not None,
+    )
+
+
+def allowed(origin: SourceOptions, options: DataOptions) -> Allowed:
+    """What rows of a source may name and hold."""
+    return Allowed(
+        root=media_root(origin),
+        confined=is_confined(origin),
+        below_root=isinstance(origin, Shapes) or origin.below_root,
+        fetch=options.media.fetch,
+        fetching=options.media.fetching,
+        characters=options.max_characters,
     )
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
-import json
 import mimetypes
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from aa_lightning.console import bar
+from aa_lightning.data.allowed import below
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.cells import is_empty
+from aa_lightning.data.written import Doubled, fault_of, parse, parse_all
 
 Row = dict[str, Any]
+_LONGEST_CELL = 2**27  # characters of a table's cell, which may be a medium in base64
 
 
 class JsonLines:
@@ -45,12 +47,10 @@ class JsonLines:
             line = file.readline()
         where = f"{self.path.name}, line {self.lines[index]}"
         try:
-            row = json.loads(line)
+            row = parse(line)
         except ValueError as error:
             raise BadRow(str(index), where, f"The line is not JSON ({error}).") from error
-        if not isinstance(row, dict):
-            raise BadRow(str(index), where, f"The line holds a {type(row).__name__}, not an object with columns.")
-        return row
+        return _columns(row, str(index), where, "line holds")
 
     @property
     def columns(self) -> list[str]:
@@ -71,8 +71,9 @@ class Rows:
 
     def __getitem__(self, index: int) -> Row:
         row = self.rows[index]
-        if not isinstance(row, dict):
-            raise BadRow(str(index), self.origin, f"The element is a {type(row).__name__}, not an object with columns.")
+        if isinstance(row, csv.Error):
+            raise BadRow(str(index), self.origin, f"The line cannot be read: {row}.")
+        row = _columns(row, str(index), self.origin, "element is")
         if None in row or (None in row.values() and self.origin.endswith(".csv")):
             raise BadRow(str(index), self.origin, f"The line has another number of cells than the header's {len(row)}.")
         return row
@@ -85,12 +86,21 @@ class Rows:
         return filled(self)
 
 
+def _columns(row: Any, index: str, where: str, holds: str) -> Row:
+    """A row that is an object whose columns stand once each."""
+    if not isinstance(row, dict):
+        raise BadRow(index, where, f"The {holds} a {type(row).__name__}, not an object with columns.")
+    if isinstance(row, Doubled):
+        raise BadRow(index, row.key, f"The column stands twice in {where}.")
+    return row
+
+
 class MediaFolder:
     """A folder of media with a metadata file: `file_name` names the picture, sound or video of a row, by its ending;
     `image_file_name`, `audio_file_name` and so on name several, of which any may be null."""
 
-    def __init__(self, metadata: JsonLines | Rows, folder: Path):
-        self.metadata, self.folder = metadata, folder
+    def __init__(self, metadata: JsonLines | Rows, folder: Path, below_root: bool = True):
+        self.metadata, self.folder, self.below_root = metadata, folder, below_root
 
     def __len__(self) -> int:
         return len(self.metadata)
@@ -100,10 +110,19 @@ class MediaFolder:
         named = {name: row[name] for name in row if name == "file_name" or name.endswith("_file_name")}
         if not named:
             raise BadRow(str(index), "file_name", f"There is no such column; the columns are {', '.join(row)}.")
-        return {**row, **{_medium(*pair): self._file(pair[1]) for pair in named.items()}}
+        return {**row, **{_medium(*pair): self._file(index, *pair) for pair in named.items()}}
 
-    def _file(self, name: Any) -> str | None:
-        return str(self.folder.absolute() / str(name)) if name else None
+    def _file(self, index: int, column: str, name: Any) -> Path | None:
+        """The file as a path, which counts as judged; texts are yet to be."""
+        if name is None or name == "":
+            return None
+        folder = self.folder.absolute()
+        if not isinstance(name, str) or fault_of(name) is not None:
+            raise BadRow(str(index), column, f"A file's name was expected, and {name!a:.80} found.")
+        try:
+            return below(folder, name) if self.below_root else folder / name
+        except ValueError as error:
+            raise BadRow(str(index), column, str(error)) from error
 
     @property
     def columns(self) -> list[str]:
@@ -145,7 +164,7 @@ def read_json(path: Path) -> Rows | JsonLines:
         if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
             return JsonLines(path)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        rows = parse_all(path.read_text(encoding="utf-8-sig", errors="surrogateescape"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); one object per line belongs in a .jsonl file") from error
     if not isinstance(rows, list):
@@ -155,17 +174,38 @@ def read_json(path: Path) -> Rows | JsonLines:
 
 def read_csv(path: Path) -> Rows:
     """A table with a header; every cell is a text."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        head = file.readline()
-        file.seek(0)
-        # one column whose name holds semicolons or tabs is a table that is cut there
-        cut = next((sign for sign in ";\t" if "," not in head and sign in head), ",")
-        return Rows(list(csv.DictReader(file, delimiter=cut)), path.name)
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        lines = list(file)
+    head = lines[0] if lines else ""
+    # one column whose name holds semicolons or tabs is a table that is cut there
+    cut = next((sign for sign in ";\t" if "," not in head and sign in head), ",")
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.DictReader(lines, delimiter=cut)
+    columns = reader.fieldnames or []
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path} has the column {twice[0]!r} twice: give each column of its header a name of its own")
+    return Rows(list(_records(reader, lines)), path.name)
 
 
-def read_media_folder(metadata: Path) -> MediaFolder:
+def _records(reader: csv.DictReader, lines: list[str]) -> Iterator[Row | csv.Error]:
+    """The rows of a table; in place of one that cannot be read, why."""
+    while True:
+        start = reader.line_num
+        try:
+            row = next(reader)
+            if reader.line_num == len(lines) > start + 1:  # a quote that is never closed takes all lines after it along
+                list(csv.reader(lines[start:], reader.reader.dialect, strict=True))
+            yield row
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield csv.Error(f"lines {start + 1} to {reader.line_num}: {error}")
+
+
+def read_media_folder(metadata: Path, below_root: bool = True) -> MediaFolder:
     """The folder of a metadata.jsonl or metadata.csv."""
-    return MediaFolder(READERS[metadata.suffix](metadata), metadata.parent)
+    return MediaFolder(READERS[metadata.suffix](metadata), metadata.parent, below_root)
 
 
 def _read_arrow(path: Path) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import pkgutil
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from aa_lightning.data.cells import literal
 from aa_lightning.data.pairing import claim_score, csr_reward
 
 Columns = dict[str, Any]
@@ -91,7 +91,7 @@ def python_literal(written: str) -> Columns:
         literal.
     """
     try:
-        return {"literal": ast.literal_eval(written)}
+        return {"literal": literal(written)}
     except (SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"It is no Python literal ({type(error).__name__}).") from error
 

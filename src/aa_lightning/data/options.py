@@ -31,6 +31,7 @@ class Table:
     data_dir: str | None = None  # of the hub repository
     revision: str | None = None  # of the hub repository: a branch, a tag or a commit
     root: str | None = None  # folder of relative media paths; null: the folder of the file
+    below_root: bool = True  # whether media must lie below it, where it is given, or the source a folder or an archive
 
 
 def _kind_of_source(given: Any) -> str:
@@ -61,6 +62,7 @@ class DataOptions:
     template: TemplateOptions | None  # null: recognised from the columns
     templates: dict[Need, TemplateOptions]  # of the same rows, for algorithms that need another form
     on_bad_row: Literal["error", "skip"]
+    max_characters: int = Field(default=1_000_000, ge=1)
     limit: int | None = Field(ge=1)
     together: Together | None
     corruption: Corruption | None

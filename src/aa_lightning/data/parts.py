@@ -35,6 +35,8 @@ def kind_of(part: Any) -> str | None:
     named = part.get("type")
     if named is None:  # told by the key alone
         named = next((key for key in (*_TEXTS, *_KINDS) if part.get(key) is not None), None)
+    if not isinstance(named, str):
+        return None
     return "text" if named in _TEXTS else _KINDS.get(named)
 
 

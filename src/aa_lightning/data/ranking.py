@@ -64,9 +64,12 @@ def label_scores(reader: Reader, preferred: Preferred) -> tuple[list[float], str
     if preferred.scores is not None:
         column = ", ".join(map(name, preferred.scores))
         return [reader.number(reader.value(s), name(s)) for s in preferred.scores], column
-    column = preferred.onehot or preferred.ranks or ""
-    sign = -1 if preferred.ranks is not None and preferred.lower == "better" else 1
-    return [sign * reader.number(value, column) for value in reader.elements(column)], column
+    if preferred.onehot is not None:
+        column = preferred.onehot
+        marks = [float(mark) if isinstance(mark, bool) else mark for mark in reader.elements(column)]
+        return [reader.number(mark, column) for mark in marks], column
+    column, sign = preferred.ranks, -1 if preferred.lower == "better" else 1
+    return [sign * reader.number(rank, column) for rank in reader.elements(column)], column
 
 
 def by_scores(reader: Reader, scores: list[float], column: str, dropped: bool = False) -> int:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from numbers import Real
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from aa_lightning import media
 from aa_lightning.data import cells, paths
+from aa_lightning.data.allowed import Allowed
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.mapping import PartOptions, Select, Selector
-from aa_lightning.data.parts import medium_of
+from aa_lightning.data.written import fault_of, parse
 from aa_lightning.types import Part, text
 
+_ANYTHING = Allowed()
 _NO_NUMBER = ("", "n/a", "na", "none", "null", "nan")
 _TRUE, _FALSE = ("true", "yes", "1", "1.0", "t", "y"), ("false", "no", "0", "0.0", "f", "n")
 
@@ -29,8 +28,7 @@ class Reader:
         row: column to value.
         row_id: names the row in errors and seeds `one_of`.
         drop: the drop rules of the template.
-        root: the folder that relative media paths start from.
-        fetch: whether media may be fetched from addresses that the row names.
+        allowed: what rows may name and hold.
     """
 
     def __init__(
@@ -38,10 +36,9 @@ class Reader:
         row: Mapping[str, Any],
         row_id: str,
         drop: Sequence[str] = (),
-        root: str | None = None,
-        fetch: bool = False,
+        allowed: Allowed = _ANYTHING,
     ):
-        self.row, self.id, self.drop, self.root, self.fetch = row, row_id, drop, root, fetch
+        self.row, self.id, self.drop, self.allowed = row, row_id, drop, allowed
 
     # ------------------------------------------------------------ faults
 
@@ -61,10 +58,17 @@ class Reader:
     def value(self, selector: Selector) -> Any:
         """What a selector selects, of any type; None where it is null."""
         if isinstance(selector, str):
-            return self._at(selector)
-        value = self._operated(selector, self._origin(selector))
+            return self.sound(self._at(selector), selector)
+        value = self.sound(self._operated(selector, self._origin(selector)), name(selector))
         if selector.number:
             return self.number(value, name(selector))
+        return value
+
+    def sound(self, value: Any, column: str) -> Any:
+        """A value without texts, keys or depths that nothing could be learnt from."""
+        fault = fault_of(value)
+        if fault is not None:
+            raise self.bad(column, fault)
         return value
 
     def text(self, selector: Selector) -> str:
@@ -91,8 +95,10 @@ class Reader:
         return self.as_text(value, name(selector))
 
     def number(self, value: Any, column: str) -> float:
-        """A number, also out of a text."""
+        """A number, also out of a text; true and false are none."""
         try:
+            if isinstance(value, bool):
+                raise TypeError
             found = float(value)
         except (TypeError, ValueError, OverflowError):
             raise self.bad(column, f"A number was expected, and {_shown(value)} found.") from None
@@ -131,13 +137,13 @@ class Reader:
         found = cells.written_list(value)
         if not isinstance(found, list):
             raise self.bad(name(selector), f"A list was expected, and {_shown(value)} found.")
-        return found
+        return self.sound(found, name(selector))
 
     def tools(self, selector: Selector) -> list[dict[str, Any]] | None:
         """The tools that a model may call, perhaps written out as JSON; None where the row has none."""
         if self._absent(selector):
             return None
-        value = cells.written_list(self.value(selector))
+        value = self.sound(cells.written_list(self.value(selector)), name(selector))
         if cells.is_empty(value):
             return None
         listed = value if isinstance(value, list) else [value]
@@ -161,7 +167,7 @@ class Reader:
         """A text part that says something."""
         if not content.strip():
             raise self.unwanted("empty", column, "The text is empty.")
-        return text(content)
+        return text(self.as_text(content, column))
 
     # ------------------------------------------------------------ inside
 
@@ -177,7 +183,9 @@ class Reader:
         value = self.value(selector)
         found = cells.listed(kind, value)
         if not found and not optional:
-            found = value if isinstance(value, list) else [value]
+            if isinstance(value, list):
+                raise self.bad(name(selector), f"The list of media is empty: there is no {kind}.")
+            found = [value]
         return [self.media_part(kind, element, selector) for element in found]
 
     def _clip(self, value: Any, selector: Selector) -> Any:
@@ -257,7 +265,9 @@ class Reader:
 
     def _parsed(self, value: Any, column: str) -> Any:
         try:
-            return json.loads(value)
+            return self.sound(parse(value), column)
+        except BadRow:
+            raise
         except (TypeError, ValueError) as error:
             raise self.bad(column, f"JSON was expected, and {_shown(value)} found ({error}).") from error
 
@@ -285,32 +295,26 @@ class Reader:
 
     def as_text(self, value: Any, column: str) -> str:
         """A value as text; numbers are written out."""
-        if isinstance(value, str):
-            return value
         if isinstance(value, Real) and not isinstance(value, bool):
-            return str(value)
+            self.number(value, column)  # not NaN, which stands for a text that is not there
+            value = str(value)
+        if isinstance(value, str):
+            if len(value) > self.allowed.characters:
+                raise self.bad(
+                    column,
+                    f"The text has {len(value)} characters; the limit is {self.allowed.characters} (data.max_characters).",
+                )
+            return self.sound(value, column)
         if value is None:
             raise self.unwanted("empty", column, "The text is null.")
         raise self.bad(column, f"A text was expected, and {_shown(value)} found.")
 
     def _located(self, value: Any, selector: Selector) -> Any:
         told = selector if isinstance(selector, Select) else Select(column=selector)
-        value = medium_of(value, encoded=told.as_ == "base64")
-        if isinstance(value, str):
-            value = media.meant(value)
-        if isinstance(value, Mapping) and isinstance(value.get("path"), str) and not value.get("bytes"):
-            return {**value, "path": self._located(value["path"], selector)}
-        if not isinstance(value, str):
-            return value
-        if told.as_ == "url" or (self.fetch and media.is_address(value)):
-            return media.Url(value)
-        root = told.root or self.root
-        if root is None or not value.strip() or media.is_address(value):
-            return value
-        folder = os.path.expandvars(root)
-        if "$" in folder:
-            raise self.bad(name(selector), f"The folder {root!r} names an environment variable that is not set.")
-        return str(Path(folder).expanduser() / value)
+        try:
+            return self.allowed.medium(value, told)
+        except ValueError as error:
+            raise self.bad(name(selector), str(error)) from error
 
 
 def name(selector: Selector) -> str:
@@ -329,6 +333,13 @@ def name(selector: Selector) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return "null"
-    shown = repr(value)
+    shown = _spelled(value)
     kind = type(value).__name__
     return f"{shown if len(shown) <= 80 else shown[:77] + '...'} (of type {kind})"
+
+
+def _spelled(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python spells no number of thousands of digits
+        return "a number too long to be written"

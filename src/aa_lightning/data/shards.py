@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import tarfile
 import tempfile
@@ -16,7 +15,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,15 @@ import numpy as np
 from aa_lightning.cache import cache_root
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.options import Table
+from aa_lightning.data.written import fault_of, parse
+from aa_lightning.media.stored import Stretch
 
 Row = dict[str, Any]
 KEY = "__key__"  # the column with a sample's name
 _TEXTS = ("txt", "text", "caption", "cls", "transcript")  # read as texts; json is parsed; all else are media
 _BLOCK = 512  # bytes
-_LAYOUT = 1  # of the index; another one is made anew
+_LONGEST_TEXT = 2**27  # bytes
+_LAYOUT = 2  # of the index; another one is made anew
 
 
 class Shard:
@@ -68,15 +69,17 @@ class Shard:
         return str(self._index["endings"][self._index["kinds"][member]])
 
     def _value(self, index: int, member: int) -> Any:
-        """A text, a parsed JSON value, or a function that reads a medium."""
+        """A text, a parsed JSON value, or where a medium stands."""
         ending = self._ending(member)
-        read = partial(_read, self.path, int(self._index["offsets"][member]), int(self._index["sizes"][member]))
+        stretch = Stretch(self.path, int(self._index["offsets"][member]), int(self._index["sizes"][member]))
         last = ending.rpartition(".")[2].lower()
         if last != "json" and last not in _TEXTS:
-            return read
+            return stretch
         try:
-            content = read().decode("utf-8-sig")
-            return json.loads(content) if last == "json" else content
+            if stretch.size > _LONGEST_TEXT:
+                raise ValueError(f"it has {stretch.size} bytes, and {_LONGEST_TEXT} are read at most")
+            content = stretch.read().decode("utf-8-sig")
+            return parse(content) if last == "json" else content
         except ValueError as error:
             name = f"{self._index['keys'][index].decode()}.{ending}"
             raise BadRow(
@@ -131,6 +134,8 @@ def _make(path: Path) -> dict[str, np.ndarray]:
             if not stem or not dot:  # hidden files, and files without an ending
                 continue
             sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, _Sample())
+            if (fault := fault_of(name)) is not None:
+                sample.fault = f"The name of a file in {path.name} cannot be read. {fault}"
             if ending in sample.files:
                 sample.fault = f"{path.name} has {name} twice."
             sample.files[ending] = (offset, size)
@@ -173,7 +178,7 @@ def _arrays(samples: dict[str, _Sample]) -> dict[str, np.ndarray]:
     kinds, offsets, sizes = np.array(members, dtype=np.int64).reshape(-1, 3).T
     faults = [(i, sample.fault) for i, sample in enumerate(samples.values()) if sample.fault is not None]
     return {
-        "keys": np.array([key.encode() for key in samples], dtype=np.bytes_),
+        "keys": np.array([key.encode(errors="backslashreplace") for key in samples], dtype=np.bytes_),
         "starts": np.cumsum([0, *(len(sample.files) for sample in samples.values())], dtype=np.int64),
         "kinds": kinds.astype(np.int32),
         "offsets": offsets,
@@ -208,9 +213,3 @@ def _save(target: Path, index: dict[str, np.ndarray]) -> None:
         os.replace(name, target)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def _read(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)

@@ -63,7 +63,7 @@ def open_source(options: Shapes | Table) -> Source:
         return options
     if not is_local(options):
         return _from_hub(options)
-    return _opened(local_files(options))
+    return _opened(local_files(options), options.below_root)
 
 
 def check_files(options: Shapes | Table) -> None:
@@ -86,6 +86,14 @@ def media_root(options: Shapes | Table) -> str | None:
     if path.is_dir():
         return str(path)
     return str(path.parent) if not glob.has_magic(options.path) else str(Path(local_files(options)[0]).parent)
+
+
+def is_confined(options: Shapes | Table) -> bool:
+    """Whether media must lie below their root: one that is given, or that of a folder or an archive."""
+    if isinstance(options, Shapes) or not options.below_root:
+        return False
+    whole = is_local(options) and (Path(options.path).expanduser().is_dir() or Path(options.path).suffix == ".tar")
+    return options.root is not None or whole
 
 
 def is_local(options: Table) -> bool:
@@ -127,20 +135,20 @@ def _numbered(pattern: str) -> list[str]:
     return [f"{pattern[: found.start()]}{number}{pattern[found.end() :]}" for number in numbers]
 
 
-def _open_file(path: Path) -> Source:
+def _open_file(path: Path, below_root: bool) -> Source:
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, below_root)
     if path.suffix not in READERS:
         raise ValueError(f"{path} ends with {path.suffix!r}; rows are read from {', '.join(READERS)} files")
     return READERS[path.suffix](path)
 
 
-def _open_folder(path: Path) -> Source:
+def _open_folder(path: Path, below_root: bool) -> Source:
     if (path / "dataset_info.json").exists() and (path / "state.json").exists():
         return READERS[".arrow"](path)
     for name in ("metadata.jsonl", "metadata.csv"):
         if (path / name).exists():
-            return read_media_folder(path / name)
+            return read_media_folder(path / name, below_root)
     inside = ", ".join(sorted(child.name for child in path.iterdir())[:10]) or "nothing"
     raise ValueError(
         f"{path} is a folder without metadata.jsonl, metadata.csv or a saved data set; in it: {inside}. "
@@ -148,8 +156,8 @@ def _open_folder(path: Path) -> Source:
     )
 
 
-def _opened(paths: list[Path]) -> Source:
-    sources = [_open_file(path) for path in bar(paths, "opening files", "file", delay=2.0)]
+def _opened(paths: list[Path], below_root: bool = True) -> Source:
+    sources = [_open_file(path, below_root) for path in bar(paths, "opening files", "file", delay=2.0)]
     return sources[0] if len(sources) == 1 else Chain(sources)
 
 

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from aa_lightning.data import functions
+from aa_lightning.data.allowed import Allowed
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.mapping import PartOptions, Selector, TemplateOptions
 from aa_lightning.data.pairing import above, acceptable, best_of_n, rejection_sampling
@@ -24,6 +25,7 @@ from aa_lightning.data.ranking import (
 )
 from aa_lightning.data.reading import Reader, name
 from aa_lightning.data.turns import only_answer, place_in_parts, place_in_turns, read_turns, split_prefix
+from aa_lightning.data.written import is_finite
 from aa_lightning.types import (
     Demonstration,
     Example,
@@ -40,6 +42,7 @@ from aa_lightning.types import (
 )
 
 __all__ = ["BadRow", "LeftOut", "Template"]
+_ANYTHING = Allowed()
 
 
 class Template:
@@ -47,12 +50,11 @@ class Template:
 
     Args:
         options: the mapping.
-        root: the folder that relative media paths start from.
-        fetch: whether media may be fetched from addresses that rows name.
+        allowed: what rows may name and hold.
     """
 
-    def __init__(self, options: TemplateOptions, root: str | None = None, fetch: bool = False):
-        self.options, self.root, self.fetch = options, root, fetch
+    def __init__(self, options: TemplateOptions, allowed: Allowed = _ANYTHING):
+        self.options, self.allowed = options, allowed
         self._function = functions.find(options.function.name) if options.function else None
         answers = [*(options.responses or []), *([options.completion] if options.completion else [])]
         read = [*options.prompt, *(part for answer in answers for part in answer)]
@@ -82,7 +84,7 @@ class Template:
             LeftOut: a drop rule of the mapping leaves the row out.
             BadRow: the row does not have what the mapping needs.
         """
-        reader = Reader(row, row_id, self.options.drop, self.root, self.fetch)
+        reader = Reader(row, row_id, self.options.drop, self.allowed)
         if self._function is not None:
             reader.row = {**row, **self._computed(reader)}
         examples = self._examples(reader)
@@ -363,7 +365,13 @@ class Template:
     def _computed(self, reader: Reader) -> dict[str, Any]:
         told = self.options.function
         values = [reader.value(column) for column in told.columns]
+        columns = ", ".join(told.columns)
         try:
-            return self._function(*values, **told.arguments)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise reader.bad(", ".join(told.columns), f"The function {told.name} refuses it: {error}") from error
+            made = self._function(*values, **told.arguments)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise reader.bad(columns, f"The function {told.name} refuses it: {error}") from error
+        if not is_finite([values, made]):  # which no comparison notices
+            raise reader.bad(
+                columns, f"The function {told.name} works on finite numbers, and NaN or infinity was found."
+            )
+        return made

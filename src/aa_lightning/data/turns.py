@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.cells import is_empty, listed, written_list
 from aa_lightning.data.mapping import Select, Selector
 from aa_lightning.data.parts import content_of, kind_of, kinds_in, text_of
 from aa_lightning.data.reading import Reader, name
+from aa_lightning.data.written import parse
 from aa_lightning.types import Message, Part, text
 
 _MARKER = re.compile(r"\n?<(image|audio|video)(?:_placeholder)?>\n?")
@@ -36,7 +37,7 @@ def read_turns(reader: Reader, value: Any, selector: Selector, speaker: str = "u
     """
     told = selector if isinstance(selector, Select) else Select(column=selector)
     column = name(selector)
-    turns = [value] if isinstance(value, Mapping) else written_list(value)
+    turns = [value] if isinstance(value, Mapping) else reader.sound(written_list(value), column)
     if isinstance(value, str) and not _are_turns(turns, told):
         turns = value
     if isinstance(turns, list) and len(turns) > 1 and all(isinstance(turn, str) for turn in turns):
@@ -118,14 +119,14 @@ def _calls(reader: Reader, given: Any, column: str) -> list[Any]:
     calls = written_list(given)
     if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
         raise reader.bad(column, f"The tool_calls of a turn are a list of calls, and {given!r:.80} was found.")
-    return [_with_arguments(call) for call in calls]
+    return reader.sound([_with_arguments(call) for call in calls], column)
 
 
 def _with_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(call.get("function"), Mapping):
         return {**call, "function": _with_arguments(call["function"])}
     try:
-        arguments = json.loads(call["arguments"]) if isinstance(call.get("arguments"), str) else None
+        arguments = parse(call["arguments"]) if isinstance(call.get("arguments"), str) else None
     except ValueError:
         arguments = None
     return {**call, "arguments": arguments} if isinstance(arguments, dict) else dict(call)
@@ -134,7 +135,9 @@ def _with_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
 def _call(reader: Reader, turn: Mapping[str, Any], key: str, column: str) -> list[dict[str, Any]]:
     """The call that a turn of its own spells as JSON."""
     try:
-        call = json.loads(turn.get(key, turn.get("content")))
+        call = reader.sound(parse(turn.get(key, turn.get("content"))), column)
+    except BadRow:
+        raise
     except (TypeError, ValueError) as error:
         raise reader.bad(column, f"A turn that calls a tool is JSON with a name and arguments ({error}).") from error
     calls = call if isinstance(call, list) else [call]
@@ -264,6 +267,8 @@ def _read_content(reader: Reader, content: Any, column: str, may_be_empty: bool 
         raise reader.bad(
             column, f"A turn's content is a text or a list of parts, and {type(content).__name__} was found."
         )
+    if not content:
+        raise reader.unwanted("empty", column, "The list of a turn's parts is empty.")
     return [made for part in content for made in _read_part(reader, part, column)]
 
 

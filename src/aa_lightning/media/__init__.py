@@ -14,7 +14,18 @@ from aa_lightning.media.errors import MediaError
 from aa_lightning.media.options import MediaOptions
 from aa_lightning.media.stored import Base64, Url, is_address, meant
 
-__all__ = ["MEDIA", "Base64", "MediaError", "MediaOptions", "Url", "check", "decode", "is_address", "meant", "save"]
+__all__ = [
+    "MEDIA",
+    "Base64",
+    "MediaError",
+    "MediaOptions",
+    "Url",
+    "check",
+    "decode",
+    "is_address",
+    "meant",
+    "save",
+]
 
 MEDIA = ("image", "audio", "video")
 _DEFAULTS = MediaOptions()

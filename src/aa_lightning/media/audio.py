@@ -124,7 +124,7 @@ def _by_soundfile(found: bytes | Path, options: AudioOptions, codings: tuple[str
             _check_length(file.frames, file.samplerate, options)
             _check_whole(file)
             blocks = file.blocks(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True)
-            samples = _joined((block.mean(axis=1) for block in blocks), file.samplerate, options)
+            samples = _joined((_mono(block) for block in blocks), file.samplerate, options)
             return _checked(samples, file.samplerate, options)
     except MediaError:
         raise
@@ -147,7 +147,7 @@ def _from_container(found: bytes | Path, options: AudioOptions, origin: str) -> 
     with container.opened(found, "sound", origin) as file:
         rate = container.track(file, "audio", origin).rate
         _check_length(float(file.duration or 0) / 1e6 * rate, rate, options)
-        return _checked(_joined(container.sound_blocks(file), rate, options), rate, options)
+        return _checked(_joined(map(_mono, container.sound_blocks(file)), rate, options), rate, options)
 
 
 def _joined(blocks: Iterator[np.ndarray], rate: int, options: AudioOptions) -> np.ndarray:
@@ -161,6 +161,12 @@ def _joined(blocks: Iterator[np.ndarray], rate: int, options: AudioOptions) -> n
         samples[start:total] = block
     samples.resize(total, refcheck=False)
     return samples
+
+
+def _mono(block: np.ndarray) -> np.ndarray:
+    """The mean of the channels of samples (N, channels). What is no number is found in the whole sound."""
+    with np.errstate(all="ignore"):
+        return block.mean(axis=1)
 
 
 def _check_length(frames: float, rate: int, options: AudioOptions) -> None:

@@ -64,7 +64,7 @@ def track(file: av.container.InputContainer, kind: Literal["audio", "video"], or
 
 
 def sound_blocks(file: av.container.InputContainer) -> Iterator[np.ndarray]:
-    """The first sound track as mono float32 blocks.
+    """The first sound track as float32 blocks (N, channels).
 
     Channels are interleaved before anything reads them: a frame has eight planes at most, and channels have no such limit.
     """
@@ -73,7 +73,7 @@ def sound_blocks(file: av.container.InputContainer) -> Iterator[np.ndarray]:
     resampler = av.AudioResampler(format="flt")  # the layout and the rate stay
     for frame in file.decode(audio=0):
         for packed in resampler.resample(frame):
-            yield packed.to_ndarray().reshape(-1, packed.layout.nb_channels).mean(axis=1)
+            yield packed.to_ndarray().reshape(-1, packed.layout.nb_channels)
 
 
 def _reason(error: BaseException) -> str:

@@ -25,11 +25,18 @@ from aa_lightning.media.options import GuardOptions
 
 Arrays = dict[str, np.ndarray]
 TYPES = ("uint8", "float32", "float64", "int64")  # of arrays that come back
+PATIENCE = 3
 SLOW = (-signal.SIGPROF, -signal.SIGALRM)  # what the guarded process dies of when its time is over
 _own = threading.local()
 
 
-def call(function: Callable[..., Arrays], *arguments: Any, what: str, limits: GuardOptions) -> Arrays:
+class TooSlow(MediaError):
+    """The time of a call is over."""
+
+
+def call(
+    function: Callable[..., Arrays], *arguments: Any, what: str, limits: GuardOptions, within: float | None = None
+) -> Arrays:
     """What a function returns, called in the guarded process of this thread.
 
     Args:
@@ -37,13 +44,14 @@ def call(function: Callable[..., Arrays], *arguments: Any, what: str, limits: Gu
         arguments: of the function; they travel pickled.
         what: is made of them, for errors: the sound of 'a.mp3'.
         limits: of the call.
+        within: seconds in all, waiting too; None: so many times those of computing that a busy machine refuses nothing.
 
     Raises:
         MediaError: of the function, of its time or memory, or of its death.
     """
     if not isinstance(guarded := getattr(_own, "process", None), _Guarded) or not guarded.serves:
         guarded = _own.process = _Guarded()
-    return guarded.call(function, arguments, what, limits)
+    return guarded.call((function, arguments, limits, within or limits.seconds * PATIENCE), what)
 
 
 class _Guarded:
@@ -72,13 +80,14 @@ class _Guarded:
         """Whether it lives, and is not one of the process that this one was forked from."""
         return self._owner == os.getpid() and self._process.poll() is None
 
-    def call(self, function: Callable[..., Arrays], arguments: Any, what: str, limits: GuardOptions) -> Arrays:
+    def call(self, asked: tuple[Callable[..., Arrays], Any, GuardOptions, float], what: str) -> Arrays:
+        limits = asked[2]
         try:
-            pickle.dump((function, arguments, limits), self._process.stdin, protocol=5)
+            pickle.dump(asked, self._process.stdin, protocol=5)
             self._process.stdin.flush()
             return self._answer(what, limits)
         except (EOFError, BrokenPipeError):
-            raise MediaError(_of_death(self._process.wait(), what, limits)) from None
+            raise _of_death(self._process.wait(), what, limits) from None
         except BaseException as error:
             if not isinstance(error, MediaError):  # such as Ctrl-C: an answer may be on its way
                 _end(self._process, self._owner)
@@ -113,11 +122,11 @@ def _end(process: subprocess.Popen[bytes], owner: int) -> None:
     process.stdout.close()
 
 
-def _of_death(code: int, what: str, limits: GuardOptions) -> str:
+def _of_death(code: int, what: str, limits: GuardOptions) -> MediaError:
     if code in SLOW:
-        return f"Decoding the {what} takes more than {limits.seconds:g} s (data.media.guard.seconds)."
+        return TooSlow(f"Decoding the {what} takes more than {limits.seconds:g} s (data.media.guard.seconds).")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return (
+    return MediaError(
         f"The {what} ended the process that decoded it ({how}): it is damaged, or of a kind that its decoder fails on."
     )
 

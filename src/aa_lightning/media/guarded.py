@@ -24,7 +24,6 @@ from aa_lightning.media.options import GuardOptions
 
 _PR_SET_PDEATHSIG = 1
 _PIPE = 2**20  # bytes
-_PATIENCE = 3  # times the seconds of computing that may pass while the process waits
 
 
 def main() -> None:
@@ -38,10 +37,10 @@ def main() -> None:
     answers.flush()
     while True:
         try:
-            function, arguments, limits = pickle.load(asked)
+            function, arguments, limits, within = pickle.load(asked)
         except EOFError:
             return
-        head, arrays = _answer(function, arguments, limits)
+        head, arrays = _answer(function, arguments, limits, within)
         del arguments
         answers.write(json.dumps(head).encode() + b"\n")
         for array in arrays:
@@ -49,9 +48,11 @@ def main() -> None:
         answers.flush()
 
 
-def _answer(function: Callable[..., Arrays], arguments: Any, limits: GuardOptions) -> tuple[dict[str, Any], list]:
+def _answer(
+    function: Callable[..., Arrays], arguments: Any, limits: GuardOptions, within: float
+) -> tuple[dict[str, Any], list[np.ndarray]]:
     try:
-        with _limited(limits):
+        with _limited(limits, within):
             found = {name: np.ascontiguousarray(array) for name, array in function(*arguments).items()}
     except MediaError as error:
         return {"error": str(error)}, []
@@ -63,11 +64,11 @@ def _answer(function: Callable[..., Arrays], arguments: Any, limits: GuardOption
 
 
 @contextmanager
-def _limited(limits: GuardOptions) -> Iterator[None]:
+def _limited(limits: GuardOptions, within: float) -> Iterator[None]:
     """The kernel ends this process when the time is over, wherever it is; memory over the limit is not given."""
     _limit_memory(limits.bytes)
-    signal.setitimer(signal.ITIMER_PROF, limits.seconds)  # of computing, so that a busy machine refuses nothing
-    signal.setitimer(signal.ITIMER_REAL, limits.seconds * _PATIENCE)
+    signal.setitimer(signal.ITIMER_PROF, limits.seconds)  # of computing
+    signal.setitimer(signal.ITIMER_REAL, within)
     try:
         yield
     finally:

@@ -52,6 +52,15 @@ class GuardOptions:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FetchOptions:
+    """Limits of fetching one medium, redirections and all."""
+
+    private: bool = False  # also from addresses of your own machine and network
+    seconds: float = Field(default=30.0, gt=0)
+    max_bytes: int = Field(default=2**27, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class MediaOptions:
     """The options of every medium.
 
@@ -60,6 +69,7 @@ class MediaOptions:
     """
 
     fetch: bool = False
+    fetching: FetchOptions = FetchOptions()
     guard: GuardOptions = GuardOptions()
     image: ImageOptions = ImageOptions()
     audio: AudioOptions = AudioOptions()

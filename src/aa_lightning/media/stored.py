@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from aa_lightning.media.errors import MediaError
-
-_TIMEOUT = 30  # seconds
+from aa_lightning.media.options import FetchOptions
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,21 @@ class Url:
     """An address that a medium may be fetched from, because the user said so."""
 
     address: str
+    options: FetchOptions = field(default_factory=FetchOptions)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A medium that is a stretch of a file, such as a member of an archive."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
 
 
 def is_address(value: str) -> bool:
@@ -48,7 +62,7 @@ def check(value: Any, noun: str) -> None:
     """Raise what is wrong with a stored medium as far as it shows without reading it.
 
     Args:
-        value: bytes, a path, a hub struct `{"bytes", "path"}`, `Base64` or `Url`.
+        value: bytes, a path, a hub struct `{"bytes", "path"}`, `Base64`, `Url` or `Stretch`.
         noun: what the medium is called: picture, sound, clip.
 
     Raises:
@@ -68,7 +82,7 @@ def check(value: Any, noun: str) -> None:
             raise MediaError(f"The path of the {noun} is empty.")
         if not _is_file(value):
             raise MediaError(f"There is no {noun} file {str(value)[:200]!r}. {_advice(str(value))}")
-    elif not isinstance(value, Base64 | Url):
+    elif not isinstance(value, Base64 | Url | Stretch):
         raise MediaError(f"A {noun} cannot be read from a value of type {type(value).__name__}.")
 
 
@@ -84,26 +98,46 @@ def locate(value: Any, noun: str, max_bytes: int) -> bytes | Path:
     if isinstance(value, Mapping):
         return locate(_of_struct(value, noun), noun, max_bytes)
     if isinstance(value, str | Path):
-        size, found = Path(value).stat().st_size, Path(value)
+        found = Path(value)
+        with readable(noun):
+            _check_size(found.stat().st_size, noun, max_bytes)
+    elif isinstance(value, Stretch):
+        _check_size(value.size, noun, max_bytes)
+        with readable(noun):
+            found = value.read()
     else:
         found = _bytes(value, max_bytes)
-        size = len(found)
+        _check_size(len(found), noun, max_bytes)
+    return found
+
+
+def _check_size(size: int, noun: str, max_bytes: int) -> None:
     if size > max_bytes:
         raise MediaError(f"The {noun} has {size} bytes; the limit is {max_bytes} (data.media.*.max_bytes).")
     if size == 0:
         raise MediaError(f"The {noun} has no bytes.")
-    return found
 
 
 def read(value: Any, noun: str, max_bytes: int) -> bytes:
     """The bytes of a stored medium; arguments and errors as in `locate`."""
     found = locate(value, noun, max_bytes)
-    return found.read_bytes() if isinstance(found, Path) else found
+    with readable(noun):
+        return found.read_bytes() if isinstance(found, Path) else found
 
 
 def stream(found: bytes | Path) -> BinaryIO:
     """The bytes as an open file. Libraries never see its name, whose ending may lie about the format."""
-    return io.BytesIO(found) if isinstance(found, bytes) else found.open("rb")
+    with readable("medium"):
+        return io.BytesIO(found) if isinstance(found, bytes) else found.open("rb")
+
+
+@contextmanager
+def readable(noun: str) -> Iterator[None]:
+    """What the system says against reading a file becomes a MediaError."""
+    try:
+        yield
+    except OSError as error:
+        raise MediaError(f"The {noun}'s file cannot be read ({error.strerror or error}).") from error
 
 
 def origin(value: Any) -> str:
@@ -118,7 +152,9 @@ def _bytes(value: Any, max_bytes: int) -> bytes:
     if isinstance(value, Base64):
         return _from_base64(value.content)
     if isinstance(value, Url):
-        return _download(value.address, max_bytes)
+        from aa_lightning.media.fetching import fetch
+
+        return fetch(value.address, value.options, max_bytes)
     return bytes(value)
 
 
@@ -144,16 +180,6 @@ def _from_base64(content: str) -> bytes:
         return base64.b64decode("".join(body.split()), validate=True)
     except ValueError as error:
         raise MediaError(f"The text of {len(content)} characters is not base64 ({error}).") from error
-
-
-def _download(address: str, max_bytes: int) -> bytes:
-    if not address.startswith(("http://", "https://")):
-        raise MediaError(f"{address!r} is not an http address; write `as: path` for files.")
-    try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:
-            return answer.read(max_bytes + 1)
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{address} could not be fetched ({error}).") from error
 
 
 def _advice(value: str) -> str:

@@ -152,11 +152,15 @@ def _is_frames(value: Any) -> bool:
 def _is_folder(value: Any) -> bool:
     if not isinstance(value, str | Path) or not 0 < len(str(value)) < 1000 or "\0" in str(value):
         return False
-    return Path(value).is_dir()
+    try:
+        return Path(value).is_dir()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _files_in(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_FILES)
+    with stored.readable("clip"):
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_FILES)
     if not files:
         raise MediaError(f"The folder {str(folder)!r} has no frames ({', '.join(sorted(PICTURE_FILES))}).")
     return files
@@ -167,7 +171,11 @@ def _of_frames(value: Any, options: VideoOptions, limits: GuardOptions) -> Clip:
     frames, fps = given["frames"], given.get("fps") or options.fps or FPS
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e4:
         raise MediaError(f"The frames come with fps={fps!r}; it must be a number above 0.")
-    if frames is None or len(frames) == 0:
+    if not isinstance(frames, np.ndarray | list | tuple):
+        raise MediaError(
+            f"The clip's frames are a list of pictures, and a value of type {type(frames).__name__} was found."
+        )
+    if len(frames) == 0:
         raise MediaError("The clip has no frames.")
     times = np.arange(len(frames)) / fps
     _check_limits(1, 1, times[-1], options)
