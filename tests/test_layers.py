@@ -11,10 +11,13 @@ import aa_lightning
 
 PACKAGE = Path(aa_lightning.__file__).parent
 LAYERS = [
-    {"_torchvision", "cache", "types", "kinds", "random_state", "shown"},
+    {
+        *("_torchvision", "atomic", "locks", "stopping", "checkpoints", "cache"),
+        *("types", "kinds", "random_state", "shown"),
+    },
     {
         *("configuration", "config", "signatures", "compose", "changes"),
-        *("workers", "jobs", "launch", "console", "reopen", "literal", "same_run"),
+        *("workers", "jobs", "launch", "console", "reopen", "literal", "same_run", "run_folders", "claims"),
     },
     {"media"},
     {"data"},

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from aa_lightning.atomic import publish
 from aa_lightning.console import say
 from aa_lightning.models.adapters import move_bases
 
@@ -28,4 +29,4 @@ def export(policy: Any, weights: dict[str, Tensor] | None, folder: Path) -> Path
     shutil.rmtree(folder, ignore_errors=True)
     if remark is not None:
         say(remark)
-    return aside.rename(folder)
+    return publish(aside, folder)

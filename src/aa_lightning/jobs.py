@@ -6,6 +6,7 @@ import errno
 import json
 import pickle
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -16,11 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aa_lightning.atomic import write_text
+from aa_lightning.checkpoints import newest, step_of
 from aa_lightning.configuration.folders import PACKAGE
 from aa_lightning.configuration.wording import ConfigError
+from aa_lightning.run_folders import JOB_FOLDER, LOCK, hold, release
 from aa_lightning.shown import printable
+from aa_lightning.stopping import Stopped, asked
 from aa_lightning.workers import (
-    Terminated,
     WorkersFailed,
     end_with_parent,
     is_worker,
@@ -36,11 +40,6 @@ if TYPE_CHECKING:
 
 JOB = "AA_LIGHTNING_JOB"  # in a worker's environment: the folder with what it shall do
 _LOST = re.compile("gloo/|NCCL|DistNetworkError|DistStoreError|Connection (reset|closed)")  # another rank is gone
-_DATA_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: (\w+)|exited unexpectedly)")
-_WITHOUT_WORKERS = (
-    "the system may have run out of memory, or code that reads rows died\n"
-    "type: loader.workers=0, which reads them in the process that trains, or a smaller number"
-)
 FREE_MIB = 64  # a run folder on a disk with less is refused
 
 
@@ -55,21 +54,23 @@ def run_job(cfg: DictConfig, function: Function, config_name: str, worker: list[
     folder = run_folder()
     alone = HydraConfig.get().mode != RunMode.MULTIRUN
     if not _is_here(folder):
+        hold(folder)
         (folder / "error.txt").unlink(missing_ok=True)
     try:
         return _run_checked(cfg, function, config_name, worker, folder)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if not _interrupted(stop):
-            raise
-        _say_how_to_resume(folder)
-        raise KeyboardInterrupt from stop
-    except Exception as error:
-        if full:
+    except BaseException as error:
+        number = _signal_of(error)
+        if number is not None:
+            _say_how_to_go_on(folder, config_name)
+            raise Stopped(number) from error
+        if full or not isinstance(error, Exception):
             raise
         _report(error, folder, alone)
         if alone:
             sys.exit(1)
         raise JobFailed(f"{folder}: {error}") from None
+    finally:
+        release(folder)
 
 
 def run_folder() -> Path:
@@ -139,18 +140,26 @@ def _require_space(folder: Path) -> None:
         raise OSError(errno.ENOSPC, message)
 
 
-def _interrupted(stop: BaseException) -> bool:
-    """Lightning turns Ctrl-C into exit code 1."""
-    return any(isinstance(one, KeyboardInterrupt | Terminated) for one in (stop, stop.__context__))
+def _signal_of(error: BaseException) -> int | None:
+    """The signal that ended a job, whatever libraries made of the exception on its way; None: there was none."""
+    if any(isinstance(one, KeyboardInterrupt) for one in (error, error.__context__)):
+        return signal.SIGINT
+    return error.number if isinstance(error, Stopped) else asked()
 
 
-def _say_how_to_resume(folder: Path) -> None:
-    checkpoints = folder / "checkpoints"
-    if checkpoints.is_dir() and any(checkpoints.iterdir()):
-        how = f"to continue at the last checkpoint, type: python -m aa_lightning.train resume={folder}"
-    else:
-        how = "no checkpoint was written yet (they come every checkpoint.every_n_steps)"
+def _say_how_to_go_on(folder: Path, config_name: str) -> None:
+    if config_name != "train":
+        print("\nstopped. to begin again, type: the same command", file=sys.stderr)
+        return
+    last = newest(folder)
+    at = "at its beginning, as no checkpoint was written yet" if last is None else f"after step {step_of(last)}"
+    how = f"to continue {at}, type: {resume_command(folder)}"
     print(f"\nstopped. {printable(how)}", file=sys.stderr)
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to go on with a run, as a shell takes it."""
+    return shlex.join(["python", "-m", "aa_lightning.train", f"resume={folder}"])
 
 
 def _report(error: Exception, folder: Path, alone: bool) -> None:
@@ -164,7 +173,7 @@ def _report(error: Exception, folder: Path, alone: bool) -> None:
     if alone and isinstance(error, ConfigError):
         _discard(folder)
         return
-    (folder / "error.txt").write_text(printable(f"{message}\n\n{story}"), encoding="utf-8")
+    write_text(folder / "error.txt", printable(f"{message}\n\n{story}"))
     print(f"details: {printable(folder / 'error.txt')}", file=sys.stderr)
 
 
@@ -176,9 +185,6 @@ def describe(error: BaseException) -> tuple[str, bool, str]:
     if isinstance(error, _WorkerError):
         return str(error), error.expected, error.story
     story = "".join(traceback.format_exception(error))
-    if (lost := _DATA_WORKER.match(str(error))) is not None:  # raised wherever the news of its death came
-        how = f"ended by a signal ({lost[1]})" if lost[1] else "ended"
-        return f"a process that reads rows ahead was {how}: {_WITHOUT_WORKERS}", True, story
     frames = traceback.extract_tb(error.__traceback__)
     ours = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
     of_trainer = type(error).__name__ == "MisconfigurationException"  # Lightning's word for a setting that cannot work
@@ -193,7 +199,10 @@ def _is_here(folder: Path) -> bool:
 
 def _discard(folder: Path) -> None:
     """Remove a run folder in which nothing happened; only what Hydra puts there may be in it."""
-    if all(path.name == ".hydra" or (path.suffix == ".log" and not path.stat().st_size) for path in folder.iterdir()):
+    if all(
+        path.name in (".hydra", LOCK) or (path.suffix == ".log" and not path.stat().st_size)
+        for path in folder.iterdir()
+    ):
         shutil.rmtree(folder)
 
 
@@ -213,7 +222,8 @@ def _in_workers(cfg: DictConfig, worker: list[str], count: int) -> Any:
     from omegaconf import OmegaConf
 
     plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # so that ${now:} is the same on all ranks
-    with tempfile.TemporaryDirectory(prefix="aa_lightning_job") as name:
+    own = None if _is_here(run_folder()) else run_folder()
+    with tempfile.TemporaryDirectory(prefix=JOB_FOLDER, dir=own) as name:
         folder = Path(name)
         (folder / "job.pickle").write_bytes(pickle.dumps((plain, HydraConfig.instance().cfg)))
         try:
@@ -262,9 +272,7 @@ def run_rank(function: Function, folder: Path) -> int:
         message, expected, story = describe(error)
         lost = bool(_LOST.search(message))
         result |= {"time": time.time(), "message": message, "expected": expected, "story": story, "lost": lost}
-    part = folder / f"{rank()}.part"
-    part.write_text(json.dumps(result), encoding="utf-8")
-    part.rename(folder / f"{rank()}.json")  # in one piece, or not at all
+    write_text(folder / f"{rank()}.json", json.dumps(result))
     return 1 if "message" in result else 0
 
 

@@ -15,7 +15,6 @@ import functools
 import inspect
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,9 @@ from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.configuration.hydra_errors import check_jobs, explain
 from aa_lightning.configuration.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
 from aa_lightning.jobs import JOB, JobFailed, run_job, run_rank, say
+from aa_lightning.run_folders import rank_folder
 from aa_lightning.shown import printable
+from aa_lightning.stopping import Stopped, asked, end_if_asked, listen
 from aa_lightning.workers import is_worker, leave, rank
 
 if TYPE_CHECKING:
@@ -61,6 +62,19 @@ def command(config_name: str) -> Callable[[Function], Callable[[], None]]:
 
 
 def _main(function: Function, config_name: str) -> int:
+    """The exit code of a command, with that of a signal where one came."""
+    listen()
+    try:
+        code = _answer(function, config_name)
+    except Stopped as stop:
+        return stop.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    number = asked()
+    return code if number is None else Stopped(number).code
+
+
+def _answer(function: Function, config_name: str) -> int:
     if JOB in os.environ:
         return run_rank(function, Path(os.environ[JOB]))
     if os.getcwd() not in sys.path:
@@ -86,9 +100,8 @@ def _main(function: Function, config_name: str) -> int:
             check_jobs(overrides, config_name, folders)
     except JobFailed:
         return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except Exception as error:
+        end_if_asked()  # which a library may have taken for a failure
         if full:
             raise
         return say(_folder_problem(error) or explain(error, config_name, folders, overrides))
@@ -117,10 +130,10 @@ def _hydra(function: Function, config_name: str, full: bool) -> None:
     def job(cfg: DictConfig) -> Any:
         return run_job(cfg, function, config_name, worker, full)
 
-    if rank() > 0:
-        folder = tempfile.mkdtemp(prefix="aa_lightning_rank")
-        sys.argv += [f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+    with rank_folder() if rank() > 0 else contextlib.nullcontext() as folder:
+        if folder is not None:
+            sys.argv += [f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
 
 
 def _short_names(overrides: Sequence[str]) -> list[str]:

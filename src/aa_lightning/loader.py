@@ -8,6 +8,7 @@ only rank 0's.
 
 from __future__ import annotations
 
+import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from aa_lightning.config import ConfigError, split_batch
+from aa_lightning.workers import end_with_parent
 
 Collate = Callable[[Sequence[Any]], Any]
 SORTED_STEPS = 50  # steps whose examples are sorted together when batches are made of similar lengths
@@ -211,9 +213,17 @@ def _fetcher(dataset: Sequence[Any], collate: Collate, plan: _Plan, workers: int
         collate_fn=_collate_told(collate) if workers else collate,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=_begin_worker,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(0),  # its own: else starting an epoch would draw from the global one
     )
+
+
+def _begin_worker(number: int) -> None:
+    """A data worker ends with its process, and not by a Ctrl-C that this process shall answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
 
 
 @dataclass

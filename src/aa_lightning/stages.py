@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -19,12 +17,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from aa_lightning.cache import cache_root
-from aa_lightning.callbacks.checkpoint import complete
+from aa_lightning.cache import cache_root, made_once
+from aa_lightning.checkpoints import check_whole, complete
 from aa_lightning.compose import compose, made_here
 from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.shown import printable
-from aa_lightning.workers import rank
+from aa_lightning.workers import rank, run_alone
 
 # what transformers, diffusers, peft and diffusers' adapters are found by
 _LOADABLE = ("config.json", "model_index.json", "adapter_config.json", "pytorch_lora_weights.safetensors")
@@ -53,6 +51,7 @@ def starting_point(cfg: DictConfig) -> str | None:
         return str(path)
     written = [path] if path.suffix == ".ckpt" and path.exists() else complete(path / "checkpoints")
     if written:
+        check_whole(written[-1], f"init={cfg.init}")
         return str(_of_one_file(written[-1], cfg.init))
     why = "holds no export and no checkpoint" if path.is_dir() else "does not exist"
     raise ValueError(
@@ -96,12 +95,15 @@ def _stage(cfg: DictConfig) -> Path:
     folder = _folder(stage)
     while rank() > 0 and not folder.is_dir():
         time.sleep(0.2)
-    if not folder.is_dir():
-        print(
-            printable(f"init={cfg.init}: training this stage once; it is kept in {folder} for later runs"), flush=True
-        )
-        _train(stage, folder)
-    return folder
+
+    def tell(what: str) -> None:
+        print(printable(f"init={cfg.init}: {what}"), flush=True)
+
+    def make(workshop: Path) -> None:
+        tell(f"training this stage once; it is kept in {folder} for later runs")
+        _train(stage, workshop)
+
+    return made_once(folder, make, lambda holder: tell(f"{holder} is training this stage; this run waits for it"))
 
 
 def stage_names() -> list[str]:
@@ -137,24 +139,18 @@ def _folder(stage: DictConfig) -> Path:
     return cache_root() / "stages" / f"{stage.modality_name}-{key}"
 
 
-def _train(stage: DictConfig, folder: Path) -> None:
-    """Train the stage in a process of its own, whatever launched this one, and keep the first that gets ready."""
-    workshop = folder.with_name(f".{folder.name}-{os.getpid()}")
-    shutil.rmtree(workshop, ignore_errors=True)  # of an attempt in this process that failed
-    workshop.mkdir(parents=True)
+def _train(stage: DictConfig, workshop: Path) -> None:
+    """Train the stage in a process of its own, whatever launched this one; it ends with this one."""
     OmegaConf.save(stage, workshop / "stage.yaml", resolve=True)
     launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_NTASKS", "MASTER_PORT", "AA_LIGHTNING_JOB")
     env = {key: value for key, value in os.environ.items() if key not in launcher}
-    done = subprocess.run([sys.executable, "-c", _RUN, str(workshop)], env=env, check=False)
-    if done.returncode:
+    if run_alone([sys.executable, "-c", _RUN, str(workshop)], env):
         failed = workshop / "error.txt"
         reason = failed.read_text(encoding="utf-8").partition("\n\n")[0] if failed.is_file() else "it was stopped"
         raise ValueError(
             f"the stage that training starts from could not be trained, in {workshop}: {reason}\n"
             "type: init=null to start from the model as it is"
         )
-    if not folder.exists():
-        workshop.rename(folder)
 
 
 _RUN = r"""
@@ -162,7 +158,11 @@ import sys
 from pathlib import Path
 from omegaconf import OmegaConf
 from aa_lightning.jobs import describe
+from aa_lightning.stopping import listen
 from aa_lightning.train import train
+from aa_lightning.workers import end_with_parent
+end_with_parent()
+listen()
 folder = Path(sys.argv[1])
 try:
     train(OmegaConf.load(folder / "stage.yaml"), folder, tell=False)

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aa_lightning.atomic import write_text
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
 from aa_lightning.reopen import adopt, overrides_of
+from aa_lightning.run_folders import holding, new_folder
 from aa_lightning.workers import rank
 
 if TYPE_CHECKING:
@@ -45,12 +47,16 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
     Returns:
         What stands in summary.json.
     """
+    folder = folder or new_folder(Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook"))
+    with holding(folder):
+        return _train(cfg, folder, tell)
+
+
+def _train(cfg: DictConfig, folder: Path, tell: bool) -> dict[str, Any]:
     from aa_lightning.build import build_run
     from aa_lightning.console import quiet, show_progress
     from aa_lightning.summary import save_config
 
-    folder = folder or Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook")
-    folder.mkdir(parents=True, exist_ok=True)
     quiet()
     show_progress(cfg.trainer.enable_progress_bar)
     start = None if cfg.resume is None else _checkpoint(cfg, Path(cfg.resume))
@@ -63,7 +69,7 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
         _announce(cfg, built)
     try:
         built.trainer.fit(built.module, built.data, ckpt_path=start, weights_only=False)
-    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, which Lightning makes an exit, or SIGTERM
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, of which Lightning makes an exit in notebooks, or SIGTERM
         if tell:
             _report_so_far(folder)
         raise
@@ -78,7 +84,7 @@ def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
     """
     from omegaconf import OmegaConf
 
-    from aa_lightning.callbacks.checkpoint import newest, step_of
+    from aa_lightning.checkpoints import check_whole, newest, step_of
     from aa_lightning.console import say
     from aa_lightning.same_run import check_same_run
 
@@ -90,6 +96,8 @@ def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
             f"resume={run} cannot go on: the run has ended and its checkpoints are gone. Type init={run} to start a new "
             "run from its export"
         )
+    if found is not None and rank() == 0:
+        check_whole(found, f"resume={run}")
     at = "at its beginning, as there is no checkpoint yet" if found is None else f"after step {step_of(found)}"
     say(f"resume={run}: going on {at}")
     return found
@@ -97,7 +105,7 @@ def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
 
 def _summary_if_ended(cfg: DictConfig, start: Path) -> dict[str, Any] | None:
     """The summary of a run with nothing left to do: neither a step, nor export, summary and report after the last one."""
-    from aa_lightning.callbacks.checkpoint import step_of
+    from aa_lightning.checkpoints import step_of
     from aa_lightning.console import say
 
     summary, report = (Path(cfg.resume) / name for name in ("summary.json", "report.html"))
@@ -123,11 +131,12 @@ def _announce(cfg: DictConfig, run: Any) -> None:
 
 
 def _report_so_far(folder: Path) -> None:
-    """The report of a run that was stopped; another Ctrl-C ends it at once, where Lightning would have none heard."""
+    """The report of a run that was stopped."""
     from aa_lightning.console import say
     from aa_lightning.report import write_report
 
-    if threading.current_thread() is threading.main_thread():
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        # Lightning would have no other Ctrl-C heard
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if rank() > 0:
         return
@@ -146,9 +155,7 @@ def _finish(cfg: DictConfig, run: Any, tell: bool) -> dict[str, Any]:
     summary = summarise(cfg, run)
     if run.trainer.is_global_zero:
         export(run.policy, weights, run.folder / "export")
-        aside = run.folder / ".summary.partial"
-        aside.write_text(json.dumps(summary, indent=1), encoding="utf-8")
-        aside.replace(run.folder / "summary.json")
+        write_text(run.folder / "summary.json", json.dumps(summary, indent=1))
         report = write_report(run.folder)
         if tell:
             last_screen(summary, report)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -16,14 +17,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from aa_lightning.stopping import Stopped
 
 FAILURE_GRACE = 3.0  # seconds that the other ranks get to end, once one has failed: they may be stuck waiting for it
 INTERRUPT_GRACE = 60.0  # seconds to write a checkpoint after Ctrl-C or SIGTERM
 _POLL = 0.05
+_PARENT = "AA_LIGHTNING_PARENT"  # in the environment of a process that was started here: who started it
+_PR_SET_PDEATHSIG = 1  # of Linux: the signal that this process gets when its parent ends
 
 
 class WorkersFailed(RuntimeError):
@@ -73,15 +77,12 @@ def run_workers(
     """
     started: list[subprocess.Popen] = []
     try:
-        with _sigterm_raises():
-            ranks = _rank_environments(count)
-            started += [_start(command, {**os.environ, **(env or {}), **own}, cwd) for own in ranks]
-            codes = _watch(started, timeout, done)
-    except KeyboardInterrupt:
-        _end(started, signal.SIGINT, INTERRUPT_GRACE)
-        raise
-    except Terminated:
-        _end(started, signal.SIGTERM, INTERRUPT_GRACE)
+        ranks = _rank_environments(count)
+        started.extend(_start(command, {**os.environ, **(env or {}), **own}, cwd) for own in ranks)  # one by one
+        codes = _watch(started, timeout, done)
+    except (KeyboardInterrupt, Stopped) as stop:
+        print("\nstopping; Ctrl-C again ends at once", file=sys.stderr, flush=True)
+        _end(started, stop.number if isinstance(stop, Stopped) else signal.SIGINT, INTERRUPT_GRACE)
         raise
     finally:
         _end(started, signal.SIGTERM, FAILURE_GRACE)
@@ -105,9 +106,26 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def run_alone(command: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a command in a process group of its own, which ends with this call, and wait for it.
+
+    Returns:
+        Its exit code.
+    """
+    process = _start(command, env, None)
+    try:
+        return process.wait()
+    finally:
+        _end([process], signal.SIGTERM, FAILURE_GRACE)
+
+
 def end_with_parent() -> None:
-    """End this process once the one that started it is gone, even if that was killed."""
-    parent = os.getppid()
+    """End this process once the one that started it is gone, even if that was killed: at once on Linux, else soon."""
+    parent = int(os.environ.pop(_PARENT, os.getppid()))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before this was asked for
+        os._exit(1)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -115,30 +133,6 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@dataclass
-class Terminated(SystemExit):
-    """SIGTERM came."""
-
-    code: int = 128 + signal.SIGTERM
-
-
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM must not end the parent before its children; only a main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number, frame):
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _rank_environments(count: int) -> list[dict[str, str]]:
@@ -161,7 +155,7 @@ def _rank_environments(count: int) -> list[dict[str, str]]:
 
 def _start(command: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> subprocess.Popen:
     # a process group of its own: Ctrl-C reaches it once, through us, and its data workers end with it
-    return subprocess.Popen(list(command), env=dict(env), cwd=cwd, process_group=0)
+    return subprocess.Popen(list(command), env={**env, _PARENT: str(os.getpid())}, cwd=cwd, process_group=0)
 
 
 def _watch(started: Sequence[subprocess.Popen], timeout: float | None, done: Callable[[int], bool]) -> dict[int, int]:
@@ -183,7 +177,8 @@ def _end(started: Sequence[subprocess.Popen], first: signal.Signals, grace: floa
         running = [process for process in started if process.poll() is None]
         for process in running:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
+                # data workers are needed until a rank has written its checkpoint
+                (os.killpg if number == signal.SIGKILL else os.kill)(process.pid, number)
         end = time.monotonic() + wait
         while time.monotonic() < end and any(process.poll() is None for process in running):
             time.sleep(_POLL)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 import random
 import signal
 import time
@@ -14,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from aa_lightning.callbacks.checkpoint import newest, step_of
-from tests.reliability.support import TRAIN, call, start
+from aa_lightning.checkpoints import newest, step_of
+from tests.reliability.forked import Command
 
 STEPS, EVERY = 24, 3
 RUN = [  # everything that a resume has to find again: order, dropout, schedule, moments, accumulation, epochs
@@ -66,34 +64,17 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def live_until(folder: Path, arguments: list[str], step: int, delay: float, number: signal.Signals) -> Life:
-    """Run the command until a step stands in metrics.csv and some seconds more, then send a signal.
-
-    SIGKILL goes to the whole process group of the command, and to those of its ranks. Others go to the command alone.
-    """
-    process = start(TRAIN, *arguments)
+    """Run the command until a step stands in metrics.csv and some seconds more, then send a signal to it alone: what it has
+    started must end as well."""
+    process = Command("aa_lightning.train", arguments)
     while process.poll() is None and len(rows_of(folder)) <= step:
         time.sleep(0.01)
     time.sleep(delay)
-    for group in [process.pid, *_children(process.pid)] if number == signal.SIGKILL else []:
-        with contextlib.suppress(ProcessLookupError):  # it ended by itself
-            os.killpg(group, number)
-    if number != signal.SIGKILL:
-        process.send_signal(number)
+    process.send_signal(number)
     _, err = process.communicate(timeout=120)
     rows = {int(row["step"]): row for row in rows_of(folder)}
     at = newest(folder)
     return Life(process.returncode, max(rows, default=-1), 0 if at is None else step_of(at), rows, err)
-
-
-def _children(pid: int) -> list[int]:
-    """Ranks: children that lead a process group of their own."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it may just have ended
-            parent, group = stat.read_text().rpartition(")")[2].split()[1:3]
-            if int(parent) == pid and group == stat.parent.name:
-                found.append(int(group))
-    return found
 
 
 def moments(seed: int, count: int) -> list[tuple[int, float]]:
@@ -103,8 +84,9 @@ def moments(seed: int, count: int) -> list[tuple[int, float]]:
 
 
 def finish(folder: Path, timeout: float = 300) -> None:
-    code, _, err = call(TRAIN, f"resume={folder}", timeout=timeout)
-    assert code == 0, err
+    process = Command("aa_lightning.train", [f"resume={folder}"])
+    _, err = process.communicate(timeout)
+    assert process.returncode == 0, err
 
 
 def check_same(resumed: Path, whole: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from hydra.utils import instantiate
 
 from aa_lightning.build import build_policy, data_options, examples
-from aa_lightning.callbacks.checkpoint import newest
+from aa_lightning.checkpoints import newest
 from aa_lightning.compose import compose
 from aa_lightning.stages import starting_point
 

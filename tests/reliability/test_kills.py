@@ -9,8 +9,9 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 
 from aa_lightning.build import build_run
-from aa_lightning.callbacks.checkpoint import newest
+from aa_lightning.checkpoints import newest
 from aa_lightning.compose import compose
+from tests.reliability.forked import Command
 from tests.reliability.killing import (
     EVERY,
     RUN,
@@ -41,8 +42,9 @@ def whole(tmp_path_factory):
     def run(strategy):
         if strategy not in made:
             made[strategy] = tmp_path_factory.mktemp("whole") / strategy
-            code, _, err = call(TRAIN, *arguments(strategy), f"hydra.run.dir={made[strategy]}")
-            assert code == 0, err
+            process = Command("aa_lightning.train", [*arguments(strategy), f"hydra.run.dir={made[strategy]}"])
+            _, err = process.communicate(timeout=300)
+            assert process.returncode == 0, err
         return made[strategy]
 
     return run
@@ -55,7 +57,7 @@ def survives(strategy, folder, whole, deaths):
         life = live_until(folder, typed, step, delay, number)
         if life.code == 0:
             break
-        assert life.code == (130 if number in (signal.SIGINT, signal.SIGTERM) else -9), life.stderr
+        assert life.code == (-9 if number == signal.SIGKILL else 128 + number), life.stderr
         lost.append((life, folder))
         typed = [f"resume={folder}"]
         if number != signal.SIGKILL:

@@ -8,7 +8,7 @@ import torch
 from aa_lightning import stages
 from aa_lightning.build import data_options, examples
 from aa_lightning.cache import cache_root
-from aa_lightning.callbacks.checkpoint import newest
+from aa_lightning.checkpoints import newest
 from aa_lightning.compose import compose
 from aa_lightning.stages import starting_point
 from aa_lightning.train import train
@@ -191,7 +191,7 @@ def test_a_stage_is_trained_in_a_process_of_its_own_and_kept(tmp_path, monkeypat
     cfg = compose(["modality=t2t", "data.train.size=32", "data.val.size=8", "init=stage:shapes"])
     stage = stages._stage_config(cfg)
     stage.trainer.max_steps, stage.trainer.enable_progress_bar, stage.evaluation.size = 2, False, 4
-    stages._train(stage, tmp_path / "kept")
+    stages.made_once(tmp_path / "kept", lambda workshop: stages._train(stage, workshop))
     assert (tmp_path / "kept" / "export" / "config.json").is_file()
 
 
@@ -199,5 +199,5 @@ def test_a_stage_that_cannot_be_trained_says_why_in_a_line(tmp_path, capfd):
     stage = stages._stage_config(compose(["modality=t2t", "init=stage:shapes", "data.train.size=32"]))
     stage.model.path = "/no/such/folder"
     with pytest.raises(ValueError, match=r"could not be trained, in .*: model.path=/no/such/folder is a folder that"):
-        stages._train(stage, tmp_path / "kept")
+        stages.made_once(tmp_path / "kept", lambda workshop: stages._train(stage, workshop))
     assert "Traceback" not in capfd.readouterr().err

@@ -28,7 +28,7 @@ SIGNALS = [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGTERM
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_stopped_run_has_a_report_of_its_part_and_resumes_to_the_bit(number, whole, tmp_path):
     life = live_until(tmp_path, [*RUN, f"hydra.run.dir={tmp_path}"], 9, 0.0, number)
-    assert life.code == 130
+    assert life.code == 128 + number
     assert "stopped. " in life.stderr and f"resume={tmp_path}" in life.stderr and "Traceback" not in life.stderr
     page = (tmp_path / "report.html").read_text()
     assert "unfinished" in page and "train/loss" in page

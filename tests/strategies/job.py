@@ -20,8 +20,9 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
 from aa_lightning import strategies
-from aa_lightning.callbacks.checkpoint import SteadyCheckpoint, newest
+from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
 from aa_lightning.callbacks.rng import RandomStates
+from aa_lightning.checkpoints import newest
 from aa_lightning.workers import leave
 
 MINUTES = 0.5

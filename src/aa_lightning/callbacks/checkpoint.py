@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-_NAME = re.compile(r"step_(\d+)\.ckpt$")
+from aa_lightning import stopping
+from aa_lightning.atomic import publish
+from aa_lightning.checkpoints import complete, remove, seal
 
 
 class SteadyCheckpoint(Checkpoint):
-    """Saves every n steps and at the end.
+    """Saves every n steps, at the last one, and where a signal asks the run to stop.
 
     A checkpoint gets its name once the next step has a finite loss. Its own step stands in metrics.csv by then, so that a
-    resumed run leaves no gap there, and its weights are known to be good.
+    resumed run leaves no gap there, and its weights are known to be good. Only then does a run stop that was asked to.
 
     Args:
         folder: for `step_<number>.ckpt`, a file or (sharded strategies) a folder each.
@@ -28,18 +30,34 @@ class SteadyCheckpoint(Checkpoint):
     def __init__(self, folder: Path, every_n_steps: int, keep: int):
         self.folder, self.every_n_steps, self.keep = folder, every_n_steps, keep
         self._saved_step = -1
+        self._seen_step = 0
         self._aside: Path | None = None
+        self._stops = False
+
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = _InPlace()
 
     def on_load_checkpoint(self, trainer: L.Trainer, module, checkpoint: dict[str, Any]) -> None:
-        self._saved_step = checkpoint["global_step"]
+        self._saved_step = self._seen_step = checkpoint["global_step"]
 
     def on_before_backward(self, trainer: L.Trainer, module, loss) -> None:
         self._publish(trainer)
+        if self._stops:
+            stopping.end_if_asked()
+            raise stopping.Stopped  # another rank was asked
 
     def on_train_batch_end(self, trainer: L.Trainer, module, outputs, batch, batch_idx) -> None:
         step = trainer.global_step
-        if step and step % self.every_n_steps == 0 and step != self._saved_step:
+        if step == self._seen_step:  # gradients of the next step are being added up
+            return
+        self._seen_step = step
+        self._stops = trainer.strategy.reduce_boolean_decision(stopping.asked() is not None, all=False)
+        if step % self.every_n_steps == 0 or step == trainer.max_steps or self._stops:
             self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module) -> None:
+        if trainer.global_step == trainer.max_steps:  # no step follows, and what is measured next may take long
+            self._publish(trainer)
 
     def on_train_end(self, trainer: L.Trainer, module) -> None:
         self._publish(trainer)
@@ -52,8 +70,7 @@ class SteadyCheckpoint(Checkpoint):
         self._aside = self.folder / f"step_{trainer.global_step:08d}.partial"
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for stale in self.folder.glob("*.partial"):  # left by a kill
-                _remove(stale)
+            remove(self._aside)
         trainer.strategy.barrier()
         trainer.save_checkpoint(self._aside)
         trainer.strategy.barrier()
@@ -63,30 +80,15 @@ class SteadyCheckpoint(Checkpoint):
         if aside is None or not trainer.is_global_zero:
             return
         final = aside.with_suffix(".ckpt")
-        _remove(final)
-        aside.rename(final)
+        remove(final)
+        seal(aside)
+        publish(aside, final)
         for old in complete(self.folder)[: -self.keep]:
-            _remove(old)
+            remove(old)
 
 
-def complete(folder: Path) -> list[Path]:
-    """Finished checkpoints of a folder, oldest first."""
-    found = [path for path in folder.glob("step_*.ckpt") if _NAME.search(path.name)]
-    return sorted(found, key=step_of)
+class _InPlace(TorchCheckpointIO):
+    """Writes where it is told to, while Lightning's own goes by the temporary folder, and holds it all in memory first."""
 
-
-def newest(run: Path) -> Path | None:
-    """The newest finished checkpoint of a run folder; None where there is none yet."""
-    return next(reversed(complete(run / "checkpoints")), None)
-
-
-def step_of(checkpoint: Path) -> int:
-    """The optimiser steps behind a finished checkpoint."""
-    return int(_NAME.search(checkpoint.name).group(1))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        torch.save(checkpoint, path)

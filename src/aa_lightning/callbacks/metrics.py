@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from aa_lightning.atomic import write_text
 from aa_lightning.shown import inert, of_inert, one_line
 
 
@@ -88,8 +89,7 @@ class MetricsCsv(Logger):
             csv.DictWriter(file, self._columns).writerow(row)
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-        aside = self.path.with_suffix(".partial")
-        with aside.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([inert(name) for name in self._columns])
-            csv.DictWriter(file, self._columns).writerows(rows)
-        os.replace(aside, self.path)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerow([inert(name) for name in self._columns])
+        csv.DictWriter(text, self._columns).writerows(rows)
+        write_text(self.path, text.getvalue())

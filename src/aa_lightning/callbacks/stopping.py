@@ -1,23 +1,42 @@
-"""SIGTERM ends a run at once, as Ctrl-C does."""
+"""Ctrl-C and SIGTERM in training: a step is ended and kept before the run stops."""
 
 from __future__ import annotations
 
-import signal
-import threading
+from typing import Any
 
 import lightning as L
 
-from aa_lightning.workers import Terminated
+from aa_lightning import stopping
 
 
 class Stopping(L.Callback):
-    """Takes SIGTERM from Lightning, which waits for the end of a step and calls a collective inside the handler, where it
-    meets whatever the other ranks were at. Nothing needs a last step here: the newest checkpoint is always whole."""
+    """Keeps signals from interrupting a step; `SteadyCheckpoint` writes a checkpoint at its end, and stops.
+
+    Lightning's own handler calls a collective where it was interrupted, and meets there whatever the other ranks were at. It
+    gives way to ours where a command listens.
+    """
+
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        if not stopping.is_listening():
+            return
+        connector = trainer._signal_connector
+        register = connector.register_signal_handlers
+
+        def register_and_listen() -> None:
+            register()
+            stopping.listen()
+
+        connector.register_signal_handlers = register_and_listen
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _stop)  # Lightning puts back at its end what it found before
+        stopping.end_if_asked()
 
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        stopping.keep(True)
 
-def _stop(number: int, frame: object) -> None:
-    raise Terminated
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        stopping.keep(False)
+        stopping.end_if_asked()
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        stopping.keep(False)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import tarfile
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from aa_lightning.atomic import written
 from aa_lightning.cache import cache_root
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.options import Table
@@ -206,10 +205,5 @@ def _load(path: Path) -> dict[str, np.ndarray] | None:
 
 def _save(target: Path, index: dict[str, np.ndarray]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **index)
-        os.replace(name, target)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with written(target) as file:
+        np.savez(file, **index)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from aa_lightning.cache import cache_root
+from aa_lightning.cache import cache_root, made_once
 from aa_lightning.data import shapes
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "diffusers")
@@ -20,7 +18,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "diffusers")
 def tiny_folder(family: str, sizes: Mapping[str, Any] | None = None, seed: int = 0) -> Path:
     """The folder of a tiny model, built on first use.
 
-    Processes that ask at the same time each build in a folder of their own; the first one to finish is kept.
+    Of processes that ask at the same time one builds, and the others wait.
 
     Args:
         family: a key of `aa_lightning.models.tiny.families.FAMILIES`.
@@ -32,9 +30,13 @@ def tiny_folder(family: str, sizes: Mapping[str, Any] | None = None, seed: int =
     """
     sizes = dict(sizes or {})
     folder = cache_root() / "tiny" / f"{family}-{_key(family, sizes, seed)}"
-    if not folder.exists():
-        _build_once(folder, family, sizes, seed)
-    return folder
+
+    def build_it(workshop: Path) -> None:
+        from aa_lightning.models.tiny.families import build
+
+        build(family, workshop, seed=seed, **sizes)
+
+    return made_once(folder, build_it)
 
 
 def _key(family: str, sizes: dict[str, Any], seed: int) -> str:
@@ -48,24 +50,3 @@ def _key(family: str, sizes: dict[str, Any], seed: int) -> str:
         "source": hashlib.sha256(source).hexdigest(),
     }
     return hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _build_once(folder: Path, family: str, sizes: dict[str, Any], seed: int) -> None:
-    from aa_lightning.models.tiny.families import build
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(prefix=f".{family}-", dir=folder.parent))
-    try:
-        build(family, workshop, seed=seed, **sizes)
-        _publish(workshop, folder)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
-
-
-def _publish(workshop: Path, folder: Path) -> None:
-    workshop.chmod(0o755)  # mkdtemp makes it private
-    try:
-        workshop.rename(folder)
-    except OSError:  # a folder with content stands there: another process finished first, with the same bytes
-        if not folder.exists():
-            raise

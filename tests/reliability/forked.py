@@ -1,0 +1,181 @@
+"""Real commands without the seconds of their imports: a server that has imported everything forks one for each request.
+
+python -m tests.reliability.forked        JSON lines in (`{"module", "argv", "cwd", "env", "out", "err"}`), JSON lines out
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class Command:
+    """A running command. Its process leads a session, to which all that it starts belongs.
+
+    Args:
+        module: with a `main`, as aa_lightning.train.
+        argv: what is typed.
+        env: added to the environment.
+        cwd: where it is typed.
+    """
+
+    def __init__(self, module: str, argv: list[str], env: dict[str, str] | None = None, cwd: Path | None = None):
+        self._server = _server(os.getpid())
+        self._told = [Path(tempfile.mkstemp(prefix="told-")[1]) for _ in range(2)]
+        self.pid = self._server.start(module, [*map(str, argv)], env or {}, cwd or Path.cwd(), *self._told)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, minus the signal's number where one killed it; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._server.code(self.pid)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it and all that it started."""
+        for pid in session_of(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        """Wait for its end; what it printed to stdout and stderr."""
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                self.kill()
+                raise subprocess.TimeoutExpired(str(self.pid), timeout, *map(_text, self._told))
+            time.sleep(0.01)
+        out, err = map(_text, self._told)
+        for path in self._told:
+            path.unlink(missing_ok=True)
+        return out, err
+
+
+def session_of(pid: int) -> list[int]:
+    """The running processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it may just have ended
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == pid and state not in "ZX":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+@cache
+def _server(own: int) -> _Server:
+    return _Server()
+
+
+class _Server:
+    def __init__(self) -> None:
+        paths = os.pathsep.join([str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._codes: dict[int, int] = {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.reliability.forked"],
+            env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+        )
+        atexit.register(self._process.kill)
+
+    def start(self, module: str, argv: list[str], env: dict[str, str], cwd: Path, out: Path, err: Path) -> int:
+        asked = {"module": module, "argv": argv, "env": env, "cwd": str(cwd), "out": str(out), "err": str(err)}
+        return self._ask(asked)["pid"]
+
+    def code(self, pid: int) -> int | None:
+        if pid not in self._codes:
+            self._codes |= {int(one): code for one, code in self._ask({})["codes"].items()}
+        return self._codes.get(pid)
+
+    def _ask(self, question: dict) -> dict:
+        print(json.dumps(question), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+
+# ---------------------------------------------------------------- in the server
+
+
+def serve() -> None:
+    for module in ("lightning", "torchmetrics", "transformers", "datasets", "peft", "torch.utils.tensorboard"):
+        importlib.import_module(module)
+    for module in (
+        "train",
+        "evaluate",
+        "generate",
+        "build",
+        "stages",
+        "export",
+        "summary",
+        "module",
+        "sweep",
+        "report",
+    ):
+        importlib.import_module(f"aa_lightning.{module}")
+    importlib.import_module("aa_lightning.models.load")
+    importlib.import_module("transformers.models.auto.modeling_auto")
+    codes: dict[int, int] = {}
+    for line in sys.stdin:
+        question = json.loads(line)
+        if question:
+            print(json.dumps({"pid": _fork(question)}), flush=True)
+            continue
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                codes[ended[0]] = os.waitstatus_to_exitcode(ended[1])
+        print(json.dumps({"codes": codes}), flush=True)
+        codes.clear()
+
+
+def _fork(question: dict) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(question[name], os.O_WRONLY | os.O_TRUNC), number)
+    os.chdir(question["cwd"])
+    os.environ.update(question["env"])
+    sys.argv = [question["module"], *question["argv"]]
+    code: object = 0
+    try:
+        importlib.import_module(question["module"]).main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+if __name__ == "__main__":
+    serve()
