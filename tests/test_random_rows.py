@@ -6,7 +6,7 @@ import io
 import json
 import tempfile
 import wave
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,8 @@ NONE = st.sampled_from([None, "", [], [""], [None], "  ", "[]"])
 ODD = st.one_of(
     st.integers(), st.floats(), st.booleans(), st.just("gone.png"), st.just({}), st.just({"a": 1}), st.just([1, "x"])
 )
+NESTED = reduce(lambda inner, _: [inner], range(150), "x")
+BROKEN = st.sampled_from(["half \ud800", "\udcff", "a\0b", float("nan"), float("-inf"), NESTED, [{"role": "\udfff"}]])
 GOOD = {
     "image": ["p.png", uri("image/png", picture()), {"path": "p.png"}, {"url": "p.png"}, f"file://{FOLDER}/p.png"],
     "audio": [
@@ -68,7 +70,7 @@ def cells(draw, kind):
     if which == "none":
         return draw(NONE), 0
     if which == "odd":
-        return draw(ODD), None
+        return draw(st.one_of(ODD, BROKEN)), None
     one = draw(st.sampled_from(GOOD[kind]))
     if which == "one":
         return one, 1
@@ -117,9 +119,13 @@ def rows(draw):
     if algo == "kto":
         row["label"] = draw(st.sampled_from([True, "no", 1, "TRUE", "0.0", "perhaps", None]))
         fine = fine and row["label"] not in ("perhaps", None)
+    if draw(st.integers(0, 4)) == 0:
+        row[draw(st.sampled_from(["prompt", *answers]))], fine = draw(BROKEN), False
     row.update(
         draw(
-            st.dictionaries(st.sampled_from(["system", "answer", "id", "margin", "tools"]), st.one_of(ODD, WORDS, NONE))
+            st.dictionaries(
+                st.sampled_from(["system", "answer", "id", "margin", "tools"]), st.one_of(ODD, BROKEN, WORDS, NONE)
+            )
         )
     )
     return row, algo, count if fine else None

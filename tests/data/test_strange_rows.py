@@ -4,6 +4,8 @@ names of files elsewhere."""
 import csv
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from aa_lightning.data.allowed import Allowed
@@ -195,6 +197,16 @@ def test_a_column_that_stands_twice_in_a_table_is_refused(tmp_path):
     (tmp_path / "rows.csv").write_text("prompt,chosen,chosen\na,x,y\n")
     with pytest.raises(ValueError, match="has the column 'chosen' twice"):
         read(tmp_path / "rows.csv")
+
+
+def test_bytes_of_a_parquet_file_that_are_no_text_cost_one_row(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    said = pa.array([b"one", b"caf\xe9", b"three"]).view(pa.utf8())
+    others = {name: pa.array([name] * 3) for name in ("chosen", "rejected")}
+    pq.write_table(pa.table({"prompt": said, **others}), tmp_path / "rows.parquet")
+    examples = read(tmp_path / "rows.parquet")
+    assert [example.id for example in examples] == ["0", "2"]
+    assert examples.dropped[0].column == "prompt" and "cannot be read" in examples.dropped[0].reason
 
 
 # ---------------------------------------------------------------- files below a folder

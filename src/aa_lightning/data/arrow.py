@@ -15,6 +15,7 @@ except ImportError as error:
     ) from error
 
 from aa_lightning.console import shows_bars
+from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.options import Table
 
 if not shows_bars():
@@ -37,7 +38,14 @@ class ArrowRows:
         return len(self.table)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.table[index].to_pylist()[0]
+        row = self.table[index]
+        return {name: self._value(index, name, row.column(name)) for name in self.columns}
+
+    def _value(self, index: int, name: str, column: Any) -> Any:
+        try:
+            return column[0].as_py()
+        except (ValueError, ArithmeticError) as error:  # bytes that are no text, times before all calendars
+            raise BadRow(str(index), name, f"The value cannot be read ({error}).") from error
 
 
 def load_hub(options: Table) -> datasets.Dataset:

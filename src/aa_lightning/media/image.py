@@ -26,7 +26,20 @@ _OTHERS = ["AVIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "ICNS", "TGA", "JPEG2000"
 _SCAN, _MOST_SCANS = b"\xff\xda", 32  # of a JPEG file, which passes over all pixels once for each
 _FEW = 8_000_000  # pixels; of more, a PNG file and a JPEG file without progression are held once by their decoders
 _STRIP = 2**20  # pixels that are converted at once
-BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+BROKEN_FILE = (  # what Pillow's readers, most of them Python, stumble over
+    *(
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 
 def decode(value: Any, options: ImageOptions = _DEFAULTS, limits: GuardOptions = _GUARD) -> Image.Image:
