@@ -3,6 +3,7 @@ names of files elsewhere."""
 
 import csv
 import json
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -143,6 +144,31 @@ def test_a_key_that_stands_twice_is_named(tmp_path, line, column, ending):
     assert [example.id for example in examples] == ["0"]
     (left_out,) = examples.dropped
     assert left_out.column == column and "twice" in left_out.reason
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({f"c{i}": 0 for i in range(1000)}, "an object with 1001 columns; 1000 are read at most"),
+        ({"prompt": [0] * 2_000_002}, "it has more than 2000000 of ','"),
+        ({"prompt": [{str(i): 0 for i in range(100_001)}]}, "it has more than 100000 of ':'"),
+        ({"prompt": "x" * 2**26}, "67108864 are read at most"),
+    ],
+    ids=["columns", "elements", "keys", "letters"],
+)
+def test_a_line_that_would_take_more_memory_than_a_row_is_worth_is_named(tmp_path, row, reason):
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(PAIR)}\n{json.dumps({**row, 'chosen': 'x'})}")
+    examples = read(tmp_path / "rows.jsonl")
+    assert [example.id for example in examples] == ["0"] and reason in examples.dropped[0].reason
+
+
+def test_a_long_beginning_that_two_answers_share_is_found_in_a_moment():
+    """190,000 words; comparing every beginning with every other would take minutes."""
+    start = time.monotonic()
+    shared = template(kind="preference", split_common_prefix=["a", "b"], preferred="first")
+    (example,) = shared({"a": "word " * 190_000 + "one", "b": "word " * 190_000 + "two"}, "0")
+    assert len(example.messages[0]["content"][0]["text"]) == 5 * 190_000 - 1 and example.chosen[0]["text"] == "one"
+    assert time.monotonic() - start < 5
 
 
 def test_an_empty_list_of_media_is_no_medium_where_one_must_be():

@@ -70,7 +70,11 @@ LINES = (
     b'{"prompt": "a", "prompt": "b", "chosen": "x", "rejected": "y"}', b'{"prompt": {"a": 1, "a": 2}, "chosen": "x"}',
     b'{"prompt": "\\ud800", "chosen": "x", "rejected": "y"}', b'{"prompt": "\xff\xfe", "chosen": "x", "rejected": "y"}',
     b'{"prompt": "' + b"a" * 3_000_000 + b'", "chosen": "x", "rejected": "y"}', b'{"prompt": ' + b"9" * 5000 + b"}",
-    b'{"prompt": [' + b"0," * 3_000_000 + b"0]}", b'{"prompt": ' + b"[" * 900 + b"]" * 900 + b"}", b"[" * 100_000,
+    b'{"prompt": [' + b"0," * 1_900_000 + b"0]}", b'{"prompt": [' + b"[]," * 499_000 + b"0]}",
+    b"{" + b",".join(b'"%d":0' % i for i in range(99_000)) + b"}", b'{"prompt": ["' + b'","' * 1_900_000 + b'"]}',
+    json.dumps({"chosen": "a " * 400_000 + "b", "rejected": "a " * 400_000 + "c"}).encode(),
+    b'{"prompt": "x", "image": "data:image/png;base64,' + b"A" * 60_000_000 + b'", "chosen": "x", "rejected": "y"}',
+    b'{"prompt": ' + b"[" * 900 + b"]" * 900 + b"}", b"[" * 100_000,
     b'{"a":' * 100_000, b'{"\\ud800": 1, "prompt": "a", "chosen": "x", "rejected": "y"}', b'{"\\u0000": "a"}',
     b"null", b"3", b'"x"', b"[]", b"{}", b"NaN", b"\0" * 50,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST = 2_000  # characters of a reason, which may name the columns of a row that has many
+
 
 class BadRow(ValueError):
     """A row that cannot become an example. `reason` is made of full sentences.
@@ -10,6 +12,7 @@ class BadRow(ValueError):
     """
 
     def __init__(self, row: str, column: str, reason: str):
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…"
         column, reason = (said.encode(errors="backslashreplace").decode() for said in (column, reason))
         super().__init__(f"row {row}, column {column!r}: {reason}")
         self.row, self.column, self.reason = row, column, reason

@@ -17,6 +17,7 @@ from aa_lightning.data.cells import is_empty
 from aa_lightning.data.written import Doubled, fault_of, parse, parse_all
 
 Row = dict[str, Any]
+_MOST_COLUMNS = 1_000
 _LONGEST_CELL = 2**27  # characters of a table's cell, which may be a medium in base64
 
 
@@ -90,6 +91,8 @@ def _columns(row: Any, index: str, where: str, holds: str) -> Row:
     """A row that is an object whose columns stand once each."""
     if not isinstance(row, dict):
         raise BadRow(index, where, f"The {holds} a {type(row).__name__}, not an object with columns.")
+    if len(row) > _MOST_COLUMNS:
+        raise BadRow(index, where, f"The {holds} an object with {len(row)} columns; {_MOST_COLUMNS} are read at most.")
     if isinstance(row, Doubled):
         raise BadRow(index, row.key, f"The column stands twice in {where}.")
     return row

@@ -245,9 +245,9 @@ def _split_texts(
     reader: Reader, one: str, two: str, columns: list[str]
 ) -> tuple[list[Message], list[Part], list[Part]]:
     # answers begin at a word, and each has at least one
-    longest = min(len(one.rstrip()), len(two.rstrip()))
-    starts = (match.end() for match in re.finditer(r"\s+", one) if match.end() < longest)
-    cut = max((start for start in starts if one[:start] == two[:start]), default=0)
+    longest = min(len(one.rstrip()), len(two.rstrip())) - 1
+    shared = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), longest)
+    cut = max((match.end() for match in re.finditer(r"\s+", one) if match.end() <= min(shared, longest)), default=0)
     if not one[:cut].strip():
         raise reader.bad(
             columns[0],

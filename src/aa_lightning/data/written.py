@@ -8,8 +8,9 @@ from math import isfinite
 from typing import Any
 
 _DEEPEST = 100  # levels of lists and mappings
-_LARGEST = 2**27  # bytes or characters of one value of JSON
-_MOST = 4_000_000  # its elements, which take more memory than their letters
+_LARGEST = 2**26  # bytes or characters of one value of JSON
+# elements, lists and keys take more memory and time than the letters that spell them
+_MOST = {",": 2_000_000, "[": 500_000, ":": 100_000}
 _NUMBERS = {int, float, bool, type(None)}
 
 
@@ -29,9 +30,9 @@ def parse(content: str | bytes) -> Any:
     """
     if len(content) > _LARGEST:
         raise ValueError(f"it has {len(content)} letters, and {_LARGEST} are read at most: keep media in files")
-    marks = "[{," if isinstance(content, str) else (b"[", b"{", b",")
-    if sum(map(content.count, marks)) > _MOST:
-        raise ValueError(f"it has more than {_MOST} elements: keep media in files")
+    for mark, most in _MOST.items():
+        if content.count(mark if isinstance(content, str) else mark.encode()) > most:
+            raise ValueError(f"it has more than {most} of {mark!r}: keep media in files")
     return parse_all(content)
 
 
