@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
 from aa_lightning.reopen import overrides_of
+from aa_lightning.stopping import listen
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -85,6 +86,7 @@ def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
 
 def main() -> None:
     """The console script."""
+    listen()
     sys.argv[1:] = overrides_of(sys.argv[1:], "run", same_folder=False)
     run()
 

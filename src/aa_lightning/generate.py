@@ -15,6 +15,7 @@ from aa_lightning.literal import literal
 from aa_lightning.media import MediaOptions
 from aa_lightning.reopen import overrides_of
 from aa_lightning.shown import printable
+from aa_lightning.stopping import listen
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -171,6 +172,7 @@ def _lacks_decoder(cfg: DictConfig) -> bool:
 
 def main() -> None:
     """The console script."""
+    listen()
     typed = overrides_of(sys.argv[1:], "run", same_folder=False)
     sys.argv[1:] = literal(typed, words=("prompt", "system"), files=("image", "audio", "video"))
     run()

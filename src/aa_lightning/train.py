@@ -16,6 +16,7 @@ from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
 from aa_lightning.reopen import adopt, overrides_of
 from aa_lightning.run_folders import holding, new_folder
+from aa_lightning.stopping import listen
 from aa_lightning.workers import rank
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def _finish(cfg: DictConfig, run: Any, tell: bool) -> dict[str, Any]:
 
 def main() -> None:
     """The console script."""
+    listen()
     sys.argv[1:] = overrides_of(sys.argv[1:], "resume", same_folder=True)
     run()
 

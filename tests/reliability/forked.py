@@ -136,8 +136,10 @@ def serve() -> None:
         "report",
     ):
         importlib.import_module(f"aa_lightning.{module}")
-    importlib.import_module("aa_lightning.models.load")
-    importlib.import_module("transformers.models.auto.modeling_auto")
+    for module in ("models.load", "report.curves", "claims", "sweep_table", "datamodule"):
+        importlib.import_module(f"aa_lightning.{module}")
+    for module in ("transformers.models.llama", "matplotlib.figure", "matplotlib.backends.backend_svg", "hydra.main"):
+        importlib.import_module(module)
     codes: dict[int, int] = {}
     for line in sys.stdin:
         question = json.loads(line)
@@ -162,6 +164,7 @@ def _fork(question: dict) -> int:
         os.dup2(os.open(question[name], os.O_WRONLY | os.O_TRUNC), number)
     os.chdir(question["cwd"])
     os.environ.update(question["env"])
+    _shorten_stages()
     sys.argv = [question["module"], *question["argv"]]
     code: object = 0
     try:
@@ -175,6 +178,22 @@ def _fork(question: dict) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _shorten_stages() -> None:
+    """Stages of a few steps, where TEST_STAGE_STEPS says so."""
+    from aa_lightning import stages
+
+    composed = stages._stage_config
+
+    def shortened(cfg):
+        stage = composed(cfg)
+        stage.trainer.max_steps = int(os.environ["TEST_STAGE_STEPS"])
+        stage.trainer.enable_progress_bar = False
+        return stage
+
+    if "TEST_STAGE_STEPS" in os.environ:
+        stages._stage_config = shortened
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def check_same(resumed: Path, whole: Path) -> None:
     ours, theirs = rows_of(resumed), rows_of(whole)
     assert [row["step"] for row in ours] == [str(step) for step in range(STEPS + 1)]
     for one, other in zip(ours, theirs, strict=True):
-        assert _untimed(one) == _untimed(other)
+        assert untimed(one) == untimed(other)
 
 
 def check_not_repeated(life: Life, folder: Path) -> None:
@@ -109,5 +109,6 @@ def check_not_repeated(life: Life, folder: Path) -> None:
             assert {key: value for key, value in after[step].items() if value} == {k: v for k, v in row.items() if v}
 
 
-def _untimed(row: dict[str, str]) -> dict[str, str]:
+def untimed(row: dict[str, str]) -> dict[str, str]:
+    """A row of metrics.csv without what differs from run to run."""
     return {key: value for key, value in row.items() if value and not key.startswith(TIMED)}

@@ -1,0 +1,207 @@
+"""Commands that are killed anywhere in their lives, and what each must leave: nothing running or elsewhere, all its work."""
+
+from __future__ import annotations
+
+import random
+import signal
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.reliability.forked import Command, session_of
+from tests.reliability.killing import rows_of, untimed
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+STEPS = 8
+RUN = [
+    "modality=t2t",
+    "model=tiny_llama",
+    "algo=dpo",
+    "init=null",
+    "model.dropout=0.1",
+    "data.train.size=10",
+    "data.val.size=4",
+    "loader.batch_size=4",
+    "loader.micro_batch_size=2",
+    "optimizer.lr=1e-3",
+    "optimizer.warmup=0.2",
+    f"trainer.max_steps={STEPS}",
+    "trainer.log_every_n_steps=1",
+    "trainer.val_check_interval=10",
+    "trainer.enable_progress_bar=false",
+    "evaluation.size=4",
+    "evaluation.generate=0",
+    "evaluation.samples=0",
+    "evaluation.blank_control=false",
+    "logger.tensorboard=false",
+    "checkpoint.every_n_steps=3",
+]
+SHORT_STAGE = {"TEST_STAGE_STEPS": "4"}  # heard by tests/reliability/forked.py
+KINDS: dict[str, list[str]] = {
+    "alone": [],
+    "checkpoint": [],
+    "export": [],
+    "workers": ["loader.workers=2"],
+    "two": ["strategy=ddp", "trainer.precision=32-true", "trainer.strategy.timeout_minutes=1"],
+    "stage": ["init=stage:shapes"],
+    "shards": [
+        "algo=sft",
+        "data=local",
+        "data.train.path={shard}",
+        "data.template={{kind: demonstration, prompt: [{{text: txt}}], completion: answer.txt}}",
+        "data.limit=10",
+        "data.val_share=0.4",
+    ],
+    "sweep": ["seed=1,2"],
+}
+
+
+@dataclass
+class Place:
+    """Where a command lives: its run folder, and the folders in which it must leave nothing."""
+
+    root: Path
+    cache: Path
+    temporary: Path = field(init=False)
+    cwd: Path = field(init=False)
+    run: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.temporary, self.cwd, self.run = (self.root / name for name in ("tmp", "cwd", "run"))
+        for folder in (self.temporary, self.cwd):
+            folder.mkdir(parents=True)
+
+    def start(self, argv: list[str]) -> Command:
+        env = {"TMPDIR": str(self.temporary), "AA_LIGHTNING_CACHE": str(self.cache), **SHORT_STAGE}
+        return Command("aa_lightning.train", argv, env, self.cwd)
+
+
+def typed(kind: str, place: Place, shard: Path) -> list[str]:
+    """The command line of a kind of run."""
+    own = [item.format(shard=shard) for item in KINDS[kind]]
+    keys = {item.partition("=")[0] for item in own} | (
+        {"data.train.size", "data.val.size"} if kind == "shards" else set()
+    )
+    where = [f"hydra.sweep.dir={place.run}", "-m"] if kind == "sweep" else [f"hydra.run.dir={place.run}"]
+    return [*(item for item in RUN if item.partition("=")[0] not in keys), *own, *where]
+
+
+def write_shard(path: Path, samples: int = 3000) -> Path:
+    """A shard whose index takes a moment to make; training reads its first rows."""
+    with tarfile.open(path, "w") as tar:
+        for number in range(samples):
+            for ending, text in (("txt", f"What follows {number}?"), ("answer.txt", f"It is {number + 1}.")):
+                entry = tarfile.TarInfo(f"{number:06d}.{ending}")
+                content = text.encode()
+                entry.size = len(content)
+                tar.addfile(entry, BytesIO(content))
+    return path
+
+
+def kill_in(
+    kind: str, place: Place, shard: Path, lasts: float, draw: random.Random, number: int
+) -> tuple[int, str, float]:
+    """Run a command until a moment that its kind tells, and send it a signal.
+
+    Args:
+        lasts: seconds that such a command lives when nobody kills it.
+
+    Returns:
+        Its exit code, what it said, and when it was sent.
+    """
+    began, process = time.monotonic(), place.start(typed(kind, place, shard))
+    with _ended(process):
+        if kind in ("checkpoint", "export"):
+            sign = "checkpoints/*.partial" if kind == "checkpoint" else ".export.partial"
+            after = draw.randrange(3) if kind == "checkpoint" else 0  # how many of them are let pass
+            _wait(
+                process, lambda: any(place.run.glob(sign)) and len(list(place.run.glob("checkpoints/*.ckpt"))) >= after
+            )
+            time.sleep(draw.uniform(0, 0.02))
+        elif kind == "shards" and draw.random() < 0.5:
+            _wait(process, lambda: any((place.cache / "shards").glob(".*")))
+        else:
+            moment = began + draw.uniform(0, lasts)
+            _wait(process, lambda: time.monotonic() > moment)
+        sent = time.monotonic() - began
+        process.send_signal(number)
+        _, err = process.communicate(timeout=180)
+        end = time.monotonic() + 5
+        while session_of(process.pid) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not session_of(process.pid), f"{kind}: processes live on"
+    return process.returncode, err, sent
+
+
+def go_on(kind: str, place: Place, shard: Path) -> None:
+    """Bring what was killed to its end."""
+    if kind == "sweep":
+        begun = [
+            folder.parent for folder in sorted(place.run.glob("*/.hydra")) if (folder / "overrides.yaml").is_file()
+        ]
+        for folder in begun:
+            _well(place.start([f"resume={folder}"]))
+        return
+    begun = (place.run / ".hydra" / "overrides.yaml").is_file()
+    _well(place.start([f"resume={place.run}"] if begun else typed(kind, place, shard)))
+
+
+def check_code(code: int, number: int, err: str) -> None:
+    """A command that was still running says so by its exit code, and without a traceback."""
+    expected = -9 if number == signal.SIGKILL else 128 + number
+    assert code in (expected, 0), (code, err)
+    if code > 0:
+        assert "Traceback" not in err, err
+        assert "Error" not in err, err
+
+
+def check_left(place: Place) -> None:
+    """Nothing beside the run folder, and nothing unfinished in it or in the cache."""
+    assert not list(place.temporary.iterdir())
+    assert not list(place.cwd.iterdir())
+    for folder in (place.run, place.cache):
+        unfinished = [path for end in (".part", ".partial", ".lock") for path in folder.rglob(f"*{end}")]
+        assert not unfinished
+    assert not list(place.run.rglob(".job-*"))
+
+
+def check_equal(ours: Path, theirs: Path) -> None:
+    """Weights to the bit, and every logged number."""
+    one, other = (load_file(folder / "export" / "model.safetensors") for folder in (ours, theirs))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert [untimed(row) for row in rows_of(ours)] == [untimed(row) for row in rows_of(theirs)]
+
+
+def cache_beside(cache: Path, root: Path) -> Path:
+    """A cache with the tiny models of another one."""
+    root.mkdir(parents=True)
+    if (cache / "tiny").is_dir():
+        (root / "tiny").symlink_to(cache / "tiny")
+    return root
+
+
+def _well(process: Command) -> None:
+    with _ended(process):
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+
+
+def _wait(process: Command, until: Callable[[], bool]) -> None:
+    while process.poll() is None and not until():
+        time.sleep(0.002)
+
+
+@contextmanager
+def _ended(process: Command) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.kill()
