@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
 JOB = "AA_LIGHTNING_JOB"  # in a worker's environment: the folder with what it shall do
 _LOST = re.compile("gloo/|NCCL|DistNetworkError|DistStoreError|Connection (reset|closed)")  # another rank is gone
+_DATA_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: (\w+)|exited unexpectedly)")
+_WITHOUT_WORKERS = (
+    "the system may have run out of memory, or code that reads rows died\n"
+    "type: loader.workers=0, which reads them in the process that trains, or a smaller number"
+)
 FREE_MIB = 64  # a run folder on a disk with less is refused
 
 
@@ -185,6 +190,9 @@ def describe(error: BaseException) -> tuple[str, bool, str]:
     if isinstance(error, _WorkerError):
         return str(error), error.expected, error.story
     story = "".join(traceback.format_exception(error))
+    if (lost := _DATA_WORKER.match(str(error))) is not None:  # raised wherever the news of its death came
+        how = f"ended by a signal ({lost[1]})" if lost[1] else "ended"
+        return f"a process that reads rows ahead was {how}: {_WITHOUT_WORKERS}", True, story
     frames = traceback.extract_tb(error.__traceback__)
     ours = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
     of_trainer = type(error).__name__ == "MisconfigurationException"  # Lightning's word for a setting that cannot work

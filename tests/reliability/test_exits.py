@@ -8,6 +8,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from aa_lightning.jobs import _first_error
@@ -136,3 +137,15 @@ def named(tmp_path, codes, *told):
 )
 def test_the_cause_is_told_and_not_what_follows_from_it(case, tmp_path):
     assert named(tmp_path, case.codes, *case.told).startswith(case.expected)
+
+
+def test_a_data_worker_that_is_killed_is_told_in_a_sentence(tmp_path):
+    typed = [*TINY, "modality=t2t", "algo=dpo", "trainer.max_steps=2000", "loader.workers=2"]
+    process = start(TRAIN, *typed, f"hydra.run.dir={tmp_path}")
+    while process.poll() is None and len(rows_of(tmp_path)) < 3:
+        time.sleep(0.05)
+    psutil.Process(process.pid).children(recursive=True)[-1].kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: a process that reads rows ahead was ended" in err and "loader.workers=0" in err
+    assert "Traceback" not in err

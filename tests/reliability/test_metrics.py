@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 
 import pytest
 from PIL import Image
@@ -145,3 +146,18 @@ def test_a_torn_last_line_is_left_out(tmp_path):
         ("2", "0.1"),
         ("3", "0.1"),
     ]
+
+
+def test_a_long_log_is_not_kept_in_memory(tmp_path):
+    """Two thousand rows of twenty numbers, some of them rewritten, would be megabytes."""
+    log = MetricsCsv(tmp_path / "metrics.csv")
+    names = [f"train/{number}" for number in range(20)]
+    tracemalloc.start()
+    for step in range(2000):
+        log.log_metrics(dict.fromkeys(names, step / 3), step)
+        if step % 500 == 0:
+            log.log_metrics({"val/loss": step / 3}, step)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 200_000
+    assert len(log.path.read_text().splitlines()) == 2001
