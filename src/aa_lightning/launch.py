@@ -25,7 +25,7 @@ from aa_lightning.configuration.typed import SHOWN, SWEEP, check_flags, check_op
 from aa_lightning.jobs import JOB, JobFailed, run_job, run_rank, say
 from aa_lightning.run_folders import rank_folder
 from aa_lightning.shown import printable
-from aa_lightning.stopping import Stopped, asked, end_if_asked, listen
+from aa_lightning.stopping import Stopped, asked, end_if_asked, keep, listen
 from aa_lightning.workers import is_worker, leave, rank
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def command(config_name: str) -> Callable[[Function], Callable[[], None]]:
         @functools.wraps(function)
         def main() -> None:
             code = _main(function, config_name)
+            keep(True)  # all is done: a signal would only disturb the end of the interpreter
             if is_worker():
                 leave(code)
             sys.exit(code)

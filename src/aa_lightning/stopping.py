@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -29,6 +30,7 @@ def listen() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell starts what runs in the background
                 signal.signal(number, heard)
+        sys.unraisablehook = _unraisable
 
 
 def is_listening() -> bool:
@@ -42,7 +44,7 @@ def asked() -> int | None:
 
 
 def keep(wanted: bool) -> None:
-    """Whether signals wait from now on until `asked` is looked at."""
+    """Whether signals wait from now on until `asked` is looked at, and end nothing."""
     global _kept
     _kept = wanted
 
@@ -57,6 +59,18 @@ def end_if_asked() -> None:
         raise Stopped(_asked)
 
 
+def _unraisable(event: sys.UnraisableHookArgs) -> None:
+    """A signal that came in a finalizer, from which no exception gets out, comes again."""
+    global _asked
+    if not isinstance(event.exc_value, Stopped):
+        sys.__unraisablehook__(event)
+        return
+    _asked = None
+    again = threading.Timer(0.01, os.kill, (os.getpid(), event.exc_value.number))
+    again.daemon = True
+    again.start()
+
+
 def heard(number: int, frame: FrameType | None) -> None:
     """The handler of both signals."""
     global _asked
@@ -67,3 +81,5 @@ def heard(number: int, frame: FrameType | None) -> None:
     _asked = number
     if not _kept:
         raise Stopped(number)
+    if "LOCAL_RANK" not in os.environ:  # those who started a rank have said so
+        os.write(2, b"\nstopping after this step and its checkpoint; Ctrl-C again ends at once\n")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from safetensors.torch import load_file
 
@@ -75,6 +77,11 @@ def live_until(folder: Path, arguments: list[str], step: int, delay: float, numb
     rows = {int(row["step"]): row for row in rows_of(folder)}
     at = newest(folder)
     return Life(process.returncode, max(rows, default=-1), 0 if at is None else step_of(at), rows, err)
+
+
+def ranks_of(pid: int) -> list[int]:
+    """The ranks of a command: its children that lead a process group of their own."""
+    return [child.pid for child in psutil.Process(pid).children() if os.getpgid(child.pid) == child.pid]
 
 
 def moments(seed: int, count: int) -> list[tuple[int, float]]:

@@ -13,7 +13,7 @@ import pytest
 
 from aa_lightning.jobs import _first_error
 from aa_lightning.workers import WorkersFailed, run_workers
-from tests.reliability.killing import _children, rows_of
+from tests.reliability.killing import ranks_of, rows_of
 from tests.reliability.support import ROOT, TINY, TRAIN, start
 
 TWO = ["modality=t2t", "algo=dpo", "trainer.devices=2", "trainer.accelerator=cpu"]
@@ -104,7 +104,7 @@ def test_a_rank_that_is_killed_is_named_on_every_strategy(strategy, place, tmp_p
     process = start(TRAIN, *typed)
     while process.poll() is None and len(rows_of(tmp_path)) < 3:
         time.sleep(0.05)
-    os.kill(sorted(_children(process.pid))[place], signal.SIGKILL)
+    os.kill(sorted(ranks_of(process.pid))[place], signal.SIGKILL)
     began = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from aa_lightning import report, train
 from aa_lightning.compose import compose
 from tests.reliability.killing import RUN, check_same, finish, live_until
-from tests.reliability.support import TINY, TRAIN, call
+from tests.reliability.support import TINY, TRAIN, call, start
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,47 @@ def test_a_stage_that_is_stopped_on_the_way_writes_no_report(stopped, tmp_path):
     with pytest.raises(SystemExit):
         train.train(stopped.cfg, tmp_path, tell=False)
     assert not (tmp_path / "report.html").exists()
+
+
+LISTENER = """
+import sys, time
+from aa_lightning import stopping
+
+class Slow:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(0.5)
+
+stopping.listen()
+if sys.argv[1] == "in a finalizer":
+    Slow()
+stopping.keep(sys.argv[1] == "kept")
+print("ready", flush=True)
+time.sleep(30)
+"""
+
+
+def heard(where, *numbers):
+    """Exit code, seconds and stderr of a process that is sent these signals, one by one."""
+    process = start([sys.executable, "-c", LISTENER], where)
+    assert process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    for number in numbers:
+        time.sleep(0.1)
+        process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, time.monotonic() - began, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["anywhere", "in a finalizer"])
+def test_a_signal_ends_a_process_by_its_exit_code_and_without_a_traceback(where, number):
+    code, seconds, err = heard(where, number)
+    assert (code, err) == (128 + number, "")
+    assert seconds < 10
+
+
+def test_a_second_ctrl_c_ends_at_once_what_a_first_one_shall_not_interrupt():
+    code, seconds, err = heard("kept", signal.SIGTERM, signal.SIGTERM, signal.SIGINT)
+    assert code == 130 and seconds < 10
+    assert "stopping after this step and its checkpoint; Ctrl-C again ends at once" in err
