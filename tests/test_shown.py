@@ -359,22 +359,54 @@ def test_what_was_mistyped_is_echoed_and_not_obeyed(typed, capsys, monkeypatch, 
     assert not ACTIVE.search(told.err + told.out)
 
 
-def test_check_shows_rows_in_a_terminal_and_obeys_none(tmp_path):
+@pytest.fixture
+def rows(tmp_path):
+    """Rows that would steer a terminal; the last one is left out."""
     name = STEERING.replace("\x00", "").replace("\ud800", "")
     row = {"prompt": name, "chosen": name, "rejected": "no", f"odd {name}": 1}
-    bad = {"prompt": name, "chosen": {name: name}, "rejected": "no", f"odd {name}": 1}
-    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(one) for one in [row] * 8 + [bad]))
-    typed = ["data=local", f"data.train.path={tmp_path / 'rows.jsonl'}", "modality=t2t", "data.on_bad_row=skip"]
-    code, shown = in_terminal([sys.executable, "-W", "ignore", "-m", "aa_lightning.check", *typed], tmp_path)
+    bad = {**row, "chosen": {name: name}}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(one) for one in [row] * 24 + [bad]))
+    return ["data=local", f"data.train.path={path}", "modality=t2t", "data.on_bad_row=skip"]
+
+
+def check_written(written):
+    """What a command wrote to a terminal, its own colours and bars aside."""
+    ours = re.compile("\r|\x1b\\[[AKC]")
+    check_terminal(ours.sub("", written.replace("\r\n", "\n")) + "[bold]marked[/bold] [/] :boom:")
+
+
+def test_check_shows_rows_in_a_terminal_and_obeys_none(rows, tmp_path):
+    code, shown = in_terminal("check", tmp_path, *rows)
     assert code == 0, shown
-    shown = shown.replace("\r\n", "\n")
-    bars = re.compile("\r|\x1b\\[[AKC]")  # of progress, should one appear
-    check_terminal(bars.sub("", shown) + "[bold]marked[/bold] [/] :boom:")
+    check_written(shown)
     assert "\\x1b[2J" in shown and "left out 1" in shown
 
 
-def in_terminal(command, folder):
+@pytest.mark.slow
+def test_a_run_an_evaluation_and_an_answer_obey_no_row_anywhere(rows, tmp_path):
+    """With bars; what the run leaves is looked at too."""
+    run = tmp_path / "run"
+    measured = ["evaluation.size=4", "evaluation.generate=4", "evaluation.samples=4", "evaluation.max_new_tokens=8"]
+    short = ["init=null", "trainer.max_steps=3", "trainer.log_every_n_steps=1", *measured, "data.val_share=0.2"]
+    steering = "\x1b[2J\x9b31m\u202emarked [bold]marked[/bold] [/] :boom:"
+    for command, typed in {
+        "train": [*rows, *short, f"hydra.run.dir={run}"],
+        "evaluate": [f"run={run}", f"hydra.run.dir={tmp_path / 'measured'}"],
+        "generate": [f"run={run}", f"prompt={steering}", "max_new_tokens=8", f"hydra.run.dir={tmp_path / 'answered'}"],
+    }.items():
+        code, shown = in_terminal(command, tmp_path, *typed)
+        assert code == 0, shown
+        check_written(shown + "marked")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    check_page(page)
+    for path in (run / "train.log", run / "metrics.csv"):
+        assert not ACTIVE.search(path.read_text(encoding="utf-8"))
+
+
+def in_terminal(name, folder, *typed):
     """Exit code and all that a command writes to a terminal."""
+    command = [sys.executable, "-W", "ignore", "-m", f"aa_lightning.{name}", *typed]
     ours, theirs = pty.openpty()
     env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "COLUMNS": "400"}
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=folder, env=env)
