@@ -22,7 +22,15 @@ from aa_lightning.train import train
 from aa_lightning.workers import _rank_environments
 from tests.reliability.support import TINY
 
-RUN = [*TINY, "modality=t2t", "algo=dpo", "loader.micro_batch_size=2", "trainer.strategy.timeout_minutes=1"]
+RUN = [
+    *TINY,
+    "modality=t2t",
+    "algo=dpo",
+    "loader.micro_batch_size=2",
+    "trainer.strategy.timeout_minutes=1",
+    "evaluation.size=0",  # what takes time, and connects no process
+    "logger.csv=false",
+]
 
 
 def pair(job: Path) -> list[int]:
