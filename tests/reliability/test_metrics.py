@@ -88,6 +88,22 @@ def test_two_processes_write_the_rows_of_one(algo, tmp_path):
         assert float(other[name]) == pytest.approx(float(one[name]), rel=1e-4, abs=1e-5), name
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["aot", "bco", "beta_dpo"])
+def test_two_processes_with_four_held_out_rows_and_three_measure_what_one_does(algo, tmp_path):
+    """Objectives with statistics over all rows of a batch, on all processes."""
+    typed = [*SHORT, "modality=t2t", f"algo={algo}", "data.train.size=16", "data.val.size=7", "evaluation.size=0"]
+    typed += ["trainer.val_check_interval=1", "trainer.precision=32-true", "optimizer.eps=1e-4"]
+    train(compose([*typed, "loader.eval_batch_size=7"]), tmp_path / "one")
+    two = [*typed, "loader.eval_batch_size=4", "strategy=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+    code, _, err = call(TRAIN, *two, f"hydra.run.dir={tmp_path / 'two'}")
+    assert code == 0, err
+    one, other = (rows(tmp_path / name / "metrics.csv") for name in ("one", "two"))
+    for step in (0, 1):
+        for name in ("val/loss", "val/reward/accuracy"):
+            assert float(other[step][name]) == pytest.approx(float(one[step][name]), rel=1e-4, abs=1e-5), name
+
+
 def test_pairs_of_four_questions_have_the_loss_of_the_step_in_two_halves(tmp_path):
     cut = write_pairs(tmp_path, 16)
     typed = ["algo=dpo", "data=local", f"data.train.path={cut}", "data.val_share=0.25"]
