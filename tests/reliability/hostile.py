@@ -113,7 +113,11 @@ def bomb(name: str, folder: Path) -> Hostile:
     """The data set with one of the media that are large once they are decoded."""
     folder.mkdir(parents=True)
     medium, make = BOMBS[name]
-    return _with_medium(folder, medium, make(), name)
+    hostile = _with_medium(folder, medium, make(), name)
+    if name.startswith("many"):
+        many = {**PAIR, f"{medium}s": ["bad"] * 50}
+        _rows(folder, PAIR, many, PAIR)
+    return hostile
 
 
 def media(rng: Random, folder: Path) -> Hostile:

@@ -292,10 +292,20 @@ def held_out(size: int, share: float) -> set[int]:
 
 
 def _decoded(example: Example, row: int, options: MediaOptions) -> Example:
-    """The example with its media decoded."""
+    """The example with its media decoded, which share the room of a row."""
+    left = options.row_bytes
 
     def parts(undecoded: list[Part] | None) -> list[Part] | None:
-        return None if undecoded is None else [_decoded_part(part, row, options) for part in undecoded]
+        return None if undecoded is None else [decoded(part) for part in undecoded]
+
+    def decoded(part: Part) -> Part:
+        nonlocal left
+        found = _decoded_part(part, row, _within(left, options))
+        left -= media.size(found)
+        if left < 0:
+            reason = f"The media of the row take more than {options.row_bytes} bytes decoded (data.media.row_bytes)."
+            raise BadRow(str(row), part["column"], reason)
+        return found
 
     messages = [{**message, "content": parts(message["content"])} for message in example.messages]
     changed = {"messages": messages}
@@ -308,6 +318,13 @@ def _decoded(example: Example, row: int, options: MediaOptions) -> Example:
     if isinstance(example, Feedback):
         changed |= {"refinement": tuple(map(parts, example.refinement))}
     return replace(example, **changed)
+
+
+def _within(left: int, options: MediaOptions) -> MediaOptions:
+    """The options for a medium that may take so many bytes; a picture takes four for each pixel."""
+    if left // 4 >= options.image.max_pixels:
+        return options
+    return replace(options, image=replace(options.image, max_pixels=max(1, left // 4)))
 
 
 def _decoded_part(part: Part, row: int, options: MediaOptions) -> Part:

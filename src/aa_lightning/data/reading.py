@@ -17,6 +17,7 @@ from aa_lightning.data.written import fault_of, parse
 from aa_lightning.types import Part, text
 
 _ANYTHING = Allowed()
+_MOST_MEDIA = 10_000  # of one cell, or frames of one clip
 _NO_NUMBER = ("", "n/a", "na", "none", "null", "nan")
 _TRUE, _FALSE = ("true", "yes", "1", "1.0", "t", "y"), ("false", "no", "0", "0.0", "f", "n")
 
@@ -186,6 +187,7 @@ class Reader:
             if isinstance(value, list):
                 raise self.bad(name(selector), f"The list of media is empty: there is no {kind}.")
             found = [value]
+        self._check_count(found, selector)
         return [self.media_part(kind, element, selector) for element in found]
 
     def _clip(self, value: Any, selector: Selector) -> Any:
@@ -194,8 +196,13 @@ class Reader:
         frames = value["frames"] if framed else value
         if not isinstance(frames, list) or not all(map(cells.is_picture, frames)):
             return self._located(value, selector)
+        self._check_count(frames, selector)
         located = [self.media_part("image", frame, selector)["image"] for frame in frames]
         return {**value, "frames": located} if framed else located
+
+    def _check_count(self, found: list[Any], selector: Selector) -> None:
+        if len(found) > _MOST_MEDIA:
+            raise self.bad(name(selector), f"There are {len(found)} media; {_MOST_MEDIA} of a row are read at most.")
 
     def _check_medium(self, part: Part, selector: Selector) -> None:
         try:

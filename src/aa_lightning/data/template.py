@@ -43,6 +43,7 @@ from aa_lightning.types import (
 
 __all__ = ["BadRow", "LeftOut", "Template"]
 _ANYTHING = Allowed()
+_MOST_ANSWERS = 512
 
 
 class Template:
@@ -302,6 +303,11 @@ class Template:
             scores, scored_by = means(reader, ratings), ", ".join(ratings)
         else:
             scores, scored_by = label_scores(reader, options.preferred)
+        if len(responses) > _MOST_ANSWERS:
+            reason = (
+                f"There are {len(responses)} answers; {_MOST_ANSWERS} are read at most: they are learnt from in pairs."
+            )
+            raise reader.bad(self._answers_column, reason)
         if len(scores) != len(responses):
             raise reader.bad(scored_by, f"There are {len(scores)} values for {len(responses)} answers.")
         if options.kind == "demonstration":

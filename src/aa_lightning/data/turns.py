@@ -16,6 +16,7 @@ from aa_lightning.types import Message, Part, text
 
 _MARKER = re.compile(r"\n?<(image|audio|video)(?:_placeholder)?>\n?")
 _PLURAL = {"image": "pictures", "audio": "sounds", "video": "videos"}
+_MOST_TURNS = 2_000  # each answer may be learnt with all turns before it
 _BESIDE = ("tool_calls", "reasoning_content")  # what a turn of the assistant may have beside its text
 _SPEAKERS = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -54,6 +55,8 @@ def read_turns(reader: Reader, value: Any, selector: Selector, speaker: str = "u
         return [{"role": speaker, "content": _read_content(reader, turns, column)}]
     if not all(isinstance(turn, Mapping) for turn in turns):
         raise reader.bad(column, "A list of turns, each with keys and values, was expected.")
+    if len(turns) > _MOST_TURNS:
+        raise reader.bad(column, f"There are {len(turns)} turns; {_MOST_TURNS} are read at most.")
     return [_read_turn(reader, told, i, turn, column) for i, turn in enumerate(turns)]
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "is_address",
     "meant",
     "save",
+    "size",
 ]
 
 MEDIA = ("image", "audio", "video")
@@ -47,6 +48,11 @@ def decode(part: dict[str, Any], options: MediaOptions = _DEFAULTS) -> dict[str,
         return part
     chosen = {"image": options.image, "audio": options.audio, "video": options.video}
     return {**part, kind: _module(kind).decode(part[kind], chosen[kind], options.guard)}
+
+
+def size(part: dict[str, Any]) -> int:
+    """The bytes of a decoded medium in memory; a text part has none."""
+    return 0 if part["type"] == "text" else _module(part["type"]).size(part[part["type"]])
 
 
 def check(part: dict[str, Any]) -> None:

@@ -86,6 +86,11 @@ def resampled(sound: Sound, rate: int) -> Sound:
     return Sound(_soxr().resample(sound.samples, sound.rate, rate).astype(np.float32), rate)
 
 
+def size(sound: Sound) -> int:
+    """The bytes of a sound in memory."""
+    return sound.samples.nbytes
+
+
 def save(sound: Sound, path: Path) -> None:
     """Write a 16-bit WAV file; what is louder than full scale is clipped."""
     with wave.open(str(path), "wb") as file:

@@ -89,6 +89,11 @@ def _decodes_soon(opened: Image.Image, content: bytes) -> bool:
     return lean or opened.width * opened.height <= _FEW
 
 
+def size(image: Image.Image) -> int:
+    """The bytes of a picture in memory: four for each pixel."""
+    return 4 * image.width * image.height
+
+
 def save(image: Image.Image, path: Path) -> None:
     """Write a picture; the ending of the path says in which format."""
     image.save(path)
@@ -140,7 +145,7 @@ def _bounded(image: Image.Image, options: ImageOptions) -> Image.Image:
     if image.width * image.height > options.max_pixels:
         raise MediaError(
             f"The picture has {image.width} x {image.height} pixels; the limit is {options.max_pixels} "
-            "(data.media.image.max_pixels)."
+            "(data.media.image.max_pixels, and data.media.row_bytes for all media of a row)."
         )
     if image.width == 0 or image.height == 0:
         raise MediaError(f"The picture is empty: {image.width} x {image.height} pixels.")

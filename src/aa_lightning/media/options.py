@@ -68,6 +68,7 @@ class MediaOptions:
         fetch: whether media are fetched from the http addresses that rows name.
     """
 
+    row_bytes: int = Field(default=2**28, ge=1)  # of all media of a row, decoded
     fetch: bool = False
     fetching: FetchOptions = FetchOptions()
     guard: GuardOptions = GuardOptions()

@@ -86,6 +86,11 @@ def sampled(clip: Clip, frames: int) -> Clip:
     return _taken(clip, _spread(clip.times, frames))
 
 
+def size(clip: Clip) -> int:
+    """The bytes of a clip in memory, its sound track with it."""
+    return clip.frames.nbytes + (0 if clip.sound is None else audio.size(clip.sound))
+
+
 def save(clip: Clip, path: Path) -> None:
     """Write an animated picture without loss (WebP); the last frame is shown as long as the mean of the others."""
     durations = [*np.diff(clip.times), 1 / clip.fps]
