@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import aa_lightning
+from aa_lightning.literal import literal_paths
 from aa_lightning.runs import find_runs
 from aa_lightning.sweep import compared, ranked, table, varied, write_sweep
 from run_folders import make_run, record_hydra
@@ -217,3 +218,11 @@ def test_an_optuna_sweep_ends_with_the_table(tmp_path: Path) -> None:
 def test_a_single_run_prints_no_table(tmp_path: Path) -> None:
     ended = run_app(tmp_path)
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+
+
+def test_a_folder_is_named_as_it_is_printed_and_other_values_keep_their_grammar(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0_seed=1,algo.beta=0.1").mkdir()
+    (tmp_path / "plain").mkdir()
+    typed = ["init=0_seed=1,algo.beta=0.1", "init=plain", "init=auto,null", "init=null", "seed=0_seed=1,algo.beta=0.1"]
+    assert literal_paths(typed, ("init",)) == ["init='0_seed=1,algo.beta=0.1'", *typed[1:]]

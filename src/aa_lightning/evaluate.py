@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aa_lightning.atomic import write_text
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
 from aa_lightning.reopen import overrides_of
@@ -50,7 +51,7 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     if not measured.measures:
         say("held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.size)")
     named = {f"heldout/{key}": value for key, value in measured.measures.items()}
-    (folder / "evaluation.json").write_text(json.dumps(named, indent=1), encoding="utf-8")
+    write_text(folder / "evaluation.json", json.dumps(named, indent=1))
     if measured.responses:
         shown = [suite.sets.examples[i] for i in range(min(cfg.evaluation.samples, len(measured.responses)))]
         said = {"policy": [measured.responses[example.id] for example in shown]}

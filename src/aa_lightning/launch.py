@@ -23,6 +23,7 @@ from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.configuration.hydra_errors import check_jobs, explain
 from aa_lightning.configuration.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
 from aa_lightning.jobs import JOB, JobFailed, run_job, run_rank, say
+from aa_lightning.literal import literal_paths
 from aa_lightning.run_folders import rank_folder
 from aa_lightning.shown import printable
 from aa_lightning.stopping import Stopped, asked, end_if_asked, keep, listen
@@ -80,7 +81,7 @@ def _answer(function: Function, config_name: str) -> int:
         return run_rank(function, Path(os.environ[JOB]))
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a `_target_` of the user's own may lie
-    typed = sys.argv[1:]
+    typed = literal_paths(sys.argv[1:], ("init", "model.path"))
     overrides = overrides_in(typed)
     sys.argv[1:] = [*(item for item in typed if item not in overrides), *overrides]  # argparse wants them together
     folders = [conf_dir(), *own_folders(typed)]

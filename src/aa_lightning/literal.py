@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+_PLAIN = re.compile(r"[\w./:+-]+")  # what Hydra takes for a text by itself
+
 
 def literal(argv: Sequence[str], words: Collection[str], files: Collection[str]) -> list[str]:
     """The command line with such values quoted, so that Hydra hands them on to the character.
@@ -16,6 +18,15 @@ def literal(argv: Sequence[str], words: Collection[str], files: Collection[str])
         files: keys whose value is a path, or a list of paths in brackets.
     """
     return [_quoted(item, words, files) for item in argv]
+
+
+def literal_paths(argv: Sequence[str], keys: Collection[str]) -> list[str]:
+    """The command line with the values of these keys quoted where a file or folder has that name: `0_seed=1,algo.beta=1`."""
+    named = [item.partition("=")[2] for item in argv]
+    return [
+        literal([item], (), keys)[0] if value and Path(value).exists() and not _PLAIN.fullmatch(value) else item
+        for item, value in zip(argv, named, strict=True)
+    ]
 
 
 def _quoted(item: str, words: Collection[str], files: Collection[str]) -> str:

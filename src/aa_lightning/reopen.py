@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sys
 from pathlib import Path
 
+from aa_lightning.atomic import publish
 from aa_lightning.literal import as_string, literal
 from aa_lightning.shown import printable
 
@@ -45,6 +45,6 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
 def adopt(folder: Path) -> None:
     """Make what was typed to resume a run the run's own, for the next time."""
     for path in (folder / _ASIDE).glob("*.yaml"):
-        os.replace(path, folder / ".hydra" / path.name)
+        publish(path, folder / ".hydra" / path.name)
     with contextlib.suppress(FileNotFoundError):
         (folder / _ASIDE).rmdir()

@@ -62,7 +62,7 @@ class Run:
     def metrics(self) -> list[dict[str, float]]:
         """metrics.csv, a dict per row; empty cells are left out, `nan` and `inf` are kept."""
         path = self.folder / "metrics.csv"
-        return _read_metrics(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return _read_metrics(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
 
     @cached_property
     def samples(self) -> dict[str, list[dict[str, Any]]]:
@@ -216,15 +216,23 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path, missing: Any) -> Any:
+    """What a file holds, of the type that `missing` has; that where there is no file."""
     if not path.is_file():
         return missing
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not valid JSON ({error}), most likely because the run was killed while it was being written: "
-            f"delete the file to look at the rest of the run, or repeat the run"
-        ) from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"is not valid JSON ({error})") from error
+    if not isinstance(content, type(missing)):
+        raise _damaged(path, f"holds a {type(content).__name__}")
+    return content
+
+
+def _damaged(path: Path, how: str) -> ValueError:
+    return ValueError(
+        f"{path} {how}, and was damaged since the run wrote it: delete the file to look at the rest of the run, or resume "
+        "the run, which writes it again"
+    )
 
 
 def _read_metrics(text: str) -> list[dict[str, float]]:
@@ -243,8 +251,8 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def _numbers(values: dict[str, Any] | None) -> dict[str, float]:
-    return {name: _number(value) for name, value in (values or {}).items()}
+def _numbers(values: Any) -> dict[str, float]:
+    return {name: _number(value) for name, value in values.items()} if isinstance(values, dict) else {}
 
 
 def _key_value(override: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.atomic import write_text
 from aa_lightning.callbacks.heldout import HeldOut
 from aa_lightning.callbacks.metrics import MetricsCsv
 from aa_lightning.callbacks.throughput import Throughput, peak_memory_gib
@@ -82,7 +83,7 @@ def last_screen(summary: dict[str, Any], report: Path) -> None:
 
 def save_config(cfg: DictConfig, folder: Path) -> None:
     """config.yaml, resolved."""
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
 
 
 def _number(value: float | None) -> str:

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aa_lightning.atomic import write_text
 from aa_lightning.evaluation.catalogue import OBJECTIVES, objective_of
 from aa_lightning.report.heldout import measures
 from aa_lightning.report.page import Html, address, number, page, tag
@@ -102,14 +104,15 @@ def write_sweep(folder: str | Path) -> Path:
     folder = Path(folder)
     runs = find_runs(folder)
     found = rows(runs)
-    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([inert(name) for name in found[0]])
-        writer.writerows([inert(cell) for cell in row.values()] for row in found)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([inert(name) for name in found[0]])
+    writer.writerows([inert(cell) for cell in row.values()] for row in found)
+    write_text(folder / "sweep.csv", text.getvalue())
     plain = [{key: _finite(value) for key, value in row.items()} for row in found]
-    (folder / "sweep.json").write_text(json.dumps(plain, indent=1), encoding="utf-8")
+    write_text(folder / "sweep.json", json.dumps(plain, indent=1))
     path = folder / "sweep.html"
-    path.write_text(_page(folder, runs), encoding="utf-8")
+    write_text(path, _page(folder, runs))
     return path
 
 

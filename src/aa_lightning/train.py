@@ -64,8 +64,9 @@ def _train(cfg: DictConfig, folder: Path, tell: bool) -> dict[str, Any]:
     if start is not None and (ended := _summary_if_ended(cfg, start)):
         return ended
     built = build_run(cfg, folder)
-    save_config(cfg, folder)
-    adopt(folder)
+    if rank() == 0:
+        save_config(cfg, folder)
+        adopt(folder)
     if tell:
         _announce(cfg, built)
     try:
@@ -112,8 +113,13 @@ def _summary_if_ended(cfg: DictConfig, start: Path) -> dict[str, Any] | None:
     summary, report = (Path(cfg.resume) / name for name in ("summary.json", "report.html"))
     if step_of(start) < cfg.trainer.max_steps or not summary.is_file() or not report.is_file():
         return None
-    ended = json.loads(summary.read_text(encoding="utf-8"))
-    if ended["steps"] < step_of(start):  # an older end: the run was extended since
+    try:
+        ended = json.loads(summary.read_text(encoding="utf-8"))
+        older = ended["steps"] < step_of(start)  # the run was extended since
+    except (ValueError, TypeError, KeyError, RecursionError):
+        say(f"{summary} is damaged, and is written again")
+        return None
+    if older:
         return None
     say(f"the run has ended: add trainer.max_steps=<more than {step_of(start)}> to train on")
     return ended

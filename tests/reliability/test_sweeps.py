@@ -6,9 +6,34 @@ import json
 import pytest
 import yaml
 
+from tests.reliability.forked import Command
 from tests.reliability.support import TINY, TRAIN, call
 
 pytestmark = pytest.mark.slow
+
+
+def test_jobs_are_gone_on_with_measured_asked_and_begun_from_by_their_names(tmp_path):
+    """Folders such as `0_algo.beta=0.1,data.train.size=16`, absolute and relative, are typed as they are printed."""
+    tiny = [item for item in TINY if not item.startswith("data.train.size")]
+    varied = ["algo.beta=0.1,0.2", "data.train.size=16,17"]
+    typed = [*tiny, "modality=t2t", "algo=dpo", *varied, f"hydra.sweep.dir={tmp_path / 's'}"]
+    sweep = Command("aa_lightning.train", ["-m", *typed], cwd=tmp_path)
+    out, err = sweep.communicate()
+    assert sweep.returncode == 0, err
+    jobs = sorted(path.parent for path in tmp_path.glob("s/*/summary.json"))
+    assert len(jobs) == 4 and all("," in job.name and "=" in job.name and job.name in out for job in jobs)
+    (jobs[0] / "summary.json").unlink()
+    for job in (jobs[0], jobs[0].relative_to(tmp_path)):
+        for module, *more in (
+            ("train", f"resume={job}"),
+            ("evaluate", f"run={job}"),
+            ("generate", f"run={job}", "prompt=What?"),
+            ("train", f"init={job}", *TINY[1:], "modality=t2t", "algo=dpo"),
+        ):
+            process = Command(f"aa_lightning.{module}", more, cwd=tmp_path)
+            _, err = process.communicate()
+            assert process.returncode == 0, (module, more, err)
+    assert (jobs[0] / "summary.json").is_file()
 
 
 def sweep(tmp_path, *typed):

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from aa_lightning.atomic import write_text
+from aa_lightning.console import say
 from aa_lightning.shown import inert, of_inert, one_line
 
 
@@ -26,11 +27,15 @@ class MetricsCsv(Logger):
         super().__init__()
         self.path = path
         self._columns, self._last = ["step", "epoch"], -1
-        self._torn = False  # whether a kill cut the last line
+        self._torn = self._spoiled = False  # whether a kill cut the last line, or any line is none of ours
         if path.is_file():
-            self._torn = not path.read_text(encoding="utf-8").endswith("\n")
+            self._torn = not path.read_bytes().endswith(b"\n")
             names, rows = self._read()
-            self._columns = names or self._columns
+            lost = len(rows) - len(rows := [row for row in rows if _is_whole(row)])
+            self._spoiled = self._torn or lost > 0
+            if lost:
+                say(f"{path}: {lost} rows are damaged, and left out from now on")
+            self._columns = names if {"step", "epoch"} <= {*names} else self._columns
             self._last = int(rows[-1]["step"]) if rows else -1
 
     @property
@@ -53,17 +58,18 @@ class MetricsCsv(Logger):
         new = [key for key in row if key not in self._columns]
         self._columns += new
         later, self._last = self._last < step, step
-        if not new and not self._torn and later:
+        if not new and not self._spoiled and later:
             self._append(row)
             return
-        (_, rows), self._torn = self._read(), False
+        rows = [known for known in self._read()[1] if _is_whole(known)]
+        self._torn = self._spoiled = False
         same = [known for known in rows if int(known["step"]) == step]  # validation, or a resumed run's first row
         earlier = [known for known in rows if int(known["step"]) < step]  # a killed run may have got further
         self._rewrite([*earlier, {**(same[0] if same else {}), **row}])
 
     def latest(self, prefix: str) -> dict[str, float]:
         """The values of the last row that has any whose name begins so."""
-        for row in reversed(self._read()[1]):
+        for row in filter(_is_whole, reversed(self._read()[1])):
             found = {
                 key: float(value) for key, value in row.items() if key.startswith(prefix) and value not in ("", None)
             }
@@ -75,7 +81,7 @@ class MetricsCsv(Logger):
         """Columns and rows of the file, but a last line that a kill cut. They are not kept: a long run has many."""
         if not self.path.is_file():
             return [], []
-        with self.path.open(newline="", encoding="utf-8") as file:
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
             lines = list(csv.reader(file))
         head, *cells = (lines[:-1] if self._torn else lines) or [[]]
         names = [of_inert(name) for name in head]
@@ -93,3 +99,12 @@ class MetricsCsv(Logger):
         csv.writer(text).writerow([inert(name) for name in self._columns])
         csv.DictWriter(text, self._columns).writerows(rows)
         write_text(self.path, text.getvalue())
+
+
+def _is_whole(row: dict[str, str]) -> bool:
+    """Whether a row is one that a run wrote: a step, and numbers or nothing."""
+    try:
+        int(row["step"])
+        return [float(value) for value in row.values() if value] != []
+    except (KeyError, ValueError):
+        return False

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aa_lightning import media
+from aa_lightning.atomic import write_text
 from aa_lightning.types import Message, Part, Prompt, Response
 
 
@@ -48,7 +49,7 @@ def save_samples(
             }
         )
     target = folder / f"{name}.json"
-    target.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text(target, json.dumps(rows, indent=1, ensure_ascii=False))
     return target
 
 

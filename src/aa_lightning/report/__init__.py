@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aa_lightning.atomic import write_text
 from aa_lightning.report.changes import changes_section
 from aa_lightning.report.cost import cost_section, dropped_section, repeat_section
 from aa_lightning.report.curves import curves_section
@@ -41,7 +42,7 @@ def write_report(run_folder: str | Path) -> Path:
         repeat_section(run),
     )
     path = run.folder / "report.html"
-    path.write_text(document, encoding="utf-8")
+    write_text(path, document)
     return path
 
 

@@ -59,7 +59,7 @@ def dropped_section(run: Run) -> Html | None:
 def repeat_section(run: Run) -> Html:
     """The command, the files, the configuration and the versions."""
     config = run.folder / "config.yaml"
-    folded = [("Configuration", config.read_text(encoding="utf-8"))] if config.is_file() else []
+    folded = [("Configuration", config.read_text(encoding="utf-8", errors="replace"))] if config.is_file() else []
     if run.error:
         folded.insert(0, ("Error", run.error))
     return section(
