@@ -89,7 +89,6 @@ CHANGES: tuple[Callable[[Random, bytes], bytes], ...] = (
 # ---------------------------------------------------------------- small files that are large once they are decoded
 
 WIDE = (7000, 7000)  # 49 million pixels, a little less than the limit
-BLACK = np.zeros((2400, 3200, 3), np.uint8)
 BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a wide picture": ("image", lambda: file_of(Image.new("RGB", WIDE), "PNG")),
     "one with transparency": ("image", lambda: file_of(Image.new("RGBA", WIDE), "PNG")),
@@ -102,15 +101,21 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "many narrow pictures": ("image", lambda: file_of(Image.new("RGB", (3000, 2000)), "PNG")),
     "many sounds": ("audio", lambda: sound_file(np.zeros(300 * RATE), kind="FLAC")),
     "900 million pixels": ("image", lambda: _png(30_000, 30_000)),
-    "an animation in GIF": ("video", lambda: animation([BLACK, BLACK + 9] * 50, "GIF")),
-    "an animation in WebP": ("video", lambda: animation([BLACK, BLACK + 9] * 20, "WEBP")),
-    "an animation in PNG": ("video", lambda: animation([BLACK, BLACK + 9] * 60, "PNG")),
+    "an animation in GIF": ("video", lambda: _flicker("GIF", 100)),
+    "an animation in WebP": ("video", lambda: _flicker("WEBP", 40)),
+    "an animation in PNG": ("video", lambda: _flicker("PNG", 120)),
     "ten minutes of silence": ("audio", lambda: sound_file(np.zeros(600 * 44_100), 44_100, kind="FLAC")),
     "an hour of silence": ("audio", lambda: sound_file(np.zeros(3600 * RATE), kind="FLAC")),
     "silence that is coded": ("audio", lambda: sound_file(np.zeros(590 * 48_000), 48_000, kind="MP3")),
     "a long clip": ("video", lambda: clip_file(greys(3000, 320, 240))),
     "a clip of large frames": ("video", lambda: clip_file([np.zeros((3000, 4000, 3), np.uint8)] * 6)),
 }
+
+
+def _flicker(kind: str, count: int) -> bytes:
+    """Two greys in turn, of 7.7 million pixels each; they are in memory once."""
+    one, other = (Image.new("RGB", (3200, 2400), grey) for grey in ("black", "grey"))
+    return file_of(one, kind, save_all=True, append_images=[other, *[one, other] * (count // 2 - 1)], duration=100)
 
 
 def _on_its_side() -> Image.Exif:

@@ -27,7 +27,6 @@ Arrays = dict[str, np.ndarray]
 TYPES = ("uint8", "float32", "float64", "int64")  # of arrays that come back
 PATIENCE = 3
 SLOW = (-signal.SIGPROF, -signal.SIGALRM)  # what the guarded process dies of when its time is over
-_own = threading.local()
 
 
 class TooSlow(MediaError):
@@ -49,9 +48,9 @@ def call(
     Raises:
         MediaError: of the function, of its time or memory, or of its death.
     """
-    if not isinstance(guarded := getattr(_own, "process", None), _Guarded) or not guarded.serves:
-        guarded = _own.process = _Guarded()
-    return guarded.call((function, arguments, limits, within or limits.seconds * PATIENCE), what)
+    if _own.guarded is None or not _own.guarded.serves:
+        _own.guarded = _Guarded()
+    return _own.guarded.call((function, arguments, limits, within or limits.seconds * PATIENCE), what)
 
 
 class _Guarded:
@@ -112,6 +111,15 @@ class _Guarded:
         if self._process.stdout.readinto(array.reshape(-1).view(np.uint8)) < array.nbytes:
             raise EOFError
         return array
+
+
+class _Own(threading.local):
+    """What each thread has of its own."""
+
+    guarded: _Guarded | None = None
+
+
+_own = _Own()
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:
