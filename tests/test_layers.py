@@ -17,7 +17,7 @@ LAYERS = [
     },
     {
         *("configuration", "config", "signatures", "compose", "changes"),
-        *("workers", "jobs", "launch", "console", "reopen", "literal", "same_run", "run_folders", "claims"),
+        *("workers", "jobs", "launch", "console", "received", "reopen", "literal", "same_run", "run_folders", "claims"),
     },
     {"media"},
     {"data"},

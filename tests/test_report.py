@@ -435,5 +435,5 @@ def test_the_command_writes_the_page_and_explains_a_wrong_folder(run_folder: Pat
     good = subprocess.run([*command, str(run_folder)], capture_output=True, text=True)
     assert good.stdout == f"{run_folder / 'report.html'}\n"
     bad = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True)
-    assert bad.returncode == 2
-    assert "is no run folder" in bad.stderr
+    assert bad.returncode == 1
+    assert bad.stderr.startswith("error: ") and "is no run folder" in bad.stderr

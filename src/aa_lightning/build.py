@@ -122,9 +122,12 @@ def check_model(cfg: DictConfig) -> Any:
         ValueError: which one, why, and what to type.
     """
     from aa_lightning.models import load
+    from aa_lightning.models.weights import check_start
     from aa_lightning.stages import is_stage, starting_point
 
     start = None if is_stage(cfg.init) else starting_point(cfg)
+    if start is not None and start.endswith(".ckpt"):
+        check_start(Path(start))
     if cfg.model.likelihood == "exact":
         load.check_training(options(cfg, "model"))
     return build_encoder(cfg, start)

@@ -11,6 +11,7 @@ from torch import Tensor
 from aa_lightning.atomic import publish
 from aa_lightning.console import say
 from aa_lightning.models.adapters import move_bases
+from aa_lightning.models.whole import seal
 
 
 def export(policy: Any, weights: dict[str, Tensor] | None, folder: Path) -> Path:
@@ -26,6 +27,7 @@ def export(policy: Any, weights: dict[str, Tensor] | None, folder: Path) -> Path
     aside.mkdir(parents=True)
     remark = policy.save(aside, weights)
     move_bases(aside, folder)
+    seal(aside)
     shutil.rmtree(folder, ignore_errors=True)
     if remark is not None:
         say(remark)

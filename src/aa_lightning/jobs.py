@@ -6,7 +6,6 @@ import errno
 import json
 import pickle
 import re
-import shlex
 import shutil
 import signal
 import sys
@@ -156,15 +155,12 @@ def _say_how_to_go_on(folder: Path, config_name: str) -> None:
     if config_name != "train":
         print("\nstopped. to begin again, type: the same command", file=sys.stderr)
         return
+    from aa_lightning.received import resume_command
+
     last = newest(folder)
     at = "at its beginning, as no checkpoint was written yet" if last is None else f"after step {step_of(last)}"
     how = f"to continue {at}, type: {resume_command(folder)}"
     print(f"\nstopped. {printable(how)}", file=sys.stderr)
-
-
-def resume_command(folder: Path) -> str:
-    """What to type to go on with a run, as a shell takes it."""
-    return shlex.join(["python", "-m", "aa_lightning.train", f"resume={folder}"])
 
 
 def _report(error: Exception, folder: Path, alone: bool) -> None:

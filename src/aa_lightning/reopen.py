@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from aa_lightning.atomic import publish
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.literal import as_string, literal
+from aa_lightning.received import TRUST, check_own, recorded
 from aa_lightning.shown import printable
 
 _ASIDE = ".hydra_resumed"
@@ -22,6 +24,9 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
         argv: what was typed, without the program.
         key: `resume` or `run`.
         same_folder: whether the command goes on writing into that folder.
+
+    Raises:
+        SystemExit: no run folder, or one that asks for more than to be read as data; the reason was printed.
     """
     given = [item for item in argv if item.startswith(f"{key}=")]
     if not given or given[0] in (f"{key}=null", f"{key}="):
@@ -32,10 +37,15 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
         print(printable(f"error: {given[0]} is no run folder: there is no {typed}"), file=sys.stderr)
         print(f"type: {printable(key)}=outputs/<date>/<run>; the runs there: ls -d outputs/*/*", file=sys.stderr)
         raise SystemExit(1)
-    from omegaconf import OmegaConf
-
-    ours = {item.partition("=")[0] for item in argv}
-    before = [item for item in OmegaConf.load(typed) if item.partition("=")[0] not in {*ours, "resume"}]
+    ours, trusted = [item.partition("=")[0] for item in argv], TRUST in argv
+    try:
+        before = recorded(folder, ours, trusted)
+        if same_folder and not trusted:
+            check_own(folder)
+    except ConfigError as error:
+        refused = f"error: {error}\ntype: {given[0]} {TRUST} if you know who made that folder, to let it"
+        print(printable(refused), file=sys.stderr)
+        raise SystemExit(1) from error
     # what is typed now becomes the run's own only once it has proved to fit (`adopt`)
     same = [f"hydra.run.dir={as_string(str(folder))}", f"hydra.output_subdir={_ASIDE}"] if same_folder else []
     named = literal(argv, words=(), files=(key,)) if _ODD.search(str(folder)) else argv

@@ -20,8 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import OmegaConf
-
+from aa_lightning.configuration.plain_yaml import read_mapping
+from aa_lightning.received import settings_of
 from aa_lightning.shown import of_inert
 
 Status = Literal["finished", "failed", "unfinished"]
@@ -51,7 +51,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved configuration; of a run that failed before it was resolved, the composed one."""
         path = self.folder / "config.yaml"
-        return _read_yaml(path if path.is_file() else self.folder / ".hydra" / "config.yaml")
+        return read_mapping(path if path.is_file() else self.folder / ".hydra" / "config.yaml")
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -75,13 +75,12 @@ class Run:
     def hydra(self) -> dict[str, Any]:
         """What Hydra recorded about itself (.hydra/hydra.yaml); empty for a run that Python code started."""
         path = self.folder / ".hydra" / "hydra.yaml"
-        return _read_yaml(path)["hydra"] if path.is_file() else {}
+        return _section(read_mapping(path), "hydra") if path.is_file() else {}
 
     @cached_property
     def typed(self) -> list[str]:
         """What was typed: `["algo=dpo", "+algo.beta=0.1"]`; empty for a run that Python code started."""
-        path = self.folder / ".hydra" / "overrides.yaml"
-        return [str(item) for item in OmegaConf.load(path)] if path.is_file() else []
+        return settings_of(self.folder) if (self.folder / ".hydra" / "overrides.yaml").is_file() else []
 
     @property
     def overrides(self) -> dict[str, str]:
@@ -209,10 +208,9 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             yield from _run_folders(child)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    assert isinstance(content, dict)
-    return content
+def _section(whole: dict[str, Any], name: str) -> dict[str, Any]:
+    found = whole.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _read_json(path: Path, missing: Any) -> Any:

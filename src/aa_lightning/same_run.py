@@ -21,9 +21,15 @@ def check_same_run(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """Refuse to go on with a run under another model, another algorithm, or on other rows.
 
     Raises:
-        ValueError: what differs.
+        ValueError: what differs, or that it cannot be known.
     """
-    before, now = _shaping(saved), _shaping(ours)
+    try:
+        before, now = _shaping(saved), _shaping(ours)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"the configuration that the run saved was damaged ({type(error).__name__}: {error}): delete config.yaml in "
+            "its folder to go on, as its checkpoints hold the same"
+        ) from error
     for key in before:  # an earlier version may have had fewer
         for where, given, wanted in _differences(key, before[key], now.get(key, _ABSENT)):
             raise ValueError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aa_lightning.atomic import write_text
 from aa_lightning.jobs import run_folder
 from aa_lightning.launch import command
+from aa_lightning.received import check_own
 from aa_lightning.reopen import adopt, overrides_of
 from aa_lightning.run_folders import holding, new_folder
 from aa_lightning.stopping import listen
@@ -49,6 +50,8 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
         What stands in summary.json.
     """
     folder = folder or new_folder(Path(cfg.output) / time.strftime("%Y-%m-%d/%H-%M-%S_notebook"))
+    if cfg.resume is not None and not cfg.trust:
+        check_own(folder)
     with holding(folder):
         return _train(cfg, folder, tell)
 
@@ -70,7 +73,7 @@ def _train(cfg: DictConfig, folder: Path, tell: bool) -> dict[str, Any]:
     if tell:
         _announce(cfg, built)
     try:
-        built.trainer.fit(built.module, built.data, ckpt_path=start, weights_only=False)
+        built.trainer.fit(built.module, built.data, ckpt_path=start, weights_only=not cfg.trust)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C, of which Lightning makes an exit in notebooks, or SIGTERM
         if tell:
             _report_so_far(folder)
@@ -87,11 +90,13 @@ def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
     from omegaconf import OmegaConf
 
     from aa_lightning.checkpoints import check_whole, newest, step_of
+    from aa_lightning.configuration.plain_yaml import read_mapping
     from aa_lightning.console import say
+    from aa_lightning.models.weights import check_resume
     from aa_lightning.same_run import check_same_run
 
     if (run / "config.yaml").is_file():
-        check_same_run(*(OmegaConf.to_container(c, resolve=True) for c in (OmegaConf.load(run / "config.yaml"), cfg)))
+        check_same_run(read_mapping(run / "config.yaml"), OmegaConf.to_container(cfg, resolve=True))
     found = newest(run)
     if found is None and (run / "summary.json").is_file():
         raise ValueError(
@@ -100,6 +105,8 @@ def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
         )
     if found is not None and rank() == 0:
         check_whole(found, f"resume={run}")
+    if found is not None and not cfg.trust:
+        check_resume(found, f"resume={run}")
     at = "at its beginning, as there is no checkpoint yet" if found is None else f"after step {step_of(found)}"
     say(f"resume={run}: going on {at}")
     return found

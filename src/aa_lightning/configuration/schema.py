@@ -140,6 +140,7 @@ class Train:
     default_stage: str | None
     threads: PositiveInt | None
     resume: str | None
+    trust: bool
     modality_name: str
     algo_name: str | None
     output: Annotated[str, Field(min_length=1)]

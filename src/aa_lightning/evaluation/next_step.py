@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aa_lightning.literal import as_string
+from aa_lightning.received import TRUST, names_code
 
 _LONGEST = 200  # characters of a question that is worth typing
 
@@ -15,9 +16,10 @@ _LONGEST = 200  # characters of a question that is worth typing
 def next_command(run: Path, trains: Literal["policy", "reward_model"]) -> str:
     """Write the command that looks at a run: a reward model is measured; a policy is asked the first question among the
     samples that fits into a line, about the media shown there, or talked to."""
+    opened = [shlex.quote(f"run={run}"), *([TRUST] if names_code(run) else [])]
     if trains == "reward_model":
-        return f"python -m aa_lightning.evaluate {shlex.quote(f'run={run}')}"
-    return " ".join(["python -m aa_lightning.generate", shlex.quote(f"run={run}"), *_question(run / "samples")])
+        return " ".join(["python -m aa_lightning.evaluate", *opened])
+    return " ".join(["python -m aa_lightning.generate", *opened, *_question(run / "samples")])
 
 
 def _question(folder: Path) -> list[str]:

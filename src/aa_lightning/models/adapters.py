@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from aa_lightning.models.family import Family
-from aa_lightning.models.weights import merged, without_adapters
+from aa_lightning.models.weights import merged, reading, without_adapters
+from aa_lightning.models.whole import check_all_there, check_folder, check_numbers
 
 if TYPE_CHECKING:
     import peft  # takes seconds to import, and most runs have no adapter
@@ -69,11 +70,15 @@ class Adapters:
         return merged(self._all(weights), self.scaling)
 
     def load(self, folder: Path) -> None:
-        """Take the weights of a saved adapter of the same shape."""
+        """Take the weights of a saved adapter of the same shape.
+
+        Raises:
+            ValueError: they are not all there, or no numbers.
+        """
         import peft
 
         saved = folder / BESIDE if (folder / BESIDE).is_dir() else folder
-        peft.set_peft_model_state_dict(self._wrapped, peft.load_peft_weights(str(saved), device="cpu"))
+        peft.set_peft_model_state_dict(self._wrapped, _saved(self._wrapped, saved))
 
     def _save_adapter(self, folder: Path, weights: dict[str, Tensor] | None) -> None:
         named = None if weights is None else {f"base_model.model.{name}": value for name, value in weights.items()}
@@ -131,10 +136,28 @@ def add_adapters(
 
 
 def merge_saved(model: nn.Module, folder: Path) -> nn.Module:
-    """The model with a saved adapter added to its weights."""
+    """The model with a saved adapter added to its weights.
+
+    Raises:
+        ValueError: its weights are not all there, or no numbers.
+    """
     import peft
 
-    return peft.PeftModel.from_pretrained(model, folder).merge_and_unload()
+    with reading(str(folder)):
+        wrapped = peft.PeftModel.from_pretrained(model, folder)
+    _saved(wrapped, folder)
+    return wrapped.merge_and_unload()
+
+
+def _saved(wrapped: peft.PeftModel, folder: Path) -> dict[str, Tensor]:
+    import peft
+
+    check_folder(str(folder))
+    with reading(str(folder)):
+        saved = peft.load_peft_weights(str(folder), device="cpu")
+    check_all_there(str(folder), {*peft.get_peft_model_state_dict(wrapped)} - {*saved})
+    check_numbers(saved, str(folder))
+    return saved
 
 
 def adapter_base(folder: Path) -> str | None:

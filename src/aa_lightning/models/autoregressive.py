@@ -17,6 +17,7 @@ from aa_lightning.models.logprobs import Statistic, logit_cap, statistic, token_
 from aa_lightning.models.positions import Positions
 from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.weights import below
+from aa_lightning.models.whole import check_folder, loaded
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
 _ROUNDING = 1e-4  # nats between two ways to the same log-probability
@@ -270,7 +271,8 @@ def _spread(values: Tensor, mask: Tensor) -> Tensor:
 
 def take_weights(model: nn.Module, folder: Path) -> None:
     """Load a saved transformers model of the same class into one that is there."""
-    saved = type(model).from_pretrained(folder, dtype=model.dtype)
+    check_folder(str(folder))
+    saved = loaded(type(model), str(folder), dtype=model.dtype)
     model.load_state_dict(saved.state_dict())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aa_lightning.data.bad_row import BadRow
+from aa_lightning.models.limits import BeyondLimits, limited
 from aa_lightning.types import Message, Part, Prompt
 
 _PROBE = "ANSWER"
@@ -29,7 +30,8 @@ class ChatTemplate:
         end: the token that ends an answer.
 
     Raises:
-        ValueError: a processor without a chat template, or with one that cannot even say a question and its answer.
+        ValueError: a processor without a chat template, or with one that cannot even say a question and its answer, or takes
+            too long.
     """
 
     def __init__(self, processor: Any, tokenizer: Any, as_lists: bool):
@@ -38,7 +40,7 @@ class ChatTemplate:
                 "the checkpoint's processor has no chat template, so a prompt cannot be told from an answer: give one with "
                 "model.chat_template=<file.jinja>"
             )
-        self.processor, self.as_lists = processor, as_lists
+        self.processor, self.as_lists, self._of = processor, as_lists, tokenizer.name_or_path
         self._special = {tokenizer.convert_ids_to_tokens(i): i for i in tokenizer.all_special_ids}
         self.opening, self._closing = self._around_an_answer()
         tail = tokenizer(self._closing, add_special_tokens=False)["input_ids"]
@@ -124,9 +126,15 @@ class ChatTemplate:
         tools = {} if prompt.tools is None else {"tools": prompt.tools}
         outlined = [self._outlined(message) for message in messages]
         try:
-            return self.processor.apply_chat_template(
-                outlined, tokenize=False, add_generation_prompt=add_generation_prompt, **tools
-            )
+            with limited():
+                return self.processor.apply_chat_template(
+                    outlined, tokenize=False, add_generation_prompt=add_generation_prompt, **tools
+                )
+        except BeyondLimits as error:
+            raise ValueError(
+                f"the chat template of {self._of} takes {error} to write row {prompt.id}: give another one with "
+                "model.chat_template=<file.jinja>, or choose another model="
+            ) from error
         except Exception as error:  # a template may raise anything
             roles = ", ".join(message["role"] for message in messages)
             raise BadRow(

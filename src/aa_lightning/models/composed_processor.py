@@ -135,9 +135,13 @@ class ComposedProcessor:
         """What `save_pretrained` wrote."""
         folder = Path(folder)
         sizes = Sizes(**json.loads((folder / _SETTINGS).read_text(encoding="utf-8")))
-        images = hf.AutoImageProcessor.from_pretrained(folder / _PIXELS) if sizes.picture else None
-        sounds = hf.AutoFeatureExtractor.from_pretrained(folder / _SOUNDS) if sizes.sound else None
-        return cls(hf.AutoTokenizer.from_pretrained(folder), images, sounds, sizes)
+        images = (
+            hf.AutoImageProcessor.from_pretrained(folder / _PIXELS, trust_remote_code=False) if sizes.picture else None
+        )
+        sounds = (
+            hf.AutoFeatureExtractor.from_pretrained(folder / _SOUNDS, trust_remote_code=False) if sizes.sound else None
+        )
+        return cls(hf.AutoTokenizer.from_pretrained(folder, trust_remote_code=False), images, sounds, sizes)
 
 
 def pixels(image_processor: Any, images: Sequence[Any], settings: Mapping[str, Any] | None = None) -> Tensor:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from aa_lightning.models.limits import limited
+
 ANSWER = "ANSWER"
 _SPARE = re.compile(r"pad|reserved|unused|extra", re.IGNORECASE)
 _NEW = "<|pad|>"
@@ -69,7 +71,8 @@ def rendered(processor: Any, as_lists: bool) -> tuple[str, str]:
     """(a question up to where its answer begins, the question with an answer), as the template writes them."""
     asked, answered = (_turn(role, said, as_lists) for role, said in (("user", "?"), ("assistant", ANSWER)))
     render = processor.apply_chat_template
-    return render([asked], tokenize=False, add_generation_prompt=True), render([asked, answered], tokenize=False)
+    with limited():
+        return render([asked], tokenize=False, add_generation_prompt=True), render([asked, answered], tokenize=False)
 
 
 def _closing(processor: Any, as_lists: bool) -> str:

@@ -23,6 +23,7 @@ from aa_lightning.models.pixels import PixelEncoder
 from aa_lightning.models.reference import Reference, choose_form, evaluating, frozen
 from aa_lightning.models.unet_adapters import UNetAdapters, adapter_base, merge_saved
 from aa_lightning.models.weights import below, folder_of, of_checkpoint, reading, take
+from aa_lightning.models.whole import check_finite, check_folder, check_tokenizer, check_unet
 from aa_lightning.types import Batch, LogLikelihood, Rollout
 
 
@@ -247,7 +248,11 @@ class DiffusionPolicy(nn.Module):
             self.adapters.load(folder / BESIDE if (folder / BESIDE).is_dir() else folder)
         else:
             unet = self.network.unet
-            unet.load_state_dict(type(unet).from_pretrained(folder / "unet", torch_dtype=unet.dtype).state_dict())
+            check_folder(str(folder))
+            with reading(str(folder)):
+                saved = type(unet).from_pretrained(folder / "unet", torch_dtype=unet.dtype)
+            check_unet(saved, str(folder))
+            unet.load_state_dict(saved.state_dict())
 
 
 def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None = None) -> DiffusionPolicy:
@@ -279,6 +284,7 @@ def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None 
 def load_pixel_encoder(options: Diffusion) -> PixelEncoder:
     """The encoder alone, without weights."""
     folder = folder_of(options.path, options.tiny)
+    check_folder(folder)
     while (base := adapter_base(Path(folder))) is not None:
         folder = base
     with reading(folder):
@@ -297,11 +303,17 @@ def _pipeline(folder: str, options: Diffusion) -> StableDiffusionPipeline:
         pipeline = _pipeline(base, options)
         merge_saved(pipeline, folder)
         return pipeline
+    check_folder(folder)
     with reading(folder):
-        return StableDiffusionPipeline.from_pretrained(
+        pipeline = StableDiffusionPipeline.from_pretrained(
             folder,
             revision=options.revision,
             dtype=getattr(torch, options.dtype),
             safety_checker=None,
             requires_safety_checker=False,
         )
+    check_unet(pipeline.unet, folder)
+    for part in (pipeline.text_encoder, pipeline.vae):
+        check_finite(part, folder)
+    check_tokenizer(pipeline.text_encoder.config, pipeline.tokenizer, folder)
+    return pipeline

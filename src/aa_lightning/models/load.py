@@ -29,7 +29,9 @@ from aa_lightning.models.scorer import Head, Scorer, tied
 from aa_lightning.models.speech_writer import speech_encoder, speech_network, speech_policy
 from aa_lightning.models.trial import tried
 from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
+from aa_lightning.models.whole import check_folder, check_tokenizer, loaded
 
+_HEADS = ("lm_head.weight",)  # that a reward model's export has not
 _HEAD = "network.head.weight"  # of a reward model, by its own names
 
 
@@ -152,13 +154,22 @@ def check_training(options: ModelOptions) -> None:
 def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
     """The encoder alone, without weights."""
     folder = folder_of(options.path, options.tiny)
+    check_folder(folder)
     config = _config(options, adapter_base(Path(folder)) or folder)
-    processor, family = load_processor(options, folder), _family(config, options)
+    processor, family = _own_processor(options, folder, config), _family(config, options)
     if "image" in family.writes:
         return PictureEncoder(processor, family, PICTURE_FAMILIES[family.name].spelling(processor, config), limits)
     if "audio" in family.writes:
         return speech_encoder(config, processor, family, options, limits)
     return TokenEncoder(processor, family, limits, options.frames)
+
+
+def _own_processor(options: ModelOptions, folder: str, config: Any) -> Any:
+    """The processor in a folder, whose tokenizer is that of the model there."""
+    processor = load_processor(options, folder)
+    if options.path != parts.FROM_PARTS:
+        check_tokenizer(config, processor, folder, _family(config, options).placeholders)
+    return processor
 
 
 def load_processor(options: ModelOptions, folder: str) -> Any:
@@ -171,7 +182,8 @@ def load_processor(options: ModelOptions, folder: str) -> Any:
         return parts.plan(options).processor
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
     try:
-        processor = transformers.AutoProcessor.from_pretrained(folder, **common)
+        with reading(folder):
+            processor = transformers.AutoProcessor.from_pretrained(folder, **common)
     except ImportError as error:
         raise ValueError(f"The processor of model.family={options.family} cannot be loaded. {error}") from error
     if options.chat_template is not None:
@@ -202,12 +214,16 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
     folder = folder_of(options.path, options.tiny)
     below_adapter = adapter_base(Path(folder))
     base = below_adapter or folder
+    check_folder(folder)
+    check_folder(base)
     common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
     config = _config(options, base)
     _set_dropout(config, options.dropout)
     with _with_attention(options):
-        model = _model_class(config).from_pretrained(
+        model = loaded(
+            _model_class(config),
             base,
+            absent=_HEADS if classifier.is_classifier(config) else (),
             config=config,
             dtype=getattr(torch, options.dtype),
             attn_implementation=options.attention,
@@ -216,7 +232,7 @@ def load(options: ModelOptions) -> tuple[nn.Module, Any]:
         )
     if below_adapter is not None:
         model = merge_saved(model, Path(folder))
-    return model.eval(), load_processor(options, folder)
+    return model.eval(), _own_processor(options, folder, config)
 
 
 @contextmanager

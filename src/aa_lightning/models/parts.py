@@ -137,7 +137,7 @@ def assemble(options: ModelOptions, made: Plan, quantization: Any = None) -> nn.
 
 def _vision(folder: str, layer: int | None) -> Tower:
     config = _part_config(folder, "vision_config")
-    prepare = hf.AutoImageProcessor.from_pretrained(folder)
+    prepare = hf.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     square, wide = (pixels(prepare, [Image.new("RGB", size)]) for size in ((28, 28), (60, 40)))
     if square.shape != wide.shape or square.ndim != 4:
         raise ValueError(
@@ -154,7 +154,7 @@ def _audio(folder: str, layer: int | None) -> Tower:
             f"model.parts.audio={folder} fuses random parts of long sounds, so that its features differ from call to call: "
             "choose a CLAP without fusion, such as laion/clap-htsat-unfused"
         )
-    prepare = hf.AutoFeatureExtractor.from_pretrained(folder)
+    prepare = hf.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
     if type(prepare).__name__ not in _WINDOWS:
         raise ValueError(
             f"model.parts.audio={folder} has a {type(prepare).__name__}, whose window of time is not known: choose a tower "
@@ -166,7 +166,7 @@ def _audio(folder: str, layer: int | None) -> Tower:
 def _part_config(folder: str, section: str) -> Any:
     """A tower's configuration, out of that of a pair with a text tower (CLIP, SigLIP, CLAP) too."""
     with reading(folder):
-        config = hf.AutoConfig.from_pretrained(folder)
+        config = hf.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return vars(config)[section] if section in config.sub_configs else config
 
 
@@ -182,7 +182,7 @@ def _tower(folder: str, config: Any, prepare: Any, example: torch.Tensor, layer:
 
 def _text_config(folder: str) -> Any:
     with reading(folder):
-        config = hf.AutoConfig.from_pretrained(folder)
+        config = hf.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     family_of(config)  # refuses what would be wrong
     if config.get_text_config() is not config:
         raise ValueError(
@@ -194,7 +194,7 @@ def _text_config(folder: str) -> Any:
 
 def _tokenizer(folder: str, template: str | None) -> Any:
     """The language model's tokenizer with a token for each medium, and its chat template made to read parts."""
-    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     tokenizer.add_special_tokens(
         {"additional_special_tokens": list(TOKENS.values())}, replace_extra_special_tokens=False
     )

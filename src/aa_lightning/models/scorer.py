@@ -174,7 +174,7 @@ class Scorer(nn.Module):
 
     def restore(self, folder: Path) -> None:
         """Take the weights that `save` wrote."""
-        config = transformers.AutoConfig.from_pretrained(folder)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model = self.network.network.model
         if self.adapters is not None:
             self.adapters.load(folder)

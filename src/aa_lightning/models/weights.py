@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from aa_lightning.models.tiny.cache import tiny_folder
 
 Weights = Mapping[str, Tensor]
+_EXPORT = "init=<an export folder>, whose weights are read as data"
 _ADAPTER = "default"  # peft's name for the only adapter
 
 
@@ -44,12 +48,24 @@ def reading(path: str) -> Iterator[None]:
     """Inside, what cannot be loaded from `model.path` is said in one sentence.
 
     Raises:
-        ValueError: neither here nor on the hub.
+        ValueError: neither here nor on the hub, or nothing that is read as data.
     """
     try:
         yield
-    except OSError as error:
-        reason = str(error).splitlines()[0].strip().rstrip(".")
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"model.path={path} has weights that are more than data, and to load them would run code: type model.path=<a "
+            "folder with .safetensors>"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if "attention" in str(error):  # said by who chose it
+            raise
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"model.path={path} comes with Python code of its own, which would run: type model.trust_remote_code=true if "
+                "you know who wrote it, or the path of a model that the library has itself"
+            ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
         raise ValueError(
             f"model.path={path} cannot be loaded ({reason}): type model.path=<folder>, the id of a model on the hub "
             "that this machine can reach or has in its cache, or model=tiny_llava for a model made offline"
@@ -97,7 +113,7 @@ def of_checkpoint(path: Path, family: str) -> dict[str, Tensor]:
     Raises:
         ValueError: not a checkpoint of a run, or one of another family.
     """
-    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    saved = plain_checkpoint(path, f"init={path}", _EXPORT)
     if "hyper_parameters" not in saved or "config" not in saved["hyper_parameters"]:
         raise ValueError(
             f"init={path} was not written by a run of aa_lightning, so it is not known what its weights belong to: give "
@@ -111,6 +127,44 @@ def of_checkpoint(path: Path, family: str) -> dict[str, Tensor]:
         )
     lora = model["lora"]
     return merged(below("policy.", saved["state_dict"]), lora["alpha"] / max(lora["rank"], 1))
+
+
+def plain_checkpoint(path: Path, given: str, instead: str) -> dict[str, Any]:
+    """What a checkpoint of one file holds, read as data: tensors, numbers, texts, lists and mappings.
+
+    Args:
+        given: what was typed to come to it.
+        instead: what to type where it is refused.
+
+    Raises:
+        ValueError: it holds more than that, which would run code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        named = re.search(r"(?:GLOBAL|class|type) ([\w.]+)", str(error))
+        what = f"names {named[1]}, and to load that" if named else "holds more than data, and to load that"
+        raise ValueError(f"{given} means {path}, which {what} would run code\ntype: {instead}") from error
+
+
+def check_start(checkpoint: Path) -> None:
+    """Refuse to start from a checkpoint that holds more than data."""
+    plain_checkpoint(checkpoint, f"init={checkpoint}", _EXPORT)
+
+
+def check_resume(checkpoint: Path, given: str) -> None:
+    """Refuse a checkpoint that only unpickling reads.
+
+    Raises:
+        ValueError: it is in shards, or holds more than data.
+    """
+    instead = f"{given} trust=true if you know who made it, to unpickle it"
+    if checkpoint.is_dir():
+        raise ValueError(
+            f"{given} goes on from {checkpoint}, which is in shards: what describes them is unpickled, which would run code "
+            f"that it names\ntype: {instead}"
+        )
+    plain_checkpoint(checkpoint, given, instead)
 
 
 def take(network: nn.Module, weights: Weights, source: Path) -> None:

@@ -1,7 +1,9 @@
 """python -m aa_lightning.report <run folder> …"""
 
 import argparse
+import sys
 
+from aa_lightning.jobs import say
 from aa_lightning.report import write_report
 from aa_lightning.shown import printable
 
@@ -13,7 +15,7 @@ def main() -> None:
         try:
             print(printable(write_report(folder)))
         except ValueError as error:
-            parser.error(printable(error))
+            sys.exit(say(str(error)))
 
 
 if __name__ == "__main__":
