@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aa_lightning.cache import cache_root
+from aa_lightning.cache import cache_root, made_once
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,29 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch, ours, users, fol
         if value is not None:
             monkeypatch.setenv(name, value)
     assert cache_root() == Path(folder)
+
+
+def test_what_was_made_once_is_made_again_where_it_was_cut_or_is_of_another_making(tmp_path):
+    folder, made = tmp_path / "tiny" / "model", []
+
+    def make(workshop):
+        (workshop / "part").mkdir()
+        (workshop / "part" / "weights").write_bytes(b"1234")
+        made.append(1)
+
+    made_once(folder, make)
+    made_once(folder, make)
+    assert len(made) == 1
+    (folder / "part" / "weights").write_bytes(b"123")
+    (folder / "left over").write_text("")
+    assert made_once(folder, make) == folder and len(made) == 2
+    assert [path.name for path in folder.iterdir()] == ["part"]
+    assert (folder / "part" / "weights").read_bytes() == b"1234"
+    (folder / "part" / "weights").unlink()
+    made_once(folder, make)
+    (tmp_path / "tiny" / ".model.json").write_text("[1")
+    made_once(folder, make)
+    (tmp_path / "tiny" / ".model.json").unlink()
+    made_once(folder, make)
+    assert len(made) == 5
+    assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == [".model.json", "model"]

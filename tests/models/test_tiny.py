@@ -170,7 +170,8 @@ def test_processes_that_build_at_once_share_one_whole_folder(tmp_path):
     for worker in workers:
         worker.join()
     assert len(found) == 1
-    (folder,) = (tmp_path / "tiny").iterdir()  # nothing half-built is left beside it
+    (folder,) = (tmp_path / "tiny").glob("[!.]*")
+    assert [path.name for path in (tmp_path / "tiny").glob(".*")] == [f".{folder.name}.json"]  # nothing half-built
     assert found == {str(folder)}
     assert hf.AutoModelForCausalLM.from_pretrained(folder).config.hidden_size == 16
 

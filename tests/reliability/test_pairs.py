@@ -114,7 +114,7 @@ def test_what_is_made_once_is_made_once(tmp_path):
     assert {(path / "content").read_text() for path in found} == {"whole"}
     assert len(made) == 1
     assert waited
-    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".thing.json", "thing"]
 
 
 def test_what_could_not_be_made_is_made_anew_and_abandoned_workshops_go(tmp_path):
