@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from aa_lightning.atomic import write_text
+from aa_lightning.atomic import written
 from aa_lightning.console import say
 from aa_lightning.shown import inert, of_inert, one_line
 
@@ -30,13 +31,7 @@ class MetricsCsv(Logger):
         self._torn = self._spoiled = False  # whether a kill cut the last line, or any line is none of ours
         if path.is_file():
             self._torn = not path.read_bytes().endswith(b"\n")
-            names, rows = self._read()
-            lost = len(rows) - len(rows := [row for row in rows if _is_whole(row)])
-            self._spoiled = self._torn or lost > 0
-            if lost:
-                say(f"{path}: {lost} rows are damaged, and left out from now on")
-            self._columns = names if {"step", "epoch"} <= {*names} else self._columns
-            self._last = int(rows[-1]["step"]) if rows else -1
+            self._look_through()
 
     @property
     def name(self) -> str:
@@ -61,44 +56,68 @@ class MetricsCsv(Logger):
         if not new and not self._spoiled and later:
             self._append(row)
             return
-        rows = [known for known in self._read()[1] if _is_whole(known)]
+        self._rewrite(row)
         self._torn = self._spoiled = False
-        same = [known for known in rows if int(known["step"]) == step]  # validation, or a resumed run's first row
-        earlier = [known for known in rows if int(known["step"]) < step]  # a killed run may have got further
-        self._rewrite([*earlier, {**(same[0] if same else {}), **row}])
 
     def latest(self, prefix: str) -> dict[str, float]:
         """The values of the last row that has any whose name begins so."""
-        for row in filter(_is_whole, reversed(self._read()[1])):
-            found = {
-                key: float(value) for key, value in row.items() if key.startswith(prefix) and value not in ("", None)
-            }
-            if found:
-                return found
-        return {}
+        found: dict[str, float] = {}
+        for row in filter(_is_whole, self._rows()):
+            found = {key: float(value) for key, value in row.items() if key.startswith(prefix) and value} or found
+        return found
 
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        """Columns and rows of the file, but a last line that a kill cut. They are not kept: a long run has many."""
-        if not self.path.is_file():
-            return [], []
+    def _look_through(self) -> None:
+        """Find out what stands in the file of a run that goes on."""
         with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
-            lines = list(csv.reader(file))
-        head, *cells = (lines[:-1] if self._torn else lines) or [[]]
-        names = [of_inert(name) for name in head]
-        return names, [dict(zip(names, row, strict=False)) for row in cells]
+            names = [of_inert(name) for name in next(csv.reader(file), [])]
+        self._columns = names if {"step", "epoch"} <= {*names} else self._columns
+        lost = 0
+        for row in self._rows():
+            if _is_whole(row):
+                self._last = int(row["step"])
+            else:
+                lost += 1
+        self._spoiled = self._torn or lost > 0
+        if lost:
+            say(f"{self.path}: {lost} rows are damaged, and left out from now on")
+
+    def _rows(self) -> Iterator[dict[str, str]]:
+        """The rows of the file, but a last line that a kill cut. One by one: a long run has more than should be held."""
+        if not self.path.is_file():
+            return
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+            lines = csv.reader(file)
+            names = [of_inert(name) for name in next(lines, [])]
+            before = None
+            for cells in lines:
+                if before is not None:
+                    yield before
+                before = dict(zip(names, cells, strict=False))
+            if before is not None and not self._torn:
+                yield before
 
     def _append(self, row: dict[str, Any]) -> None:
         if not self.path.is_file():
-            self._rewrite([row])
+            self._rewrite(row)
             return
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerow(row)
 
-    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text).writerow([inert(name) for name in self._columns])
-        csv.DictWriter(text, self._columns).writerows(rows)
-        write_text(self.path, text.getvalue())
+    def _rewrite(self, row: dict[str, Any]) -> None:
+        """The whole file with a row at its end: what stood at its step already (validation, or a resumed run's first row)
+        stays in it, later rows go (a killed run may have got further)."""
+        same: dict[str, str] = {}
+        with written(self.path) as raw:
+            file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+            csv.writer(file).writerow([inert(name) for name in self._columns])
+            writer = csv.DictWriter(file, self._columns)
+            for known in filter(_is_whole, self._rows()):
+                if int(known["step"]) < int(row["step"]):
+                    writer.writerow(known)
+                elif int(known["step"]) == int(row["step"]):
+                    same = same or known
+            writer.writerow({**same, **row})
+            file.detach()  # flushed, and left open for its owner
 
 
 def _is_whole(row: dict[str, str]) -> bool:
