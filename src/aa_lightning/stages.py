@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import sys
 import time
 from importlib.metadata import version
@@ -73,9 +74,10 @@ def export_of(run: str) -> Path:
     """
     folder = Path(run) / "export"
     if not folder.is_dir():
+        resumed, begun = shlex.quote(f"resume={run}"), shlex.quote(f"init={run}")
         raise ValueError(
-            f"run={run} has no export, since it did not end: type python -m aa_lightning.train resume={run} to end it, "
-            f"or init={run} instead of run= to start from its last checkpoint"
+            f"run={run} has no export, since it did not end: type python -m aa_lightning.train {resumed} to end it, "
+            f"or {begun} instead of run= to start from its last checkpoint"
         )
     return folder.absolute()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
@@ -125,7 +126,8 @@ def _unfinished(run: Run) -> str:
     checkpoints = run.folder / "checkpoints"
     if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
         return told + "It left no checkpoint to continue from."
-    return f"{told}To continue at its last checkpoint, type: python -m aa_lightning.train resume={run.folder}"
+    resumed = shlex.quote(f"resume={run.folder}")
+    return f"{told}To continue at its last checkpoint, type: python -m aa_lightning.train {resumed}"
 
 
 def _compare(main: Measure, lost: bool) -> tuple[Tone, str]:
