@@ -52,3 +52,19 @@ def test_what_was_made_once_is_made_again_where_it_was_cut_or_is_of_another_maki
     made_once(folder, make)
     assert len(made) == 5
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == [".model.json", "model"]
+
+
+def test_a_folder_that_another_process_finished_meanwhile_is_kept(tmp_path):
+    folder = tmp_path / "made"
+    waited = []
+
+    def make(workshop):
+        (workshop / "by").write_text("the first")
+
+    def make_late(workshop):
+        raise AssertionError("it is there already")
+
+    made_once(folder, make, waited.append)
+    assert made_once(folder, make_late, waited.append) == folder
+    assert (folder / "by").read_text() == "the first"
+    assert waited == []

@@ -265,7 +265,10 @@ def test_ctrl_c_says_how_to_resume_and_leaves_no_process(tmp_path, script, devic
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == INTERRUPTED
-    assert "stopped. no checkpoint was written yet" in err
+    assert (
+        "stopped. to continue at its beginning, as no checkpoint was written yet, type: python -m aa_lightning.train resume="
+        in err
+    )
     assert not any(_alive(one["pid"]) for one in told(tmp_path))
 
 

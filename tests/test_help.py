@@ -305,19 +305,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
 
 
 @pytest.mark.parametrize("asked", ["", "data", "algo=dpo", "data.train.path", "model=llava_1_5_7b"])
-def test_a_page_takes_less_than_a_second_of_processor_time_and_no_torch(asked):
-    """Best of three, as other processes slow the caches down; alone it is 0.3 s to 0.7 s."""
+def test_a_page_takes_little_more_than_its_libraries_and_no_torch(asked):
+    """Best of three, as other processes slow the caches down, in shares of what Hydra, pydantic and NumPy take to import,
+    as machines differ: about three; 0.4 s to 0.9 s."""
     code = (
         "import sys; from aa_lightning import train\n"
         f"sys.argv = ['train', '--help', *{asked.split()}]\n"
         "try: train.run()\n"
         "finally: assert not {'torch', 'lightning', 'transformers'} & set(sys.modules)"
     )
-    spent = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert done.returncode == 0, done.stderr
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 1.0
+    assert min(_spent(code) for _ in range(3)) < 5 * min(_spent("import hydra, numpy, pydantic") for _ in range(3))
+
+
+def _spent(code: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

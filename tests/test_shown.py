@@ -308,7 +308,9 @@ def check_terminal(shown):
 def screen(monkeypatch):
     """What the console writes to a terminal with colours."""
     out = io.StringIO()
-    monkeypatch.setattr(console._console, "file", out)
+    monkeypatch.setattr(
+        console._console, "_file", out
+    )  # not the property, whose value of now would be put back for good
     monkeypatch.setattr(console._console, "_force_terminal", True, raising=False)
     monkeypatch.setattr(console._console, "_width", 4000, raising=False)
     return out

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.jobs import say
@@ -35,10 +36,10 @@ def _claim(config: Any, section: str) -> None:
     """
     HydraConfig.instance().set_config(config)  # names of folders may hold what was chosen
     own, key = config.hydra[section], f"hydra.{section}.dir"
-    folder = Path(own.dir)
-    if folder.absolute() == Path.cwd():  # a command without a folder of its own
-        return
-    with contextlib.suppress(OSError):  # Hydra meets it as well, and is heard
+    with contextlib.suppress(OSError, OmegaConfBaseException):  # Hydra meets it as well, and is heard
+        folder = Path(own.dir)
+        if folder.absolute() == Path.cwd():  # a command without a folder of its own
+            return
         if not any(item.startswith(f"{key}=") for item in config.hydra.overrides.hydra):
             folder = new_folder(folder)
             with read_write(config.hydra):

@@ -191,12 +191,3 @@ def test_a_build_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no size named depth"):
         cache.tiny_folder("llama", {"depth": 3})
     assert list((tmp_path / "tiny").iterdir()) == []
-
-
-def test_a_folder_that_another_process_finished_first_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("AA_LIGHTNING_CACHE", str(tmp_path))
-    folder = cache.tiny_folder("llama", {"width": 16})
-    (folder / "first").touch()
-    cache._build_once(folder, "llama", {"width": 16}, seed=0)
-    assert (folder / "first").exists()
-    assert list((tmp_path / "tiny").iterdir()) == [folder]

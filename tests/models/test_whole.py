@@ -90,10 +90,13 @@ def opened(way, export):
 def test_what_is_not_whole_is_refused_by_name_within_a_second(export, kind, way):
     spoil, said = SPOILED[kind]
     spoil(export)
-    began = time.process_time()
-    with pytest.raises(ValueError, match=f"(?s){export}.*{said}"):
-        opened(way, export)
-    assert time.process_time() - began < 1.0 or way == "run"  # whose first call composes what others compose as well
+    spent = []
+    for _ in range(2):  # the first one imports and composes what later ones have
+        began = time.process_time()
+        with pytest.raises(ValueError, match=f"(?s){export}.*{said}"):
+            opened(way, export)
+        spent.append(time.process_time() - began)
+    assert min(spent) < 1.0
 
 
 @pytest.mark.parametrize("way", ["model.path", "init", "run"])

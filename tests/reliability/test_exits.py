@@ -83,7 +83,8 @@ leave(int(sys.argv[1]))
 def test_a_rank_leaves_with_all_said_and_done_but_without_finalization(code):
     done = subprocess.run([sys.executable, "-c", LEAVES, str(code)], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
-    assert sorted(done.stdout.split()) == sorted(["unflushed", "in", "a", "thread", "registered"])
+    assert all(said in done.stdout for said in ("unflushed", "in a thread", "registered"))
+    assert "finalized" not in done.stdout
 
 
 # ---------------------------------------------------------------- a rank that dies

@@ -129,8 +129,9 @@ def check_tokenizer(config: Any, processor: Any, folder: str, placeholders: Coll
         raise _other_tokenizer(folder, f"{beyond[0]!r} lies beyond the {places} tokens that the model knows")
     ids = config.to_dict()
     stand = {tokenizer.convert_tokens_to_ids(attrgetter(name)(processor)) for name in placeholders}
-    for key in (f"{medium}_token_{kind}" for medium in ("image", "audio", "video") for kind in ("id", "index")):
-        if stand and ids.get(key) is not None and ids[key] not in stand:
+    read = [medium for medium in ("image", "audio", "video") if any(medium in name for name in placeholders)]
+    for key in (f"{medium}_token_{kind}" for medium in read for kind in ("id", "index")):
+        if ids.get(key) is not None and ids[key] not in stand:
             raise _other_tokenizer(
                 folder, f"the model looks for media at token {ids[key]} ({key}), and there they are others"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +35,11 @@ def tiny_folder(family: str, sizes: Mapping[str, Any] | None = None, seed: int =
     def build_it(workshop: Path) -> None:
         from aa_lightning.models.tiny.families import build
 
-        build(family, workshop, seed=seed, **sizes)
+        try:
+            build(family, workshop, seed=seed, **sizes)
+        except ValueError:
+            shutil.rmtree(workshop)
+            raise
 
     return made_once(folder, build_it)
 
