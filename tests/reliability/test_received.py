@@ -138,9 +138,14 @@ def test_a_stranger_s_folder_runs_nothing_and_writes_nowhere_else(place, strange
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stranger", STRANGERS, ids=NAMES)
-def test_a_stranger_s_folder_runs_nothing_in_any_command(place, stranger):
-    stranger.spoil(place)
+def test_a_stranger_s_folder_runs_nothing_in_any_command(honest, place, stranger):
+    """Each time anew, as a run that goes on writes its export and settings again."""
     for command in ALL:
+        for folder in (place.run, place.outside):
+            shutil.rmtree(folder)
+        shutil.copytree(honest, place.run)
+        place.outside.mkdir()
+        stranger.spoil(place)
         walk(place, stranger, command)
 
 
