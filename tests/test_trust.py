@@ -163,3 +163,16 @@ def test_yaml_of_others_that_is_more_than_data_is_refused_in_a_sentence(tmp_path
 def test_yaml_keeps_interpolations_as_texts(tmp_path):
     (tmp_path / "a.yaml").write_text("a: ${oc.env:HOME}\nb: [1, 2.5, null, true]\n")
     assert read_yaml(tmp_path / "a.yaml") == {"a": "${oc.env:HOME}", "b": [1, 2.5, None, True]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "is empty"), ("a: b", "is no list"), ("- [", "cannot be read as data")]
+)
+def test_damaged_settings_are_no_settings_and_trust_does_not_mend_them(run, text, said, capsys):
+    folder = run("algo=dpo")
+    (folder / ".hydra" / "overrides.yaml").write_text(text)
+    for argv in ([f"run={folder}"], [f"run={folder}", "trust=true"]):
+        with pytest.raises(SystemExit):
+            overrides_of(argv, "run", same_folder=False)
+        told = capsys.readouterr().err
+        assert said in told and told.endswith("type: run=<another run folder>\n")

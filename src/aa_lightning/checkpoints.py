@@ -63,7 +63,7 @@ def check_whole(checkpoint: Path, given: str) -> None:
         given: what was typed to come to it, as `resume=<run folder>`.
 
     Raises:
-        ValueError: what is wrong with it, and how to go on from the one before.
+        ValueError: what is wrong with it, and how to go on, or start, from the one before.
     """
     why = damage(checkpoint)
     if why is None:
@@ -71,10 +71,11 @@ def check_whole(checkpoint: Path, given: str) -> None:
     older = [one for one in complete(checkpoint.parent) if one != checkpoint and damage(one) is None]
     other = f"{older[-1].name} is whole" if older else "no other one is whole"
     after = f"after step {step_of(older[-1])}" if older else "at its beginning"
-    raise ValueError(
-        f"{given} cannot use {checkpoint.name}: {why}; {other}\n"
-        f"type: rm -r {shlex.quote(str(checkpoint))}, and the same command again, to go on {after}"
-    )
+    if given.startswith("resume="):
+        advice = f"rm -r {shlex.quote(str(checkpoint))}, and the same command again, to go on {after}"
+    else:
+        advice = shlex.quote(f"init={older[-1]}") if older else "init=<another run folder, export folder or .ckpt>"
+    raise ValueError(f"{given} cannot use {checkpoint.name}: {why}; {other}\ntype: {advice}")
 
 
 def remove(checkpoint: Path) -> None:

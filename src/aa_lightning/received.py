@@ -68,7 +68,9 @@ def settings_of(folder: Path) -> list[str]:
     Raises:
         ConfigError: the file is no list of texts, or too long a one.
     """
-    found = read_yaml(folder / _OVERRIDES) or []
+    found = read_yaml(folder / _OVERRIDES)
+    if found is None:
+        raise ConfigError(f"{folder / _OVERRIDES} is empty, as no run leaves it, so it is not known what its run was")
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise ConfigError(f"{folder / _OVERRIDES} is no list of settings, so it is not known what its run was")
     if len(found) > _MOST:

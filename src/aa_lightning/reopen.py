@@ -6,11 +6,12 @@ import contextlib
 import re
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from aa_lightning.atomic import publish
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.literal import as_string, literal
-from aa_lightning.received import TRUST, check_own, recorded
+from aa_lightning.received import TRUST, check_own, recorded, settings_of
 from aa_lightning.shown import printable
 
 _ASIDE = ".hydra_resumed"
@@ -34,22 +35,28 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
     folder = Path(given[0].removeprefix(f"{key}="))
     typed = folder / ".hydra" / "overrides.yaml"
     if not typed.is_file():
-        print(printable(f"error: {given[0]} is no run folder: there is no {typed}"), file=sys.stderr)
-        print(f"type: {printable(key)}=outputs/<date>/<run>; the runs there: ls -d outputs/*/*", file=sys.stderr)
-        raise SystemExit(1)
+        there = "the runs there: ls -d outputs/*/* outputs/sweeps/*/*/*"
+        _refuse(f"{given[0]} is no run folder: there is no {typed}", f"{key}=outputs/<date>/<run>; {there}")
     ours, trusted = [item.partition("=")[0] for item in argv], TRUST in argv
+    try:
+        settings_of(folder)
+    except ConfigError as error:
+        _refuse(str(error), f"{key}=<another run folder>")
     try:
         before = recorded(folder, ours, trusted)
         if same_folder and not trusted:
             check_own(folder)
     except ConfigError as error:
-        refused = f"error: {error}\ntype: {given[0]} {TRUST} if you know who made that folder, to let it"
-        print(printable(refused), file=sys.stderr)
-        raise SystemExit(1) from error
+        _refuse(str(error), f"{given[0]} {TRUST} if you know who made that folder, to let it")
     # what is typed now becomes the run's own only once it has proved to fit (`adopt`)
     same = [f"hydra.run.dir={as_string(str(folder))}", f"hydra.output_subdir={_ASIDE}"] if same_folder else []
     named = literal(argv, words=(), files=(key,)) if _ODD.search(str(folder)) else argv
     return [*before, *named, *same]
+
+
+def _refuse(why: str, advice: str) -> NoReturn:
+    print(printable(f"error: {why}\ntype: {advice}"), file=sys.stderr)
+    raise SystemExit(1)
 
 
 def adopt(folder: Path) -> None:

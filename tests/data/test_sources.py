@@ -10,6 +10,7 @@ from PIL import Image
 import aa_lightning  # noqa: F401
 from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.examples import load_examples
+from aa_lightning.data.files import JsonLines
 from aa_lightning.data.options import Table
 from aa_lightning.data.recognise import recognise
 from aa_lightning.data.sources import is_local, open_source
@@ -214,3 +215,16 @@ def test_labels_of_a_csv_are_texts_that_mean_truth(tmp_path):
     (tmp_path / "a.csv").write_text("prompt,response,label\nQ,A,true\nQ,B,False\n")
     options = data_options("local", f"train.path={tmp_path / 'a.csv'}", "val_share=null")
     assert [e.desirable for e in load_examples(options, "train", "rating")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "there are no rows in the data"),
+        ('{"prompt": "a", "chosen": "b"\n', "The first one: row 0.*line 1.*is not JSON"),
+    ],
+)
+def test_a_file_without_a_row_that_can_be_read_is_no_question_of_columns(tmp_path, text, said):
+    (tmp_path / "rows.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=f"(?s){said}"):
+        recognise(JsonLines(tmp_path / "rows.jsonl"))

@@ -113,6 +113,13 @@ def test_without_an_older_one_a_run_is_offered_its_beginning(tmp_path):
         check_whole(tmp_path / "step_00000003.ckpt", "resume=x")
 
 
+def test_a_start_from_a_damaged_one_takes_nothing_away(tmp_path):
+    (tmp_path / "step_00000003.ckpt").touch()
+    with pytest.raises(ValueError, match="init=<another run folder, export folder or .ckpt>") as refused:
+        check_whole(tmp_path / "step_00000003.ckpt", "init=x")
+    assert "rm " not in str(refused.value)
+
+
 def test_what_is_typed_after_a_damaged_checkpoint_goes_on_from_the_older_one_to_the_bit(run, whole):
     last = newest(run)
     spoil(last, "cut")

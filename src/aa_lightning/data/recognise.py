@@ -14,6 +14,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from aa_lightning.data.bad_row import BadRow
 from aa_lightning.data.mapping import PartOptions, Select, TemplateOptions
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.sources import Chain, open_source
@@ -42,6 +43,18 @@ def completed(options: DataOptions) -> DataOptions:
     return replace(options, template=recognise(Chain([open_source(origin) for origin in options.origins])))
 
 
+def _of_no_rows(source: Any) -> str:
+    """Why no row of a source can be read."""
+    if not len(source):
+        return (
+            "there are no rows in the data, so there is nothing to learn from: give a file with one object on each line"
+        )
+    try:
+        return f"no row of the data has a column; the first one is {source[0]}"
+    except BadRow as fault:
+        return f"no row of the data can be read. The first one: {fault}"
+
+
 def recognise(source: Any) -> TemplateOptions:
     """The template of a source by the columns in which any of its rows says something.
 
@@ -49,12 +62,14 @@ def recognise(source: Any) -> TemplateOptions:
         ValueError: the columns are not of these formats; the message says which ones are.
     """
     counts = source.filled()
+    if not counts:
+        raise ValueError(_of_no_rows(source))
     columns = [column for column, count in counts.items() if count]
     _refuse_near_misses(columns)
     told = _Columns(columns, {column for column in columns if counts[column] < len(source)})
     template = _with_prompt(told) or _of_conversations(told) or _of_openai(told)
     if template is None:
-        raise ValueError(f"the columns {', '.join(counts) or '(none)'} are not recognised without a template. {_FORMS}")
+        raise ValueError(f"the columns {', '.join(counts)} are not recognised without a template. {_FORMS}")
     return template
 
 

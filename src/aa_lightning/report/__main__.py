@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="+", help="a run folder, such as outputs/<date>/<time>_dpo_ti2t")
     for folder in parser.parse_args().folder:
         try:
-            print(printable(write_report(folder)))
+            print(printable(write_report(folder.removeprefix("run="))))
         except ValueError as error:
             sys.exit(say(str(error)))
 
