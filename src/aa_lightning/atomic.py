@@ -28,9 +28,7 @@ def written(target: Path) -> Iterator[BinaryIO]:
     """A binary file that becomes `target` once the block ends well."""
     remove_parts(target.parent)
     aside = target.with_name(f".{target.name}.{os.getpid()}{_PART}")
-    aside.unlink(missing_ok=True)
-    with aside.open("xb") as file:
-        _try_lock(file.fileno())  # it tells others that this part has an owner
+    with _own(aside) as file:
         try:
             yield file
             file.flush()
@@ -40,6 +38,19 @@ def written(target: Path) -> Iterator[BinaryIO]:
             aside.unlink(missing_ok=True)
             raise
     _sync(target.parent)
+
+
+def _own(aside: Path) -> BinaryIO:
+    """A new part, locked, which tells others that it has an owner. One that was taken for abandoned before it was locked is
+    made again."""
+    while True:
+        aside.unlink(missing_ok=True)
+        file = aside.open("xb")
+        with contextlib.suppress(OSError):  # the file system knows no locks
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # who looks whether it is abandoned is soon done
+        if aside.exists():
+            return file
+        file.close()
 
 
 def publish(aside: Path, target: Path) -> Path:
