@@ -122,10 +122,7 @@ def run_alone(command: Sequence[str], env: Mapping[str, str]) -> int:
 def end_with_parent() -> None:
     """End this process once the one that started it is gone, even if that was killed: at once on Linux, else soon."""
     parent = int(os.environ.pop(_PARENT, os.getppid()))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before this was asked for
-        os._exit(1)
+    die_with(parent)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -133,6 +130,23 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def die_with(parent: int) -> None:
+    """Have the system end this process when the thread that started it ends, which only Linux does; one that comes too late
+    for that ends here."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def held_memory() -> int:
+    """The bytes of this process that RLIMIT_DATA counts, on Linux."""
+    import resource
+
+    with open("/proc/self/statm", "rb", buffering=0) as sizes:  # in pages, of which the sixth number is it
+        return int(sizes.read().split()[5]) * resource.getpagesize()
 
 
 def _rank_environments(count: int) -> list[dict[str, str]]:

@@ -21,10 +21,8 @@ from aa_lightning.stages import starting_point
 ROOT = Path(__file__).parents[2]
 TRAIN = [sys.executable, "-W", "ignore", "-m", "aa_lightning.train"]
 SHAPES = ["data.train.size=16", "data.val.size=8"]
-SHORT = [
+UNMEASURED = [  # every step is logged, and little else is done
     "init=null",
-    "loader.batch_size=4",
-    "trainer.max_steps=2",
     "trainer.log_every_n_steps=1",
     "trainer.enable_progress_bar=false",
     "evaluation.before=false",
@@ -32,8 +30,8 @@ SHORT = [
     "evaluation.generate=0",
     "evaluation.samples=0",
     "evaluation.blank_control=false",
-    "logger.tensorboard=false",
 ]
+SHORT = [*UNMEASURED, "loader.batch_size=4", "trainer.max_steps=2", "logger.tensorboard=false"]
 TINY = [*SHORT, *SHAPES]
 
 

@@ -14,26 +14,12 @@ import psutil
 import pytest
 
 from tests.reliability.killing import rows_of
-from tests.reliability.support import TRAIN, start
+from tests.reliability.support import TRAIN, UNMEASURED, start
 
 MB = 1e6
 WARM = 0.1  # share of the steps that caches, pools and the allocator have to fill up
 SLOPE = 2.0  # MB for each thousand steps
-RUN = [
-    "modality=t2t",
-    "algo=dpo",
-    "init=null",
-    "data.train.size=64",
-    "data.val.size=8",
-    "loader.batch_size=2",
-    "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-    "evaluation.before=false",
-    "evaluation.size=4",
-    "evaluation.generate=0",
-    "evaluation.samples=0",
-    "evaluation.blank_control=false",
-]
+RUN = [*UNMEASURED, "modality=t2t", "algo=dpo", "data.train.size=64", "data.val.size=8", "loader.batch_size=2"]
 
 
 @dataclass

@@ -56,6 +56,9 @@ class Allowed:
         return value if self.root is None else str(_found(_folder(self.root), value, self.confined))
 
 
+ANYTHING = Allowed()
+
+
 def below(folder: Path, name: str) -> Path:
     """The path of a file in a folder, by its name there. Links count as what they lead to, and a folder as all of its files.
 

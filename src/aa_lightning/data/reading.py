@@ -10,13 +10,12 @@ from typing import Any
 
 from aa_lightning import media
 from aa_lightning.data import cells, paths
-from aa_lightning.data.allowed import Allowed
+from aa_lightning.data.allowed import ANYTHING, Allowed
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.mapping import PartOptions, Select, Selector
 from aa_lightning.data.written import fault_of, parse
 from aa_lightning.types import Part, text
 
-_ANYTHING = Allowed()
 _MOST_MEDIA = 10_000  # of one cell, or frames of one clip
 _NO_NUMBER = ("", "n/a", "na", "none", "null", "nan")
 _TRUE, _FALSE = ("true", "yes", "1", "1.0", "t", "y"), ("false", "no", "0", "0.0", "f", "n")
@@ -37,7 +36,7 @@ class Reader:
         row: Mapping[str, Any],
         row_id: str,
         drop: Sequence[str] = (),
-        allowed: Allowed = _ANYTHING,
+        allowed: Allowed = ANYTHING,
     ):
         self.row, self.id, self.drop, self.allowed = row, row_id, drop, allowed
 

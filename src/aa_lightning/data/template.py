@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from aa_lightning.data import functions
-from aa_lightning.data.allowed import Allowed
+from aa_lightning.data.allowed import ANYTHING, Allowed
 from aa_lightning.data.bad_row import BadRow, LeftOut
 from aa_lightning.data.mapping import PartOptions, Selector, TemplateOptions
 from aa_lightning.data.pairing import above, acceptable, best_of_n, rejection_sampling
@@ -42,7 +42,6 @@ from aa_lightning.types import (
 )
 
 __all__ = ["BadRow", "LeftOut", "Template"]
-_ANYTHING = Allowed()
 _MOST_ANSWERS = 512
 
 
@@ -54,7 +53,7 @@ class Template:
         allowed: what rows may name and hold.
     """
 
-    def __init__(self, options: TemplateOptions, allowed: Allowed = _ANYTHING):
+    def __init__(self, options: TemplateOptions, allowed: Allowed = ANYTHING):
         self.options, self.allowed = options, allowed
         self._function = functions.find(options.function.name) if options.function else None
         answers = [*(options.responses or []), *([options.completion] if options.completion else [])]

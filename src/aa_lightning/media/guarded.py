@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import pickle
@@ -21,8 +20,8 @@ import numpy as np
 from aa_lightning.media.errors import MediaError
 from aa_lightning.media.guard import Arrays
 from aa_lightning.media.options import GuardOptions
+from aa_lightning.workers import die_with, held_memory
 
-_PR_SET_PDEATHSIG = 1
 _PIPE = 2**20  # bytes
 
 
@@ -30,7 +29,7 @@ def main() -> None:
     """Answer pickled calls with a line of JSON and the bytes of arrays."""
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     if sys.platform == "linux":
-        _end_with(int(sys.argv[1]))
+        die_with(int(sys.argv[1]))  # elsewhere it ends when nothing more is asked
         _widen(answers.fileno())
     _leave_no_traces()
     answers.write(b"ready\n")
@@ -81,16 +80,7 @@ def _limit_memory(more: int) -> None:
         return
     import resource
 
-    with open("/proc/self/statm", "rb", buffering=0) as sizes:  # in pages; the sixth is what the limit counts
-        held = int(sizes.read().split()[5]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_DATA, (held + more, resource.RLIM_INFINITY))
-
-
-def _end_with(parent: int) -> None:
-    """Die when the thread that started this process ends; elsewhere than on Linux, it is when nothing more is asked."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before
-        sys.exit()
+    resource.setrlimit(resource.RLIMIT_DATA, (held_memory() + more, resource.RLIM_INFINITY))
 
 
 def _widen(pipe: int) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from aa_lightning.workers import held_memory
+
 SECONDS = 10.0  # a prompt is written in a thousandth of one
 GIB = 1.0
 
@@ -58,10 +60,8 @@ def _limit_memory(gib: float) -> tuple[int, int] | None:
         return None
     import resource
 
-    with open("/proc/self/statm", "rb", buffering=0) as sizes:  # in pages; the sixth is what the limit counts
-        held = int(sizes.read().split()[5]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    most, bounds = held + int(gib * 2**30), [limit for limit in before if limit != resource.RLIM_INFINITY]
+    most, bounds = held_memory() + int(gib * 2**30), [limit for limit in before if limit != resource.RLIM_INFINITY]
     _set_memory((min(most, *bounds) if bounds else most, before[1]))
     return before
 

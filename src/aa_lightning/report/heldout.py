@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from typing import Literal
 
 from aa_lightning.evaluation.catalogue import MEASURES, Meaning, meaning_of
+from aa_lightning.received import resume_command
 from aa_lightning.report.page import Html, number, section, table, tag
 from aa_lightning.runs import HELDOUT, Run
 
@@ -126,8 +126,7 @@ def _unfinished(run: Run) -> str:
     checkpoints = run.folder / "checkpoints"
     if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
         return told + "It left no checkpoint to continue from."
-    resumed = shlex.quote(f"resume={run.folder}")
-    return f"{told}To continue at its last checkpoint, type: python -m aa_lightning.train {resumed}"
+    return f"{told}To continue at its last checkpoint, type: {resume_command(run.folder)}"
 
 
 def _compare(main: Measure, lost: bool) -> tuple[Tone, str]:
