@@ -60,10 +60,12 @@ def end_if_asked() -> None:
 
 
 def _unraisable(event: sys.UnraisableHookArgs) -> None:
-    """A signal that came in a finalizer, from which no exception gets out, comes again."""
+    """A signal that came in a finalizer, from which no exception gets out, comes again. What finalizers of half-made
+    objects complain of after a signal is of no use to anyone."""
     global _asked
     if not isinstance(event.exc_value, Stopped):
-        sys.__unraisablehook__(event)
+        if _asked is None:
+            sys.__unraisablehook__(event)
         return
     _asked = None
     again = threading.Timer(0.01, os.kill, (os.getpid(), event.exc_value.number))

@@ -1,5 +1,6 @@
 """A run that is stopped has a report of the part that ran, and goes on as if nothing had been."""
 
+import os
 import signal
 import sys
 import time
@@ -87,7 +88,7 @@ def test_a_stage_that_is_stopped_on_the_way_writes_no_report(stopped, tmp_path):
 
 
 LISTENER = """
-import sys, time
+import sys, time, zipfile
 from aa_lightning import stopping
 
 class Slow:
@@ -98,15 +99,21 @@ class Slow:
 stopping.listen()
 if sys.argv[1] == "in a finalizer":
     Slow()
+if sys.argv[1] == "in an archive":
+    with open(sys.argv[2], "wb") as file:
+        archive = zipfile.ZipFile(file, "w")  # is finalized after its file was closed
+        archive.writestr("rows", b"1")
+        print("ready", flush=True)
+        time.sleep(30)
 stopping.keep(sys.argv[1] == "kept")
 print("ready", flush=True)
 time.sleep(30)
 """
 
 
-def heard(where, *numbers):
+def heard(where, *numbers, path=os.devnull):
     """Exit code, seconds and stderr of a process that is sent these signals, one by one."""
-    process = start([sys.executable, "-c", LISTENER], where)
+    process = start([sys.executable, "-c", LISTENER], where, path)
     assert process.stdout.readline() == "ready\n"
     began = time.monotonic()
     for number in numbers:
@@ -117,9 +124,9 @@ def heard(where, *numbers):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("where", ["anywhere", "in a finalizer"])
-def test_a_signal_ends_a_process_by_its_exit_code_and_without_a_traceback(where, number):
-    code, seconds, err = heard(where, number)
+@pytest.mark.parametrize("where", ["anywhere", "in a finalizer", "in an archive"])
+def test_a_signal_ends_a_process_by_its_exit_code_and_without_a_traceback(where, number, tmp_path):
+    code, seconds, err = heard(where, number, path=str(tmp_path / "rows.zip"))
     assert (code, err) == (128 + number, "")
     assert seconds < 10
 

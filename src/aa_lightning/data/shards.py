@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import tarfile
 import zipfile
 from collections import Counter
@@ -205,5 +206,7 @@ def _load(path: Path) -> dict[str, np.ndarray] | None:
 
 def _save(target: Path, index: dict[str, np.ndarray]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    archive = io.BytesIO()  # a signal amid an archive on disk would leave one whose file is closed
+    np.savez(archive, **index)
     with written(target) as file:
-        np.savez(file, **index)
+        file.write(archive.getbuffer())
