@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hydra.utils import instantiate
 
-from aa_lightning.compose import compose
+from aa_lightning.configuration.compose import compose
 from aa_lightning.train import train
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aa_lightning.models.autoregressive import AutoregressivePolicy
+from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.types import Preference
 from benchmarks.subject import dpo
 

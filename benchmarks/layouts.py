@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from aa_lightning.models import layouts
-from aa_lightning.models.autoregressive import AutoregressivePolicy
+from aa_lightning.models.token import layouts
+from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.types import Batch, Prompt, text
 from benchmarks import machine, subject
 

@@ -7,10 +7,10 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from aa_lightning import build
-from aa_lightning.compose import compose
-from aa_lightning.models.autoregressive import AutoregressivePolicy
+from aa_lightning.assembly import build
+from aa_lightning.configuration.compose import compose
 from aa_lightning.models.tiny.words import VOCABULARY
+from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.types import Preference, text
 
 assert aa_lightning

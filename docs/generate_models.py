@@ -1,5 +1,5 @@
-"""Writes the tables of families and of what is tested into docs/models.md, out of models/families.py, conf/model and the
-lists that the tests run over: make docs."""
+"""Writes the tables of families and of what is tested into docs/models.md, out of models/families/table.py, conf/model
+and the lists that the tests run over: make docs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from aa_lightning.models.families import FAMILIES  # noqa: E402
+from aa_lightning.models.families.table import FAMILIES  # noqa: E402
 from tests.contract import support, test_algorithms, test_layouts, test_likelihood  # noqa: E402
 from tests.models import test_speech  # noqa: E402
 from tests.strategies import real, test_real  # noqa: E402

@@ -11,11 +11,11 @@ import torch
 from hydra.utils import instantiate
 
 import aa_lightning
-from aa_lightning import build
 from aa_lightning.algos.metrics import NAMES, correlation, of_ratings
-from aa_lightning.compatible import check_compatible
-from aa_lightning.compose import compose
-from aa_lightning.datamodule import EncodedExamples, refined
+from aa_lightning.assembly import build
+from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.configuration.compose import compose
+from aa_lightning.training.datamodule import EncodedExamples, refined
 from aa_lightning.types import Batch, Feedback, LogLikelihood, text
 from tests.contract.support import config, make
 from tests.vectors.support import algorithm, empty_batch

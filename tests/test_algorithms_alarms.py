@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from aa_lightning.callbacks.alarms import WINDOW, Alarms
 from aa_lightning.report.findings import findings
-from aa_lightning.runs import Run
+from aa_lightning.runs.reader import Run
+from aa_lightning.training.callbacks.warnings import WINDOW, Alarms
 from run_folders import make_run
 
 HEALTHY = {"logp/chosen": -12.0, "length/chosen": 10.0, "reward/margin": 0.1, "length/correlation": 0.0}

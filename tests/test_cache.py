@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aa_lightning.cache import cache_root, made_once
+from aa_lightning.system.cache import cache_root, made_once
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from aa_lightning import build, inspection
+from aa_lightning.assembly import build, inspection
+from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.check import check
-from aa_lightning.compatible import check_compatible
-from aa_lightning.compose import compose
-from aa_lightning.config import ConfigError
+from aa_lightning.configuration.check import ConfigError
+from aa_lightning.configuration.compose import compose
 from aa_lightning.data.examples import Dropped
-from aa_lightning.datamodule import EncodedExamples
+from aa_lightning.training.datamodule import EncodedExamples
 from tests.contract.support import MODELS, config, make, modality
 
 TEXT_WRITERS = [model for model in MODELS if modality(model) in ("t2t", "ti2t", "ta2t", "tv2t", "any2t")]

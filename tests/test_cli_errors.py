@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aa_lightning import jobs, train
-from aa_lightning.config import ConfigError, check_config
-from aa_lightning.jobs import processes
-from aa_lightning.launch import INTERRUPTED
+from aa_lightning import train
+from aa_lightning.configuration.check import ConfigError, check_config
+from aa_lightning.launch import job
+from aa_lightning.launch.command import INTERRUPTED
+from aa_lightning.launch.job import processes
 
 TRAIN = [sys.executable, "-m", "aa_lightning.train"]
 
@@ -23,9 +24,9 @@ TRAIN = [sys.executable, "-m", "aa_lightning.train"]
 SCRIPT = '''
 import json, os, signal, sys, time
 from pathlib import Path
-from aa_lightning.jobs import run_folder
-from aa_lightning.launch import command
-from aa_lightning.kinds import weaken
+from aa_lightning.launch.job import run_folder
+from aa_lightning.launch.command import command
+from aa_lightning.data.kinds import weaken
 from aa_lightning.types import Prompt
 
 @command("train")
@@ -251,7 +252,7 @@ def test_a_run_folder_that_cannot_be_made_is_said_at_once(tmp_path, script):
 def test_a_full_disk_is_said_before_anything_is_built(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 2**20))
     with pytest.raises(OSError, match="only 1 MiB are free") as refused:
-        jobs._require_space(tmp_path)
+        job._require_space(tmp_path)
     assert "type: output=" in str(refused.value)
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from aa_lightning import build
-from aa_lightning.datamodule import EncodedExamples, Fitting, Wanted, supervised_terms, supervision
-from aa_lightning.kept import bytes_of
+from aa_lightning.assembly import build
 from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
-from aa_lightning.models.encoding import TooLong
+from aa_lightning.models.token.encoder import TooLong
+from aa_lightning.training.datamodule import EncodedExamples, Fitting, Wanted, supervised_terms, supervision
+from aa_lightning.training.kept import bytes_of
 from aa_lightning.types import Feedback, Preference, Rating, text
 from tests.contract.support import make
 

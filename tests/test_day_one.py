@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from aa_lightning import build
+from aa_lightning.assembly import build
 from aa_lightning.check import check
-from aa_lightning.compose import compose
-from aa_lightning.jobs import describe
+from aa_lightning.configuration.compose import compose
+from aa_lightning.launch.job import describe
 from aa_lightning.train import train
 
 COLOURS = ("red", "blue", "green", "yellow")

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from aa_lightning import evaluate, train
-from aa_lightning.build import build_run, data_options, examples
-from aa_lightning.callbacks.heldout import HeldOut
-from aa_lightning.compose import compose
-from aa_lightning.data.mapping import TemplateOptions
-from aa_lightning.data.template import Template
-from aa_lightning.evaluation import heldout
+from aa_lightning.assembly.build import build_run, data_options, examples
+from aa_lightning.configuration.compose import compose
+from aa_lightning.data.kinds import weaken
+from aa_lightning.data.template.schema import TemplateOptions
+from aa_lightning.data.template.template import Template
+from aa_lightning.evaluation import measures as heldout
 from aa_lightning.evaluation.catalogue import Meaning, meaning_of, objective_of
-from aa_lightning.kinds import weaken
 from aa_lightning.rewards import mathematics
+from aa_lightning.training.callbacks.heldout import HeldOut
 from aa_lightning.types import Batch, Prompt, Rollout, text
 from tests.reliability.support import TINY
 

@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from aa_lightning import check, evaluate, generate, train
-from aa_lightning.compose import checked, composed
 from aa_lightning.configuration.comments import elsewhere, head, of_yaml
+from aa_lightning.configuration.compose import checked, composed
 from aa_lightning.configuration.folders import conf_dir, option_file, option_names
 from aa_lightning.configuration.help import MAIN_KEYS, WELL_KNOWN, page
 from aa_lightning.configuration.key_pages import option_page

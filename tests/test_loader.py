@@ -6,9 +6,9 @@ from itertools import chain
 import pytest
 import torch
 
-from aa_lightning import loader as loaders
-from aa_lightning.config import ConfigError, split_batch
-from aa_lightning.loader import EvalLoader, TrainLoader
+from aa_lightning.configuration.check import ConfigError, split_batch
+from aa_lightning.training import loader as loaders
+from aa_lightning.training.loader import EvalLoader, TrainLoader
 
 
 @dataclass

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from aa_lightning.algos.options import Moving
-from aa_lightning.build import build_algorithm, build_policy
-from aa_lightning.callbacks.reference import MovingReference, move
+from aa_lightning.algos.hyperparameters import Moving
+from aa_lightning.assembly.build import build_algorithm, build_policy
 from aa_lightning.train import train
+from aa_lightning.training.callbacks.reference_update import MovingReference, move
 from tests.contract.support import config
 from tests.vectors.support import vector
 

@@ -8,9 +8,9 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from aa_lightning.configuration.literal import literal
 from aa_lightning.evaluation.next_step import next_command
-from aa_lightning.literal import literal
-from aa_lightning.reopen import overrides_of
+from aa_lightning.runs.resume import overrides_of
 
 QUESTIONS = [
     "What colour is the circle?",

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aa_lightning import build
+from aa_lightning.assembly import build
 from aa_lightning.check import check
-from aa_lightning.compose import compose
-from aa_lightning.config import ConfigError
-from aa_lightning.data.bad_row import BadRow
-from aa_lightning.datamodule import EncodedExamples
-from aa_lightning.models.families import FAMILIES
+from aa_lightning.configuration.check import ConfigError
+from aa_lightning.configuration.compose import compose
+from aa_lightning.data.errors import BadRow
+from aa_lightning.models.families.table import FAMILIES
+from aa_lightning.training.datamodule import EncodedExamples
 
 CASES = Path(__file__).parent / "cases"
 SEEING = [f"tiny_{name}" for name, family in FAMILIES.items() if "image" in family.media and name != "compose"]
@@ -199,7 +199,7 @@ def test_no_token_of_a_post_processor_stands_between_prompt_and_answer(tmp_path)
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer
 
-    from aa_lightning.models.encoding import TokenEncoder
+    from aa_lightning.models.token.encoder import TokenEncoder
     from aa_lightning.types import Prompt, text
 
     cfg = compose(["model=tiny_llama", "modality=t2t"])

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from aa_lightning.algos.plain import completed
-from aa_lightning.config import ConfigError, check_config
+from aa_lightning.configuration.check import ConfigError, check_config
 from tests.reliability.support import ROOT, SHAPES, SHORT
 from tests.vectors.support import algorithm
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from aa_lightning.callbacks import progress
-from aa_lightning.callbacks.progress import Progress
+from aa_lightning.training.callbacks import progress
+from aa_lightning.training.callbacks.progress import Progress
 
 ROWS = ["a", "b"]
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aa_lightning.check import check
-from aa_lightning.compose import compose
-from aa_lightning.jobs import describe
+from aa_lightning.configuration.compose import compose
+from aa_lightning.launch.job import describe
 
 FOLDER = Path(tempfile.mkdtemp())
 FEW, MANY = 60, 300

@@ -20,7 +20,7 @@ from aa_lightning.report.heldout import measures, verdict
 from aa_lightning.report.media import EMBEDDED_FILE
 from aa_lightning.report.page import number, tag
 from aa_lightning.report.samples import LONG_TEXT
-from aa_lightning.runs import Run, differences, find_runs, frame
+from aa_lightning.runs.reader import Run, differences, find_runs, frame
 from run_folders import QUESTION, make_run, record_hydra, summary, write_json
 
 
@@ -422,7 +422,7 @@ def test_runs_are_found_in_natural_order_and_compared_by_what_differs(tmp_path: 
 
 
 def test_reading_runs_and_writing_reports_needs_no_torch(run_folder: Path) -> None:
-    code = "import sys, aa_lightning.sweep, aa_lightning.report as report; "
+    code = "import sys, aa_lightning.report.sweep, aa_lightning.report as report; "
     code += f"report.write_report({str(run_folder)!r})"
     loaded = subprocess.run(
         [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True

@@ -21,15 +21,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import aa_lightning
-from aa_lightning import console, generate, jobs, train
-from aa_lightning.callbacks.metrics import MetricsCsv
-from aa_lightning.console import paint, say, show_table
+from aa_lightning import generate, train
+from aa_lightning.launch import job
 from aa_lightning.report import write_report
 from aa_lightning.report.media import media_type
 from aa_lightning.report.samples import side_by_side
-from aa_lightning.runs import Run, find_runs
-from aa_lightning.shown import inert, of_inert, one_line, printable
-from aa_lightning.sweep import table, write_sweep
+from aa_lightning.report.sweep import table, write_sweep
+from aa_lightning.runs.reader import Run, find_runs
+from aa_lightning.system import console
+from aa_lightning.system.console import paint, say, show_table
+from aa_lightning.system.shown import inert, of_inert, one_line, printable
+from aa_lightning.training.callbacks.csv_logger import MetricsCsv
 from run_folders import make_run, record_hydra, summary, write_json
 
 MARKUP = "\"'></title></p><script>document.title='marked'</script><img src=x onerror=\"document.title='marked'\"><a href=//x>"
@@ -339,7 +341,7 @@ def test_errors_and_their_stories_are_not_obeyed(capsys, tmp_path):
     try:
         raise KeyError(OTHERS) from ValueError(OTHERS)
     except KeyError as error:
-        jobs._report(error, tmp_path, alone=True)
+        job._report(error, tmp_path, alone=True)
     check_terminal(capsys.readouterr().err)
     check_terminal((tmp_path / "error.txt").read_text())
 

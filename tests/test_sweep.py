@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import aa_lightning
-from aa_lightning.literal import literal_paths
-from aa_lightning.runs import find_runs
-from aa_lightning.sweep import compared, ranked, table, varied, write_sweep
+from aa_lightning.configuration.literal import literal_paths
+from aa_lightning.report.sweep import compared, ranked, table, varied, write_sweep
+from aa_lightning.runs.reader import find_runs
 from run_folders import make_run, record_hydra
 
 ERROR = "ValueError: algo.beta must be above 0, got 0 <here>"
@@ -167,7 +167,7 @@ beta: 1
 hydra:
   callbacks:
     sweep_table:
-      _target_: aa_lightning.sweep_table.SweepTable
+      _target_: aa_lightning.report.sweep_callback.SweepTable
   sweep:
     dir: sweeps/${{now:%Y-%m-%d_%H-%M-%S-%f}}
     subdir: ${{hydra:job.num}}_${{hydra:job.override_dirname}}

@@ -11,8 +11,8 @@ from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.plain_yaml import read_yaml
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.evaluation.next_step import next_command
-from aa_lightning.received import recorded, refusal, resume_command, ways_out
-from aa_lightning.reopen import overrides_of
+from aa_lightning.runs.received import recorded, refusal, resume_command, ways_out
+from aa_lightning.runs.resume import overrides_of
 
 OWN = "algo._target_=my_loss.MyLoss"
 
@@ -61,7 +61,7 @@ GROUPS = [
         ),
         *("algo._target_=aa_lightning.algos.mixture.Mixture", "data.template.function.name=hh_transcript"),
         "logger.others=[{_target_: lightning.pytorch.loggers.WandbLogger, project: mine}]",
-        "trainer.strategy={_target_: aa_lightning.strategies.DDP, timeout_minutes: 5}",
+        "trainer.strategy={_target_: aa_lightning.training.strategies.DDP, timeout_minutes: 5}",
     ],
 )
 def test_plain_settings_are_taken(item):

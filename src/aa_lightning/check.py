@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.launch import command
+from aa_lightning.launch.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from aa_lightning.inspection import Found
+    from aa_lightning.assembly.inspection import Found
 
 
 @command("check")
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
       python -m aa_lightning.check data=local data.train.path=my.jsonl model=llava_1_5_7b
       python -m aa_lightning.check data=rlaif_v data.limit=100 data.on_bad_row=skip
     """
-    from aa_lightning.console import quiet, show_progress
+    from aa_lightning.system.console import quiet, show_progress
 
     quiet()
     show_progress(cfg.trainer.enable_progress_bar)
@@ -39,9 +39,9 @@ def check(cfg: DictConfig) -> Found:
     Raises:
         ValueError: parts that cannot work together, or rows at which training would stop.
     """
-    from aa_lightning import build, inspection
-    from aa_lightning.compatible import check_compatible
-    from aa_lightning.console import say
+    from aa_lightning.assembly import build, inspection
+    from aa_lightning.assembly.compatibility import check_compatible
+    from aa_lightning.system.console import say
 
     algorithm = build.build_algorithm(cfg)
     data = build.data_options(cfg)
@@ -69,8 +69,8 @@ def _read(cfg: DictConfig, algorithm: Any, data: Any, encoder: Any) -> Found:
     """Every row that would train or be held out, read as training reads it."""
     from dataclasses import replace
 
-    from aa_lightning import build, inspection
-    from aa_lightning.datamodule import EncodedExamples
+    from aa_lightning.assembly import build, inspection
+    from aa_lightning.training.datamodule import EncodedExamples
 
     lenient = replace(data, on_bad_row="skip").serving(algorithm)
     train = build.examples(lenient, "train", algorithm.supervision)
@@ -84,9 +84,9 @@ def _read(cfg: DictConfig, algorithm: Any, data: Any, encoder: Any) -> Found:
 
 def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
     """The first examples, and for token models their lengths and what a step would cost."""
-    from aa_lightning import build, inspection
-    from aa_lightning.console import paint, say, show_table
-    from aa_lightning.models.encoding import TokenEncoder
+    from aa_lightning.assembly import build, inspection
+    from aa_lightning.models.token.encoder import TokenEncoder
+    from aa_lightning.system.console import paint, say, show_table
 
     for example in found.first(cfg.show):
         if isinstance(encoder, TokenEncoder):

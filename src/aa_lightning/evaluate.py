@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.atomic import write_text
-from aa_lightning.jobs import run_folder
-from aa_lightning.launch import command
-from aa_lightning.reopen import overrides_of
-from aa_lightning.stopping import listen
+from aa_lightning.launch.command import command
+from aa_lightning.launch.job import run_folder
+from aa_lightning.runs.resume import overrides_of
+from aa_lightning.system.atomic import write_text
+from aa_lightning.system.signals import listen
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> float | None:
       python -m aa_lightning.evaluate model=llava_1_5_7b data=align_anything_ti2t
       python -m aa_lightning.evaluate run=outputs/<date>/<run> data=rlaif_v evaluation.size=1000
     """
-    from aa_lightning.summary import objective
+    from aa_lightning.training.summary import objective
 
     return objective(evaluate(cfg, run_folder()))
 
@@ -41,8 +41,8 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     Returns:
         Measures by name.
     """
-    from aa_lightning.console import quiet, say, show_progress, show_table
     from aa_lightning.evaluation.samples import save_samples
+    from aa_lightning.system.console import quiet, say, show_progress, show_table
 
     quiet()
     show_progress(cfg.trainer.enable_progress_bar)
@@ -68,8 +68,8 @@ def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
     """Policy with the weights of its run, what to measure, and where it computes."""
     import torch
 
-    from aa_lightning.build import build_algorithm, build_policy, build_suite, data_options
-    from aa_lightning.stages import export_of, starting_point
+    from aa_lightning.assembly.build import build_algorithm, build_policy, build_suite, data_options
+    from aa_lightning.assembly.stages import export_of, starting_point
 
     algorithm = build_algorithm(cfg)
     if cfg.run is None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aa_lightning import media
-from aa_lightning.jobs import run_folder
-from aa_lightning.launch import command
-from aa_lightning.literal import literal
+from aa_lightning.configuration.literal import literal
+from aa_lightning.launch.command import command
+from aa_lightning.launch.job import run_folder
 from aa_lightning.media import MediaOptions
-from aa_lightning.reopen import overrides_of
-from aa_lightning.shown import printable
-from aa_lightning.stopping import listen
+from aa_lightning.runs.resume import overrides_of
+from aa_lightning.system.shown import printable
+from aa_lightning.system.signals import listen
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> None:
       python -m aa_lightning.generate run=outputs/<date>/<run> prompt="What is heard?" audio=call.wav video=clip.mp4
       python -m aa_lightning.generate modality=t2i run=outputs/<date>/<run> prompt="a red circle" n=4
     """
-    from aa_lightning.console import quiet
+    from aa_lightning.system.console import quiet
 
     quiet()
     chat = Chat.of(cfg)
@@ -84,7 +84,7 @@ class Chat:
         from omegaconf import OmegaConf
         from pydantic import TypeAdapter
 
-        from aa_lightning.build import build_chat_policy
+        from aa_lightning.assembly.build import build_chat_policy
 
         if _lacks_decoder(cfg) and "i" in cfg.modality_name.partition("2")[2]:
             raise ValueError(
@@ -164,7 +164,7 @@ def _unused(folder: Path, name: str) -> Path:
 
 def _lacks_decoder(cfg: DictConfig) -> bool:
     """Whether the model writes pictures as codes that nothing makes pictures."""
-    from aa_lightning.models.families import FAMILIES
+    from aa_lightning.models.families.table import FAMILIES
 
     row = FAMILIES.get(cfg.model.family)
     return row is not None and row.needs_decoder and cfg.model.image_decoder is None

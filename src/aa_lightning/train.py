@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.atomic import write_text
-from aa_lightning.jobs import run_folder
-from aa_lightning.launch import command
-from aa_lightning.received import check_own
-from aa_lightning.reopen import adopt, overrides_of
-from aa_lightning.run_folders import holding, new_folder
-from aa_lightning.stopping import listen
-from aa_lightning.workers import rank
+from aa_lightning.launch.command import command
+from aa_lightning.launch.job import run_folder
+from aa_lightning.runs.folders import holding, new_folder
+from aa_lightning.runs.received import check_own
+from aa_lightning.runs.resume import adopt, overrides_of
+from aa_lightning.system.atomic import write_text
+from aa_lightning.system.processes import rank
+from aa_lightning.system.signals import listen
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -57,9 +57,9 @@ def train(cfg: DictConfig, folder: Path | None = None, tell: bool = True) -> dic
 
 
 def _train(cfg: DictConfig, folder: Path, tell: bool) -> dict[str, Any]:
-    from aa_lightning.build import build_run
-    from aa_lightning.console import quiet, show_progress
-    from aa_lightning.summary import save_config
+    from aa_lightning.assembly.build import build_run
+    from aa_lightning.system.console import quiet, show_progress
+    from aa_lightning.training.summary import save_config
 
     quiet()
     show_progress(cfg.trainer.enable_progress_bar)
@@ -89,11 +89,11 @@ def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
     """
     from omegaconf import OmegaConf
 
-    from aa_lightning.checkpoints import check_whole, newest, step_of
     from aa_lightning.configuration.plain_yaml import read_mapping
-    from aa_lightning.console import say
-    from aa_lightning.models.weights import check_resume
-    from aa_lightning.same_run import check_same_run
+    from aa_lightning.models.state_dict import check_resume
+    from aa_lightning.runs.checkpoints import check_whole, newest, step_of
+    from aa_lightning.runs.resume_check import check_same_run
+    from aa_lightning.system.console import say
 
     if (run / "config.yaml").is_file():
         check_same_run(read_mapping(run / "config.yaml"), OmegaConf.to_container(cfg, resolve=True))
@@ -114,8 +114,8 @@ def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
 
 def _summary_if_ended(cfg: DictConfig, start: Path) -> dict[str, Any] | None:
     """The summary of a run with nothing left to do: neither a step, nor export, summary and report after the last one."""
-    from aa_lightning.checkpoints import step_of
-    from aa_lightning.console import say
+    from aa_lightning.runs.checkpoints import step_of
+    from aa_lightning.system.console import say
 
     summary, report = (Path(cfg.resume) / name for name in ("summary.json", "report.html"))
     if step_of(start) < cfg.trainer.max_steps or not summary.is_file() or not report.is_file():
@@ -133,8 +133,8 @@ def _summary_if_ended(cfg: DictConfig, start: Path) -> dict[str, Any] | None:
 
 
 def _announce(cfg: DictConfig, run: Any) -> None:
-    from aa_lightning.changes import told
-    from aa_lightning.console import say
+    from aa_lightning.configuration.changes import told
+    from aa_lightning.system.console import say
 
     trained = sum(p.numel() for p in run.policy.parameters() if p.requires_grad)
     total = sum(p.numel() for p in run.policy.parameters())
@@ -146,8 +146,8 @@ def _announce(cfg: DictConfig, run: Any) -> None:
 
 def _report_so_far(folder: Path) -> None:
     """The report of a run that was stopped."""
-    from aa_lightning.console import say
     from aa_lightning.report import write_report
+    from aa_lightning.system.console import say
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         # Lightning would have no other Ctrl-C heard
@@ -160,10 +160,10 @@ def _report_so_far(folder: Path) -> None:
 
 def _finish(cfg: DictConfig, run: Any, tell: bool) -> dict[str, Any]:
     """Export, summary and report; on rank 0, after a collective gathering of sharded weights."""
-    from aa_lightning import strategies
-    from aa_lightning.export import export
     from aa_lightning.report import write_report
-    from aa_lightning.summary import last_screen, summarise
+    from aa_lightning.training import strategies
+    from aa_lightning.training.export import export
+    from aa_lightning.training.summary import last_screen, summarise
 
     weights = strategies.whole_state_dict(run.trainer, run.policy)
     summary = summarise(cfg, run)

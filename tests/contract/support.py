@@ -11,11 +11,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from aa_lightning import build
-from aa_lightning.compatible import check_compatible
-from aa_lightning.compose import compose
-from aa_lightning.datamodule import EncodedExamples
-from aa_lightning.models.families import FAMILIES
+from aa_lightning.assembly import build
+from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.configuration.compose import compose
+from aa_lightning.models.families.table import FAMILIES
+from aa_lightning.training.datamodule import EncodedExamples
 from aa_lightning.types import Algorithm, Batch
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -7,9 +7,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from aa_lightning import build
 from aa_lightning.algos.metrics import NAMES
-from aa_lightning.datamodule import EncodedExamples
+from aa_lightning.assembly import build
+from aa_lightning.training.datamodule import EncodedExamples
 from tests.contract.support import ALGORITHMS, MODELS, config, make, why_refused
 
 LN2 = math.log(2)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from aa_lightning.models.denoising import NATS
+from aa_lightning.models.diffusion.denoiser import NATS
 from aa_lightning.types import Batch, LogLikelihood
 from tests.contract.support import ALGORITHMS
 from tests.contract.test_algorithms import algorithm_of, batch_for, policy_of, refusal

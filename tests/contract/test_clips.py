@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from aa_lightning.media.video import Clip
-from aa_lightning.models.families import FAMILIES
+from aa_lightning.models.families.table import FAMILIES
 from aa_lightning.types import Prompt, text
 from tests.contract.support import MODELS, borrow, modality
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aa_lightning import build
-from aa_lightning.kinds import weaken
-from aa_lightning.losses.coupled import followed_beta
-from aa_lightning.module import AlignmentModule
+from aa_lightning.assembly import build
+from aa_lightning.data.kinds import weaken
+from aa_lightning.losses.distributed import followed_beta
+from aa_lightning.training.module import AlignmentModule
 from aa_lightning.types import Batch, Preference, text
 from tests.contract.support import borrow, make
 from tests.vectors.support import algorithm as published

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from aa_lightning.datamodule import EncodedExamples
-from aa_lightning.models import logprobs
+from aa_lightning.models.token import logprobs
+from aa_lightning.training.datamodule import EncodedExamples
 from aa_lightning.types import Batch
 from tests.contract.support import MODELS, SHOWN, batch_of, borrow, build, make, modality
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from aa_lightning.models.families import FAMILIES
-from aa_lightning.models.family import Family
+from aa_lightning.models.families.family import Family
+from aa_lightning.models.families.table import FAMILIES
 from aa_lightning.types import Batch, Prompt, text
 from tests.contract.support import MODELS, borrow, modality
 

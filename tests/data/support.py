@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 
 import aa_lightning  # noqa: F401
 from aa_lightning.configuration.catalogue import loaded
-from aa_lightning.data.files import filled
-from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.options import DataOptions
-from aa_lightning.data.template import Template
+from aa_lightning.data.sources.files import filled
+from aa_lightning.data.template.schema import TemplateOptions
+from aa_lightning.data.template.template import Template
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf" / "data"

@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from aa_lightning.check import main
-from aa_lightning.compose import compose
+from aa_lightning.configuration.compose import compose
 
 from .cases import ALIASES, CASES
 from .test_datasets import missing, options_of, with_files

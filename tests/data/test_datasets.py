@@ -6,10 +6,10 @@ import re
 import pytest
 
 from aa_lightning.configuration.wording import nearest
-from aa_lightning.data.allowed import Allowed
-from aa_lightning.data.bad_row import BadRow
+from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import Examples
-from aa_lightning.data.template import Template
+from aa_lightning.data.template.allowed import Allowed
+from aa_lightning.data.template.template import Template
 from aa_lightning.types import Preference
 
 from .cases import ALIASES, CASES, TEMPLATES

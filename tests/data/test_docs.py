@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from aa_lightning import build
-from aa_lightning.config import check_config
-from aa_lightning.data.mapping import Select
-from aa_lightning.launch import conf_dir
+from aa_lightning.assembly import build
+from aa_lightning.configuration.check import check_config
+from aa_lightning.data.template.schema import Select
+from aa_lightning.launch.command import conf_dir
 
 from .support import asked, said
 

@@ -6,11 +6,11 @@ import pickle
 import numpy as np
 import pytest
 
-from aa_lightning.data.bad_row import BadRow
-from aa_lightning.data.corruption import CorruptionOptions
+from aa_lightning.data.corruption.corrupt import CorruptionOptions
+from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import Examples, load_examples
-from aa_lightning.data.template import Template
-from aa_lightning.kinds import kind_of
+from aa_lightning.data.kinds import kind_of
+from aa_lightning.data.template.template import Template
 from aa_lightning.media.options import MediaOptions, VideoOptions
 
 from .rows import picture

@@ -13,7 +13,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 import aa_lightning  # noqa: F401
-from aa_lightning.data.bad_row import BadRow
+from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import Examples
 from aa_lightning.media import MediaError, audio, guard
 from aa_lightning.media.options import GuardOptions

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from aa_lightning import build
-from aa_lightning.compatible import check_compatible
-from aa_lightning.compose import compose, with_parts
-from aa_lightning.config import ConfigError
+from aa_lightning.assembly import build
+from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.configuration.check import ConfigError
+from aa_lightning.configuration.compose import compose, with_parts
 from aa_lightning.data.mixture import by_shares, by_size, in_turns
-from aa_lightning.loader import TrainLoader
 from aa_lightning.train import train
+from aa_lightning.training.loader import TrainLoader
 
 SMALL = "kinds:[colour],max_shapes:1,colours:[red,blue]"
 TWO = (
@@ -244,7 +244,7 @@ def test_sounds_clips_pictures_and_text_are_one_batch_with_the_numbers_of_its_ro
     """One model that reads all of them; a batch of four modalities is its rows one by one."""
     from hydra.utils import instantiate
 
-    from aa_lightning.datamodule import EncodedExamples
+    from aa_lightning.training.datamodule import EncodedExamples
 
     parts = "data.parts=[shapes_ta2t,shapes_ti2t,shapes_tv2t,shapes_t2t]"
     cfg = compose(["data=mixture", parts, "data.limit=4", "modality=any2t", "algo=dpo", "init=null"])

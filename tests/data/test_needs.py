@@ -3,9 +3,9 @@
 import pytest
 from hydra.utils import instantiate
 
-from aa_lightning import build
-from aa_lightning.compatible import check_compatible
-from aa_lightning.compose import compose
+from aa_lightning.assembly import build
+from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.configuration.compose import compose
 
 from .support import asked, said
 

@@ -3,13 +3,13 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from aa_lightning.data import functions
-from aa_lightning.data.bad_row import BadRow, LeftOut
+from aa_lightning.data.errors import BadRow, LeftOut
 from aa_lightning.data.examples import Examples
-from aa_lightning.data.mapping import TemplateOptions
+from aa_lightning.data.kinds import weaken
 from aa_lightning.data.mixture import Mixture, in_turns
-from aa_lightning.data.template import Template
-from aa_lightning.kinds import weaken
+from aa_lightning.data.template import functions
+from aa_lightning.data.template.schema import TemplateOptions
+from aa_lightning.data.template.template import Template
 from aa_lightning.types import Feedback, Preference, Ranking, text
 
 QUESTION = [{"role": "user", "content": [text("q")]}]

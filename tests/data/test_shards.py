@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import aa_lightning  # noqa: F401
-from aa_lightning.data import shards
-from aa_lightning.data.bad_row import BadRow
+from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import load_examples
 from aa_lightning.data.options import Table
-from aa_lightning.data.shards import Shard
-from aa_lightning.data.sources import open_source
-from aa_lightning.media.stored import Stretch
+from aa_lightning.data.sources import shards
+from aa_lightning.data.sources.open import open_source
+from aa_lightning.data.sources.shards import Shard
+from aa_lightning.media.storage import Stretch
 
 from .rows import clip, picture, sound
 from .support import asked, data_options, said

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 import aa_lightning  # noqa: F401
-from aa_lightning.data.bad_row import BadRow
+from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import load_examples
-from aa_lightning.data.files import JsonLines
 from aa_lightning.data.options import Table
-from aa_lightning.data.recognise import recognise
-from aa_lightning.data.sources import is_local, open_source
+from aa_lightning.data.sources.files import JsonLines
+from aa_lightning.data.sources.open import is_local, open_source
+from aa_lightning.data.template.infer import recognise
 
 from .rows import picture, stored
 from .support import Memory, asked, data_options, said
@@ -154,9 +154,9 @@ sys.modules["datasets"] = None
 import aa_lightning
 from aa_lightning.data.options import Table
 from aa_lightning.data.examples import Examples
-from aa_lightning.data.recognise import recognise
-from aa_lightning.data.sources import open_source
-from aa_lightning.data.template import Template
+from aa_lightning.data.template.infer import recognise
+from aa_lightning.data.sources.open import open_source
+from aa_lightning.data.template.template import Template
 source = open_source(Table(path={path!r}))
 assert Examples(source, Template(recognise(source)), "preference")[0].chosen[0]["text"] == "good"
 assert "torch" not in sys.modules

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aa_lightning.data.allowed import Allowed
-from aa_lightning.data.bad_row import BadRow
+from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import Examples, load_examples
 from aa_lightning.data.options import Table
-from aa_lightning.data.sources import open_source
-from aa_lightning.data.template import Template
+from aa_lightning.data.sources.open import open_source
+from aa_lightning.data.template.allowed import Allowed
+from aa_lightning.data.template.template import Template
 from aa_lightning.media.options import MediaOptions
 
 from .media_files import sound_file, tone

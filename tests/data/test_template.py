@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from aa_lightning.data.bad_row import BadRow, LeftOut
+from aa_lightning.data.errors import BadRow, LeftOut
 from aa_lightning.types import Rating
 
 from .support import asked, said, template

@@ -7,13 +7,13 @@ import pytest
 import torch
 import transformers as hf
 
-from aa_lightning import build
-from aa_lightning.compose import compose
-from aa_lightning.export import export
-from aa_lightning.models import classifier
-from aa_lightning.models.conversation import ending_at, padding_token
-from aa_lightning.models.encoding import Limits, TokenEncoder
+from aa_lightning.assembly import build
+from aa_lightning.configuration.compose import compose
 from aa_lightning.models.load import load_policy, load_scorer
+from aa_lightning.models.reward import classifier
+from aa_lightning.models.token.conversation import ending_at, padding_token
+from aa_lightning.models.token.encoder import Limits, TokenEncoder
+from aa_lightning.training.export import export
 from aa_lightning.types import Prompt, text
 
 CHAT = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "Two of them."}]

@@ -10,17 +10,17 @@ import transformers as hf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from aa_lightning import build
-from aa_lightning.compose import compose
+from aa_lightning.assembly import build
+from aa_lightning.assembly.stages import starting_point
+from aa_lightning.configuration.compose import compose
 from aa_lightning.media.audio import Sound
-from aa_lightning.models.composed_processor import ComposedProcessor, Sizes, with_parts
-from aa_lightning.models.encoding import Limits, TooLong
-from aa_lightning.models.layouts import repeat
+from aa_lightning.models.composed.processor import ComposedProcessor, Sizes, with_parts
 from aa_lightning.models.load import load, load_policy, outline
 from aa_lightning.models.tiny.backbone import rescale
 from aa_lightning.models.tiny.cache import tiny_folder
 from aa_lightning.models.tiny.tokenizers import plain_tokenizer
-from aa_lightning.stages import starting_point
+from aa_lightning.models.token.encoder import Limits, TooLong
+from aa_lightning.models.token.layouts import repeat
 from aa_lightning.train import train
 from aa_lightning.types import Prompt, text
 from tests.contract.support import read_jointly

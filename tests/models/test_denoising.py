@@ -5,7 +5,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import nn
 
-from aa_lightning.models.denoising import Denoiser, clean_and_noise, noised, step_logprob, target, transition
+from aa_lightning.models.diffusion.denoiser import Denoiser, clean_and_noise, noised, step_logprob, target, transition
 from aa_lightning.types import Batch
 
 

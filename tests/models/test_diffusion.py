@@ -9,12 +9,12 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import nn
 
-from aa_lightning.config import Lora
+from aa_lightning.configuration.check import Lora
 from aa_lightning.data.shapes import Shapes
-from aa_lightning.models.diffusion import load_diffusion
-from aa_lightning.models.diffusion_options import Diffusion, Sampling
-from aa_lightning.models.encoding import TooLong
+from aa_lightning.models.diffusion.options import Diffusion, Sampling
+from aa_lightning.models.diffusion.policy import load_diffusion
 from aa_lightning.models.tiny import stable_diffusion
+from aa_lightning.models.token.encoder import TooLong
 from aa_lightning.types import Preference, Prompt, text
 
 SIZES = stable_diffusion.StableDiffusionSizes(vae_steps=1, unet_channels=(16, 16), text_width=32)

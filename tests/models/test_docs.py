@@ -4,7 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from aa_lightning.models.families import FAMILIES
+from aa_lightning.models.families.table import FAMILIES
 from tests.contract.support import MODELS
 
 ROOT = Path(__file__).parents[2]

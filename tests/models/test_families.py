@@ -3,10 +3,10 @@
 import pytest
 import transformers as hf
 
-from aa_lightning.models.families import FAMILIES, family_of
-from aa_lightning.models.layouts import windows_of
+from aa_lightning.models.families.table import FAMILIES, family_of
 from aa_lightning.models.load import outline
-from aa_lightning.models.logprobs import logit_cap
+from aa_lightning.models.token.layouts import windows_of
+from aa_lightning.models.token.logprobs import logit_cap
 from tests.contract.support import MODELS, build, config, modality
 
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]
@@ -48,7 +48,7 @@ def test_only_gemma_2_caps_its_logits():
     [
         (hf.GraniteConfig, "'granite' scale their logits .logits_scaling."),
         (hf.CohereConfig, "'cohere' scale their logits .logit_scale."),
-        (hf.PaliGemmaConfig, "'paligemma' read media in a way that is not in models/families.py"),
+        (hf.PaliGemmaConfig, "'paligemma' read media in a way that is not in models/families/table.py"),
     ],
 )
 def test_models_whose_numbers_would_be_wrong_are_refused_by_name(kind, message):

@@ -6,12 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from aa_lightning import build, generate
-from aa_lightning.compose import compose
+from aa_lightning import generate
+from aa_lightning.assembly import build
+from aa_lightning.configuration.compose import compose
+from aa_lightning.configuration.literal import as_string
 from aa_lightning.generate import Chat, run, show
-from aa_lightning.literal import as_string
 from aa_lightning.media import MediaError
-from aa_lightning.reopen import overrides_of
+from aa_lightning.runs.resume import overrides_of
 from aa_lightning.types import text
 
 

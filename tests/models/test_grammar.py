@@ -2,8 +2,8 @@
 
 import torch
 
-from aa_lightning.models.grammar import DRAWN, FORCED, TEXT, Grammar, Restricted
-from aa_lightning.models.picture_tokens import CODE, Spelling
+from aa_lightning.models.image_tokens.grammar import DRAWN, FORCED, TEXT, Grammar, Restricted
+from aa_lightning.models.image_tokens.vq import CODE, Spelling
 
 BEGIN, PLACE, SIZE, ROW_END, CLOSE, CODES, WORDS = 1, 2, 3, 4, 5, (6, 7, 8), (9, 10, 11)
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from aa_lightning.data.shapes import Shapes, check_picture
-from aa_lightning.models.encoding import Limits, TooLong
+from aa_lightning.models.token.encoder import Limits, TooLong
 from aa_lightning.types import Prompt, text
 from tests.contract.support import make
 

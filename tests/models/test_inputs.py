@@ -10,13 +10,14 @@ import transformers as hf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from aa_lightning import build
-from aa_lightning.compose import compose
+from aa_lightning.assembly import build
+from aa_lightning.configuration.compose import compose
 from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
-from aa_lightning.models import inputs, load
-from aa_lightning.models.encoding import Limits, TooLong
-from aa_lightning.models.families import FAMILIES
+from aa_lightning.models import load
+from aa_lightning.models.families.table import FAMILIES
+from aa_lightning.models.token import processor_inputs
+from aa_lightning.models.token.encoder import Limits, TooLong
 from aa_lightning.types import Prompt, text
 
 HEARING = ["tiny_qwen2_audio", "tiny_audioflamingo3", "tiny_qwen2_5_omni", "tiny_qwen3_omni"]
@@ -94,7 +95,7 @@ def test_processors_are_told_when_each_frame_was_taken():
     times = np.array([0.0, 0.25, 0.5, 1.5])
     shown = Clip(np.zeros((4, 8, 8, 3), np.uint8), times)
     policy = policy_of("tiny_qwen2_5_vl")
-    given = inputs.arguments({"video": [shown]}, policy.encoder.family, policy.encoder.processor)
+    given = processor_inputs.arguments({"video": [shown]}, policy.encoder.family, policy.encoder.processor)
     (metadata,) = given["video_metadata"][0]
     assert metadata.timestamps == times.tolist()
     assert metadata.sampled_fps == pytest.approx(shown.fps) == 2.0

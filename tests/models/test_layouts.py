@@ -2,8 +2,8 @@
 
 import torch
 
-from aa_lightning.models import layouts
-from aa_lightning.models.families import FAMILIES
+from aa_lightning.models.families.table import FAMILIES
+from aa_lightning.models.token import layouts
 from aa_lightning.types import Batch
 
 FAMILY = FAMILIES["llama"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aa_lightning.compose import compose
+from aa_lightning.configuration.compose import compose
 from aa_lightning.train import train
 
 QUIET = [

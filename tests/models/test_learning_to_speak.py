@@ -2,7 +2,7 @@
 
 import pytest
 
-from aa_lightning.compose import compose
+from aa_lightning.configuration.compose import compose
 from aa_lightning.data.shapes import Shapes, check_sound
 from aa_lightning.generate import Chat
 from aa_lightning.train import train

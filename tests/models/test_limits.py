@@ -9,9 +9,9 @@ import time
 import pytest
 from torch.utils.data import DataLoader
 
-from aa_lightning.models import chat
-from aa_lightning.models.chat import ChatTemplate
-from aa_lightning.models.limits import BeyondLimits, limited
+from aa_lightning.models.token import chat_template as chat
+from aa_lightning.models.token.chat_template import ChatTemplate
+from aa_lightning.models.token.limits import BeyondLimits, limited
 
 
 class Template:

@@ -5,7 +5,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from aa_lightning.models import positions
+from aa_lightning.models.token import positions
 from tests.contract.support import batch_of, borrow, make
 
 COUNTING = ["tiny_qwen2_5_vl", "tiny_qwen3_vl", "tiny_qwen2_5_omni", "tiny_qwen3_omni"]

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from aa_lightning import build
-from aa_lightning.compose import compose
-from aa_lightning.datamodule import EncodedExamples, Wanted
-from aa_lightning.models.encoding import Limits
+from aa_lightning.assembly import build
+from aa_lightning.configuration.compose import compose
 from aa_lightning.models.load import load_encoder, load_policy, load_scorer
+from aa_lightning.models.token.encoder import Limits
+from aa_lightning.training.datamodule import EncodedExamples, Wanted
 from aa_lightning.types import Feedback, Rating, text
 
 QUESTION = [{"role": "user", "content": [text("How many shapes are there?")]}]

@@ -10,8 +10,8 @@ from PIL import Image
 
 from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
-from aa_lightning.models.speech_writer import function
-from aa_lightning.models.talker import chosen_voice
+from aa_lightning.models.speech.load import function
+from aa_lightning.models.speech.talker import chosen_voice
 from aa_lightning.models.tiny import codec
 from aa_lightning.types import Prompt, text
 from tests.contract.support import batch_of, borrow, make

@@ -5,9 +5,9 @@ import functools
 import pytest
 import torch
 
-from aa_lightning.compatible import check_compatible
+from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.models.image_tokens.load import image_decoder
 from aa_lightning.models.load import load_encoder, load_policy
-from aa_lightning.models.picture_writer import image_decoder
 from aa_lightning.types import text
 from tests.contract.support import build, config, instantiate, make
 from tests.models.drawn import asked, colours_that_survive, picture, wishing_for_a_picture

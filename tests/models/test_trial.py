@@ -7,15 +7,15 @@ import pytest
 import torch
 import transformers as hf
 
-from aa_lightning import build
-from aa_lightning.compose import compose
-from aa_lightning.models.autoregressive import TokenNetwork
-from aa_lightning.models.encoding import Limits, TokenEncoder
-from aa_lightning.models.families import family_of, is_listed
-from aa_lightning.models.layouts import windows_of
+from aa_lightning.assembly import build
+from aa_lightning.configuration.compose import compose
+from aa_lightning.models.families.table import family_of, is_listed
 from aa_lightning.models.load import load_policy, outline
 from aa_lightning.models.tiny.cache import tiny_folder
-from aa_lightning.models.trial import tried
+from aa_lightning.models.token.encoder import Limits, TokenEncoder
+from aa_lightning.models.token.layouts import windows_of
+from aa_lightning.models.token.policy import TokenNetwork
+from aa_lightning.models.token.trial import tried
 from aa_lightning.types import Prompt, text
 from tests.contract.support import MODELS, config, modality
 
@@ -141,7 +141,7 @@ def test_a_model_whose_shared_rows_are_wrong_gets_plain_ones_and_says_so(tokeniz
     model = random(settings)
     assert not tried(model, tokenizer, sharing).shares_prefix
     assert (
-        "'rwkv' are in no row of models/families.py: each response gets a row of its own, since"
+        "'rwkv' are in no row of models/families/table.py: each response gets a row of its own, since"
         in capsys.readouterr().out
     )
     assert tried(model, tokenizer, sharing, "plain").shares_prefix  # nothing was to be shared

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aa_lightning.evaluation import heldout
+from aa_lightning.evaluation import measures
 from aa_lightning.types import Batch
 
 
@@ -29,7 +29,7 @@ def batch(**supervision) -> Batch:
 
 def test_answers_are_told_by_the_sign_of_their_reward():
     given = batch(desirable=torch.tensor([[True], [False]]))
-    measured = heldout.verdicts(Given([[0.3], [0.1]]), [given], torch.device("cpu"))
+    measured = measures.verdicts(Given([[0.3], [0.1]]), [given], torch.device("cpu"))
     assert measured.measures == {"verdict_accuracy": 0.5}
     assert measured.examples == {"verdict_accuracy": 2}
 
@@ -41,5 +41,5 @@ def test_steps_of_an_answer_count_as_much_as_one_answer_and_padding_not_at_all()
         steps=torch.tensor([[[1.0, 0.0, 1.0]], [[0.0, nan, nan]]]), step_ends=torch.zeros(2, 1, 3, dtype=torch.long)
     )
     logits = [[[2.0, 1.0, 0.5]], [[-1.0, 5.0, -5.0]]]
-    measured = heldout.verdicts(Given(logits), [given], torch.device("cpu"))
+    measured = measures.verdicts(Given(logits), [given], torch.device("cpu"))
     assert measured.measures["verdict_accuracy"] == pytest.approx(5 / 6)

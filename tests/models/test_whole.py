@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from aa_lightning.assembly.build import build_algorithm, build_chat_policy, build_encoder, build_policy
 from aa_lightning.assembly.options import options
-from aa_lightning.build import build_algorithm, build_chat_policy, build_encoder, build_policy
-from aa_lightning.compose import compose
-from aa_lightning.models.diffusion import load_diffusion
+from aa_lightning.assembly.stages import starting_point
+from aa_lightning.configuration.compose import compose
+from aa_lightning.models.diffusion.policy import load_diffusion
 from aa_lightning.models.tiny.cache import tiny_folder
 from aa_lightning.models.whole import check_folder, seal
-from aa_lightning.stages import starting_point
 
 WEIGHT = "model.layers.0.mlp.up_proj.weight"
 

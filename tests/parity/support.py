@@ -17,8 +17,8 @@ from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor, nn
 
-from aa_lightning import build
-from aa_lightning.models.encoding import TokenEncoder
+from aa_lightning.assembly import build
+from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.types import Batch, Preference, text
 from tests.contract.support import config
 

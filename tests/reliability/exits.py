@@ -15,11 +15,11 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from aa_lightning.compose import compose
-from aa_lightning.jobs import JOB
-from aa_lightning.launch import command
+from aa_lightning.configuration.compose import compose
+from aa_lightning.launch.command import command
+from aa_lightning.launch.job import JOB
+from aa_lightning.system.processes import _rank_environments
 from aa_lightning.train import train
-from aa_lightning.workers import _rank_environments
 from tests.reliability.support import TINY
 
 RUN = [
@@ -51,9 +51,9 @@ def main(folder: str, strategy: str, count: str) -> None:
     import matplotlib.figure  # noqa: F401
     import torch
 
-    import aa_lightning.build
+    import aa_lightning.assembly.build
     import aa_lightning.report
-    import aa_lightning.strategies  # noqa: F401
+    import aa_lightning.training.strategies  # noqa: F401
 
     torch.set_num_threads(1)
     cfg = compose([*RUN, f"strategy={strategy}", "trainer.devices=2", "trainer.accelerator=cpu"])

@@ -182,7 +182,7 @@ def _fork(question: dict) -> int:
 
 def _shorten_stages() -> None:
     """Stages of a few steps, where TEST_STAGE_STEPS says so."""
-    from aa_lightning import stages
+    from aa_lightning.assembly import stages
 
     composed = stages._stage_config
 

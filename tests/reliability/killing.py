@@ -14,7 +14,7 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from aa_lightning.checkpoints import newest, step_of
+from aa_lightning.runs.checkpoints import newest, step_of
 from tests.reliability.forked import Command
 
 STEPS, EVERY = 24, 3

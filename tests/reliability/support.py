@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
-from aa_lightning.build import build_policy, data_options, examples
-from aa_lightning.checkpoints import newest
-from aa_lightning.compose import compose
-from aa_lightning.stages import starting_point
+from aa_lightning.assembly.build import build_policy, data_options, examples
+from aa_lightning.assembly.stages import starting_point
+from aa_lightning.configuration.compose import compose
+from aa_lightning.runs.checkpoints import newest
 
 ROOT = Path(__file__).parents[2]
 TRAIN = [sys.executable, "-W", "ignore", "-m", "aa_lightning.train"]

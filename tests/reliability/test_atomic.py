@@ -6,7 +6,7 @@ import sys
 WRITES = """
 import sys
 from pathlib import Path
-from aa_lightning.atomic import write_text
+from aa_lightning.system.atomic import write_text
 for i in range(400):
     write_text(Path(sys.argv[1]) / f"{sys.argv[2]}.json", str(i))
 """

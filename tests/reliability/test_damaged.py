@@ -8,11 +8,11 @@ import zipfile
 
 import pytest
 
-from aa_lightning.callbacks.metrics import MetricsCsv
-from aa_lightning.checkpoints import check_whole, damage, newest, seal, step_of
 from aa_lightning.report import write_report
-from aa_lightning.runs import find_runs, frame
-from aa_lightning.sweep import table, write_sweep
+from aa_lightning.report.sweep import table, write_sweep
+from aa_lightning.runs.checkpoints import check_whole, damage, newest, seal, step_of
+from aa_lightning.runs.reader import find_runs, frame
+from aa_lightning.training.callbacks.csv_logger import MetricsCsv
 from tests.reliability.forked import Command
 from tests.reliability.killing import rows_of
 from tests.reliability.lives import RUN, check_equal

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from aa_lightning.jobs import _first_error
-from aa_lightning.workers import WorkersFailed, run_workers
+from aa_lightning.launch.job import _first_error
+from aa_lightning.system.processes import WorkersFailed, run_workers
 from tests.reliability.killing import ranks_of, rows_of
 from tests.reliability.support import ROOT, TINY, TRAIN, start
 
@@ -66,7 +66,7 @@ def test_the_others_go_on_when_a_rank_that_has_done_everything_aborts(tmp_path):
 LEAVES = """
 import atexit, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
-from aa_lightning.workers import leave
+from aa_lightning.system.processes import leave
 class Last:
     def __del__(self):
         print("finalized")

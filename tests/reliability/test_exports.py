@@ -2,7 +2,7 @@
 
 import pytest
 
-from aa_lightning.compose import compose
+from aa_lightning.configuration.compose import compose
 from aa_lightning.train import train
 from tests.contract.support import MODELS, modality
 from tests.reliability.support import TINY, ask_alone, fresh_policy, question, trained_policy

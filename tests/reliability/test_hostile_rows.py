@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 
 import aa_lightning  # noqa: F401
 from aa_lightning.data.examples import load_examples
-from aa_lightning.data.mapping import TemplateOptions
 from aa_lightning.data.options import DataOptions
+from aa_lightning.data.template.schema import TemplateOptions
 from data.support import data_options
 
 from .hostile import MAPPINGS, Hostile, bomb, draw

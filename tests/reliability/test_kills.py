@@ -8,9 +8,9 @@ import signal
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from aa_lightning.build import build_run
-from aa_lightning.checkpoints import newest
-from aa_lightning.compose import compose
+from aa_lightning.assembly.build import build_run
+from aa_lightning.configuration.compose import compose
+from aa_lightning.runs.checkpoints import newest
 from tests.reliability.forked import Command
 from tests.reliability.killing import (
     EVERY,

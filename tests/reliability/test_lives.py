@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from aa_lightning.cache import cache_root
+from aa_lightning.system.cache import cache_root
 from tests.reliability.lives import (
     SIGNALS,
     Place,

@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 from PIL import Image
 
-from aa_lightning.callbacks.metrics import MetricsCsv
-from aa_lightning.compose import compose
+from aa_lightning.configuration.compose import compose
 from aa_lightning.train import train
+from aa_lightning.training.callbacks.csv_logger import MetricsCsv
 from tests.reliability.support import SHAPES, SHORT, TINY, TRAIN, call
 
 

@@ -10,11 +10,11 @@ from multiprocessing.pool import ThreadPool
 
 import pytest
 
-from aa_lightning.atomic import write_text, written
-from aa_lightning.cache import cache_root, made_once
 from aa_lightning.configuration.wording import ConfigError
-from aa_lightning.locks import Busy, Lock
-from aa_lightning.run_folders import hold, holding, new_folder, release
+from aa_lightning.runs.folders import hold, holding, new_folder, release
+from aa_lightning.system.atomic import write_text, written
+from aa_lightning.system.cache import cache_root, made_once
+from aa_lightning.system.locks import Busy, Lock
 from tests.reliability.forked import session_of
 from tests.reliability.lives import RUN, Place, cache_beside, check_equal, check_left
 
@@ -29,7 +29,7 @@ def test_of_many_runs_of_one_second_each_gets_a_folder_of_its_own(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from aa_lightning.locks import Lock
+from aa_lightning.system.locks import Lock
 Lock(Path(sys.argv[1])).take()
 print("held", flush=True)
 time.sleep(60)
@@ -139,7 +139,9 @@ def test_a_file_is_whole_or_what_it_was(tmp_path):
 def test_what_another_process_is_writing_is_left_alone(tmp_path):
     with written(tmp_path / "one") as file:
         file.write(b"first")
-        code = "from pathlib import Path; from aa_lightning.atomic import write_text; write_text(Path('two'), '2')"
+        code = (
+            "from pathlib import Path; from aa_lightning.system.atomic import write_text; write_text(Path('two'), '2')"
+        )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     assert (tmp_path / "one").read_text() == "first"
     assert (tmp_path / "two").read_text() == "2"

@@ -13,8 +13,8 @@ import pytest
 
 from aa_lightning import check, evaluate, generate, report, train
 from aa_lightning.report.__main__ import main as report_main
-from aa_lightning.runs import differences, find_runs, frame
-from aa_lightning.sweep import write_sweep
+from aa_lightning.report.sweep import write_sweep
+from aa_lightning.runs.reader import differences, find_runs, frame
 from tests.reliability.strangers import PLANTED, SECRET, STRANGERS, Place, Stranger
 from tests.reliability.support import TINY
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aa_lightning.compose import compose
+from aa_lightning.configuration.compose import compose
 from aa_lightning.evaluate import evaluate
 from aa_lightning.generate import Chat
 from aa_lightning.train import train

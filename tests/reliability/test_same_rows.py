@@ -6,8 +6,8 @@ import functools
 import pytest
 from omegaconf import OmegaConf
 
-from aa_lightning.compose import compose
-from aa_lightning.same_run import check_same_run
+from aa_lightning.configuration.compose import compose
+from aa_lightning.runs.resume_check import check_same_run
 from aa_lightning.train import train
 from tests.reliability.support import TINY
 

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from aa_lightning import stages
-from aa_lightning.build import data_options, examples
-from aa_lightning.cache import cache_root
-from aa_lightning.checkpoints import newest
-from aa_lightning.compose import compose
-from aa_lightning.stages import starting_point
+from aa_lightning.assembly import stages
+from aa_lightning.assembly.build import data_options, examples
+from aa_lightning.assembly.stages import starting_point
+from aa_lightning.configuration.compose import compose
+from aa_lightning.runs.checkpoints import newest
+from aa_lightning.system.cache import cache_root
 from aa_lightning.train import train
 from tests.reliability.support import SHORT, TINY, ask_alone, fresh_policy, question, trained_policy
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from aa_lightning import report, train
-from aa_lightning.compose import compose
+from aa_lightning.configuration.compose import compose
 from tests.reliability.killing import RUN, check_same, finish, live_until
 from tests.reliability.support import TINY, TRAIN, call, start
 

@@ -13,9 +13,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from aa_lightning.algos.joining import Tally
-from aa_lightning.losses import coupled
+from aa_lightning.losses import distributed
+from aa_lightning.system.processes import leave
 from aa_lightning.types import Batch, LogLikelihood
-from aa_lightning.workers import leave
 from tests.vectors.support import algorithm
 
 ROWS, WIDTH, TERMS = 4, 3, 5
@@ -90,7 +90,7 @@ def held_out(name: str, chosen: list[int], add: Callable[[Tensor], Tensor]) -> d
 def of_none(rank: int) -> list[float]:
     """The rows of both processes, where the second has none."""
     own = torch.arange(3.0)[: 3 * (1 - rank), None].expand(-1, 2)
-    return coupled.gathered(own)[:, 0].tolist()
+    return distributed.gathered(own)[:, 0].tolist()
 
 
 def _sum_over_processes(value: Tensor) -> Tensor:

@@ -19,11 +19,11 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
-from aa_lightning import strategies
-from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
-from aa_lightning.callbacks.rng import RandomStates
-from aa_lightning.checkpoints import newest
-from aa_lightning.workers import leave
+from aa_lightning.runs.checkpoints import newest
+from aa_lightning.system.processes import leave
+from aa_lightning.training import strategies
+from aa_lightning.training.callbacks.checkpoint import SteadyCheckpoint
+from aa_lightning.training.callbacks.random_state import RandomStates
 
 MINUTES = 0.5
 STRATEGIES = {

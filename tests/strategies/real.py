@@ -16,13 +16,13 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
-from aa_lightning import strategies
-from aa_lightning.build import build_run
-from aa_lightning.callbacks.heldout import HeldOut
-from aa_lightning.compose import compose
-from aa_lightning.console import quiet
-from aa_lightning.export import export
-from aa_lightning.workers import leave
+from aa_lightning.assembly.build import build_run
+from aa_lightning.configuration.compose import compose
+from aa_lightning.system.console import quiet
+from aa_lightning.system.processes import leave
+from aa_lightning.training import strategies
+from aa_lightning.training.callbacks.heldout import HeldOut
+from aa_lightning.training.export import export
 from tests.strategies.job import digest
 
 PAIRS = ["modality=ti2t", "model=tiny_llava"]

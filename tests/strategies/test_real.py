@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
-from aa_lightning.workers import run_workers
+from aa_lightning.system.processes import run_workers
 from tests.reliability.support import ask_alone
 from tests.strategies.real import FAMILIES, VARIANTS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from aa_lightning.strategies import blocks, check_sharded
-from aa_lightning.workers import run_workers
+from aa_lightning.system.processes import run_workers
+from aa_lightning.training.strategies import blocks, check_sharded
 from tests.strategies.toy import ToyPolicy
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from aa_lightning import strategies
-from aa_lightning.loader import TrainLoader
 from aa_lightning.models.reference import Reference, frozen
+from aa_lightning.training import strategies
+from aa_lightning.training.loader import TrainLoader
 from aa_lightning.types import Batch, LogLikelihood
 
 LENGTH = 12

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from aa_lightning.models.denoising import Denoiser, noised, target
+from aa_lightning.models.diffusion.denoiser import Denoiser, noised, target
 from aa_lightning.types import LogLikelihood
 from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_batch, vector, vectors
 

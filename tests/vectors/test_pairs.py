@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from aa_lightning.data import functions, pairing
-from aa_lightning.data.corruption import CorruptionOptions
-from aa_lightning.data.spoiling import TRANSFORMS, diffusion
+from aa_lightning.data.corruption.corrupt import CorruptionOptions
+from aa_lightning.data.corruption.transforms import TRANSFORMS, diffusion
+from aa_lightning.data.template import functions, selection
 from aa_lightning.media.video import Clip
 from aa_lightning.types import LogLikelihood
 from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_batch, vector, vectors
@@ -21,16 +21,16 @@ each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32]
 def test_the_best_and_the_worst_of_n_are_the_worked_ones_and_the_first_of_equals_wins():
     case = vector("pairs", "best_of_n", "select")
     expected = case["expected"]["chosen_index"], case["expected"]["rejected_index"]
-    assert pairing.best_of_n(case["inputs"]["scores"]) == expected == (1, 0)
-    assert pairing.best_of_n([0.5, 0.1, 0.1]) == (0, 1)
+    assert selection.best_of_n(case["inputs"]["scores"]) == expected == (1, 0)
+    assert selection.best_of_n([0.5, 0.1, 0.1]) == (0, 1)
 
 
 def test_the_best_of_n_is_no_further_from_its_policy_than_the_worked_bound():
     """log 4 − 3/4. Of four equally likely answers told apart by their score, the best is always the same: log 4."""
     case = vector("pairs", "best_of_n", "select")
-    bound = pairing.best_of_n_divergence(len(case["inputs"]["scores"]))
+    bound = selection.best_of_n_divergence(len(case["inputs"]["scores"]))
     assert bound == pytest.approx(case["expected"]["kl_upper_bound_nats"], abs=1e-10)
-    assert pairing.best_of_n_divergence(1) == 0.0
+    assert selection.best_of_n_divergence(1) == 0.0
 
 
 def test_pictures_fade_into_noise_along_the_worked_schedule():
@@ -55,29 +55,29 @@ def test_a_grey_picture_at_step_250_keeps_its_mean_and_has_the_noise_of_the_sche
 def test_a_ranking_by_similarity_takes_the_worked_pair():
     case = vector("multimodal", "clip_dpo_ranking", "argmax_argmin")
     names = case["inputs"]["order"]
-    best, worst = pairing.best_of_n([case["inputs"]["clip_scores"][name] for name in names])
+    best, worst = selection.best_of_n([case["inputs"]["clip_scores"][name] for name in names])
     assert (names[best], names[worst]) == (case["expected"]["chosen"], case["expected"]["rejected"])
 
 
 def test_rejection_sampling_accepts_with_the_worked_probabilities():
     case = vector("pairs", "rejection_sampling_rso", "accept_prob")
-    chances = pairing.accept_probabilities(case["inputs"]["rewards"], case["params"]["beta"])
+    chances = selection.accept_probabilities(case["inputs"]["rewards"], case["params"]["beta"])
     assert chances == pytest.approx(case["expected"]["accept_prob"], abs=1e-10)
 
 
 def test_what_rejection_sampling_keeps_has_these_frequencies():
     scores, drawn = [1.0, 0.2, 0.8, -0.5], Random(0)
-    kept = [pairing.rejection_sampling(scores, 0.5, drawn) for _ in range(4000)]
+    kept = [selection.rejection_sampling(scores, 0.5, drawn) for _ in range(4000)]
     shares = [sum(i in one for one in kept) / len(kept) for i in range(4)]
-    assert shares == pytest.approx(pairing.accept_probabilities(scores, 0.5), abs=0.03)
+    assert shares == pytest.approx(selection.accept_probabilities(scores, 0.5), abs=0.03)
     assert shares[0] == 1.0
 
 
 def test_the_calibrated_self_reward_is_the_worked_one_and_a_column_of_templates():
     case = vector("multimodal", "csr_reward", "lambda0.9")
     said, seen, weight = case["inputs"]["lm_score"], case["inputs"]["clip_score"], case["params"]["lambda"]
-    assert pairing.csr_reward(said, seen, weight) == pytest.approx(case["expected"]["response_score"], abs=1e-10)
-    each = [pairing.csr_reward([s], [c], weight) for s, c in zip(said, seen, strict=True)]
+    assert selection.csr_reward(said, seen, weight) == pytest.approx(case["expected"]["response_score"], abs=1e-10)
+    each = [selection.csr_reward([s], [c], weight) for s, c in zip(said, seen, strict=True)]
     assert each == pytest.approx(case["expected"]["per_sentence"], abs=1e-10)
     column = functions.find("self_rewards")([said, [-1.0]], [seen, [0.5]], weight=weight)
     assert column["rewards"] == pytest.approx([0.322, 0.35])

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import nn
 
-from aa_lightning.config import Optimizer
-from aa_lightning.kinds import REQUEST, weaken
-from aa_lightning.models.logprobs import token_logprobs
-from aa_lightning.models.noise import noisy_embeddings, scaled
-from aa_lightning.module import AlignmentModule
+from aa_lightning.configuration.check import Optimizer
+from aa_lightning.data.kinds import REQUEST, weaken
+from aa_lightning.models.token.logprobs import token_logprobs
+from aa_lightning.models.token.neftune import noisy_embeddings, scaled
+from aa_lightning.training.module import AlignmentModule
 from aa_lightning.types import Feedback, LogLikelihood, text
 from tests.vectors.support import ROOT, GivenTerms, algorithm, assert_close, empty_batch, leaves, padded, vector
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
-from aa_lightning.algos.options import NonNegative, RewardObjective, hyperparameters
+from aa_lightning.algos.hyperparameters import NonNegative, RewardObjective, hyperparameters
 from aa_lightning.types import Batch, RewardModel
 
 

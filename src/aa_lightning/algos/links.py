@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.options import Flipped, Part, Positive, hyperparameters
+from aa_lightning.algos.hyperparameters import Flipped, Part, Positive, hyperparameters
 from aa_lightning.algos.reward_links import Anchor, Aot, ApoDown, ApoZero, Bco, KtoPair, Nca, Sppo
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from aa_lightning.algos.options import PolicyObjective, hyperparameters
+from aa_lightning.algos.hyperparameters import PolicyObjective, hyperparameters
 from aa_lightning.algos.plain import completed
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 

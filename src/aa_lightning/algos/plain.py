@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any, ClassVar, get_args
 
-from aa_lightning.algos.options import Objective
+from aa_lightning.algos.hyperparameters import Objective
 from aa_lightning.types import Algorithm, Kind
 
 

@@ -10,15 +10,15 @@ from pydantic import Field
 from aa_lightning import losses
 from aa_lightning.algos import metrics
 from aa_lightning.algos.counts import chosen_terms
+from aa_lightning.algos.hyperparameters import Moving, NonNegative, PolicyObjective, Positive, hyperparameters
 from aa_lightning.algos.links import Link
-from aa_lightning.algos.offsets import Offset
-from aa_lightning.algos.options import Moving, NonNegative, PolicyObjective, Positive, hyperparameters
-from aa_lightning.algos.pairs import Pairs
+from aa_lightning.algos.pair_scores import Pairs
+from aa_lightning.algos.pair_weights import Strength, Weight
 from aa_lightning.algos.readings import statistic_of
-from aa_lightning.algos.strengths import Strength, Weight
-from aa_lightning.algos.terms import Terms
+from aa_lightning.algos.target_margins import Offset
+from aa_lightning.algos.token_weights import Terms
 from aa_lightning.algos.views import Compare
-from aa_lightning.data.corruption import CorruptionOptions
+from aa_lightning.data.corruption.corrupt import CorruptionOptions
 from aa_lightning.types import Batch, LikelihoodKind, LogLikelihood, Policy
 
 _OF_PROBABILITIES = ("forward_kl", "jensen_shannon", "alpha", "odds")
@@ -39,7 +39,7 @@ class PreferenceOptimization(PolicyObjective):
         link: from rewards to a loss (algos/links.py).
         compare: the two responses, or the same one in two lights (algos/views.py).
         terms, offset, strength, weight: what counts inside a response, what the gap must reach, β per pair, weight per
-            pair (algos/terms.py, offsets.py, strengths.py).
+            pair (algos/token_weights.py, offsets.py, strengths.py).
         guidance: γ of log-likelihoods guided away from the corrupted prompt, γ log π(y|v) − (γ−1) sg log π(y|v′); 1: none.
         nll: weight of the chosen response's negative log-likelihood. nll_reduce: its total, its mean per response, or the
             mean over all chosen tokens of a step.

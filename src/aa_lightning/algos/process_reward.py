@@ -7,7 +7,7 @@ from typing import ClassVar
 from aa_lightning import losses
 from aa_lightning.algos import metrics
 from aa_lightning.algos.counts import labelled_steps
-from aa_lightning.algos.options import PolicyObjective, Positive, RewardObjective, hyperparameters
+from aa_lightning.algos.hyperparameters import PolicyObjective, Positive, RewardObjective, hyperparameters
 from aa_lightning.types import Batch, Policy, RewardModel
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aa_lightning.algos.options import Part
+from aa_lightning.algos.hyperparameters import Part
 from aa_lightning.types import Batch, Likelihood, LogLikelihood
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
-from aa_lightning.algos.options import Positive, RewardObjective, hyperparameters
+from aa_lightning.algos.hyperparameters import Positive, RewardObjective, hyperparameters
 from aa_lightning.types import Batch, RewardModel
 
 

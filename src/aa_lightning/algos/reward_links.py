@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from aa_lightning import losses
-from aa_lightning.algos.options import Flipped, Part, hyperparameters
+from aa_lightning.algos.hyperparameters import Flipped, Part, hyperparameters
 
 
 @hyperparameters

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
-from aa_lightning.algos.options import Flipped, NonNegative, RewardObjective, hyperparameters
+from aa_lightning.algos.hyperparameters import Flipped, NonNegative, RewardObjective, hyperparameters
 from aa_lightning.types import Batch, RewardModel
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from aa_lightning import losses
 from aa_lightning.algos import metrics
 from aa_lightning.algos.counts import supervised_terms
-from aa_lightning.algos.options import NonNegative, PolicyObjective, Positive, hyperparameters
+from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, Positive, hyperparameters
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from aa_lightning.algos.options import Count, Part, Positive, hyperparameters
+from aa_lightning.algos.hyperparameters import Count, Part, Positive, hyperparameters
 from aa_lightning.algos.readings import OwnMistakes, TwoPrompts, View, WithCollision, WithDivergence
-from aa_lightning.data.corruption import CorruptionOptions
+from aa_lightning.data.corruption.corrupt import CorruptionOptions
 from aa_lightning.types import Batch, Policy
 
 

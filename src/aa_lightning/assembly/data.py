@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
+from aa_lightning.assembly.compatibility import check_reads, check_spoiled
 from aa_lightning.assembly.options import options
-from aa_lightning.compatible import check_reads, check_spoiled
-from aa_lightning.config import data_schema, split_batch
+from aa_lightning.configuration.check import data_schema, split_batch
 from aa_lightning.data.options import DataOptions
+from aa_lightning.system.processes import is_worker
 from aa_lightning.types import Algorithm, Example, Kind
-from aa_lightning.workers import is_worker
 
 if TYPE_CHECKING:
     from aa_lightning.data.mixture import MixtureOptions
@@ -37,7 +37,7 @@ def data_options(cfg: DictConfig) -> Data:
         FileNotFoundError: a data file is not there.
         ValueError: columns that are not recognised without a template.
     """
-    from aa_lightning.data.recognise import completed
+    from aa_lightning.data.template.infer import completed
 
     plain = OmegaConf.to_container(cfg.data, resolve=True)
     data = TypeAdapter(data_schema(plain)).validate_python(plain)
@@ -56,9 +56,9 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     Raises:
         ValueError: rows that the algorithm or the model cannot read.
     """
-    from aa_lightning.console import say
-    from aa_lightning.datamodule import AlignmentData
-    from aa_lightning.inspection import columns, left_out, one_class
+    from aa_lightning.assembly.inspection import columns, left_out, one_class
+    from aa_lightning.system.console import say
+    from aa_lightning.training.datamodule import AlignmentData
 
     data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder, wanted=wanted_of(algorithm))
     train = examples(data, "train", algorithm.supervision, fit)
@@ -115,7 +115,7 @@ def fitting_batch(loader: Any, rows: int, processes: int) -> int:
 
 def wanted_of(algorithm: Algorithm) -> Any:
     """What batches must bring for an algorithm."""
-    from aa_lightning.datamodule import Wanted
+    from aa_lightning.training.datamodule import Wanted
 
     return Wanted(
         algorithm.wants,
@@ -145,7 +145,7 @@ def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any
     Args:
         wanted: what batches bring of each besides responses; that must fit as well.
     """
-    from aa_lightning.datamodule import Fitting
+    from aa_lightning.training.datamodule import Fitting
 
     long, bad = cfg.loader.on_long == "skip", found.on_bad_row == "skip"
     return Fitting(found, encoder, long, bad, wanted) if len(found) and (long or bad) else found
@@ -153,7 +153,7 @@ def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any
 
 def processes_of(cfg: DictConfig) -> int:
     """How many processes train together."""
-    from aa_lightning.jobs import processes
+    from aa_lightning.launch.job import processes
 
     given = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS")
     return int(given) if given and is_worker() else processes(OmegaConf.to_container(cfg.trainer, resolve=True))

@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from aa_lightning.assembly.data import examples, fitting, wanted_of
 from aa_lightning.assembly.options import options
-from aa_lightning.data.corruption import CorruptionOptions
+from aa_lightning.data.corruption.corrupt import CorruptionOptions
+from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.options import DataOptions
-from aa_lightning.kinds import can_serve
 from aa_lightning.types import Algorithm
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
     """The held-out measures of a run: on the rows as they are, so that all objectives are measured alike; steps only where
     they stand."""
-    from aa_lightning.console import say
     from aa_lightning.evaluation.suite import Suite
     from aa_lightning.rewards import mathematics
+    from aa_lightning.system.console import say
 
     wanted = options(cfg, "evaluation")
     if "math" in data.checks and wanted.size and wanted.generate and algorithm.trains == "policy":
@@ -47,8 +47,8 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) 
 
 
 def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
-    from aa_lightning.datamodule import EncodedExamples, PromptsOnly, eval_loader
     from aa_lightning.evaluation.suite import HeldOutSets
+    from aa_lightning.training.datamodule import EncodedExamples, PromptsOnly, eval_loader
 
     wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
     if not wanted.size or not data.holds_out:

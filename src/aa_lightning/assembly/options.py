@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
-from aa_lightning.config import SECTIONS, model_schema
+from aa_lightning.configuration.check import SECTIONS, model_schema
 
 
 def options(cfg: DictConfig, section: str) -> Any:

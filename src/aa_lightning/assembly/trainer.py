@@ -15,7 +15,7 @@ from aa_lightning.types import Algorithm
 def loggers(cfg: DictConfig, folder: Path) -> list[Any]:
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from aa_lightning.callbacks.metrics import MetricsCsv
+    from aa_lightning.training.callbacks.csv_logger import MetricsCsv
 
     wanted = options(cfg, "logger")
     loggers: list[Any] = [MetricsCsv(folder / "metrics.csv")] if wanted.csv else []
@@ -40,14 +40,14 @@ def _other_logger(settings: dict[str, Any], folder: Path) -> Any:
 
 
 def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, accumulate: int) -> list[Any]:
-    from aa_lightning.callbacks.alarms import Alarms
-    from aa_lightning.callbacks.checkpoint import SteadyCheckpoint
-    from aa_lightning.callbacks.heldout import HeldOut
-    from aa_lightning.callbacks.progress import Progress
-    from aa_lightning.callbacks.reference import MovingReference
-    from aa_lightning.callbacks.rng import RandomStates
-    from aa_lightning.callbacks.stopping import Stopping
-    from aa_lightning.callbacks.throughput import Throughput
+    from aa_lightning.training.callbacks.checkpoint import SteadyCheckpoint
+    from aa_lightning.training.callbacks.heldout import HeldOut
+    from aa_lightning.training.callbacks.progress import Progress
+    from aa_lightning.training.callbacks.random_state import RandomStates
+    from aa_lightning.training.callbacks.reference_update import MovingReference
+    from aa_lightning.training.callbacks.sigterm import Stopping
+    from aa_lightning.training.callbacks.throughput import Throughput
+    from aa_lightning.training.callbacks.warnings import Alarms
 
     kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from aa_lightning.config import dotted_keys, section_schema
+from aa_lightning.configuration.check import dotted_keys, section_schema
 from aa_lightning.configuration.comments import Written, of_class, written
 from aa_lightning.configuration.composed import composed
 from aa_lightning.configuration.schema import COMMANDS, PRECISIONS

@@ -60,7 +60,7 @@ def trainer_arguments() -> dict[str, Parameter]:
 
 def strategy_arguments(target: str) -> dict[str, Parameter]:
     """The arguments of one of our strategies."""
-    return parameters(PACKAGE / "strategies.py", target.rpartition(".")[2])
+    return parameters(PACKAGE / "training/strategies.py", target.rpartition(".")[2])
 
 
 def parameters(source: Path, name: str) -> dict[str, Parameter]:

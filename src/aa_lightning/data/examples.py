@@ -13,18 +13,18 @@ from random import Random
 from typing import Literal, overload
 
 from aa_lightning import media
-from aa_lightning.console import bar
-from aa_lightning.data.allowed import Allowed
-from aa_lightning.data.bad_row import BadRow, LeftOut
-from aa_lightning.data.corruption import CorruptionOptions, corrupt, prompt_media
+from aa_lightning.data.corruption.corrupt import CorruptionOptions, corrupt, prompt_media
+from aa_lightning.data.errors import BadRow, LeftOut
+from aa_lightning.data.kinds import can_serve, weaken
+from aa_lightning.data.multi_row import Album, Catalogue, Place, Symbols, read_as
 from aa_lightning.data.options import DataOptions, SourceOptions
-from aa_lightning.data.recognise import completed
 from aa_lightning.data.shapes import Shapes
-from aa_lightning.data.sources import Source, is_confined, media_root, open_source
-from aa_lightning.data.template import Template
-from aa_lightning.data.together import Album, Catalogue, Place, Symbols, read_as
-from aa_lightning.kinds import can_serve, weaken
+from aa_lightning.data.sources.open import Source, is_confined, media_root, open_source
+from aa_lightning.data.template.allowed import Allowed
+from aa_lightning.data.template.infer import completed
+from aa_lightning.data.template.template import Template
 from aa_lightning.media import MediaOptions
+from aa_lightning.system.console import bar
 from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking, Rating
 
 _SHOW_PROGRESS_AFTER = 2.0  # seconds

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from aa_lightning.config import STRICT
-from aa_lightning.data.bad_row import BadRow
-from aa_lightning.data.corruption import Corruption, CorruptionOptions
+from aa_lightning.configuration.check import STRICT
+from aa_lightning.data.corruption.corrupt import Corruption, CorruptionOptions
+from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import load_examples
+from aa_lightning.data.multi_row import Album, Symbols
 from aa_lightning.data.options import DataOptions, SourceOptions, need_of
-from aa_lightning.data.together import Album, Symbols
 from aa_lightning.types import Algorithm, Check, Example, Kind
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any, Literal
 
-from aa_lightning.literal import as_string
-from aa_lightning.received import TRUST, names_code
+from aa_lightning.configuration.literal import as_string
+from aa_lightning.runs.received import TRUST, names_code
 
 _LONGEST = 200  # characters of a question that is worth typing
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aa_lightning import media
-from aa_lightning.atomic import write_text
+from aa_lightning.system.atomic import write_text
 from aa_lightning.types import Message, Part, Prompt, Response
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from aa_lightning.evaluation import heldout
-from aa_lightning.evaluation.heldout import Measured
+from aa_lightning.evaluation import measures
+from aa_lightning.evaluation.measures import Measured
+from aa_lightning.models.random_state import fixed_draws
 from aa_lightning.models.reference import evaluating
-from aa_lightning.random_state import fixed_draws
 from aa_lightning.types import Batch, Example, Rollout
 
 Loader = Any  # yields batches, afresh at each iteration
@@ -71,18 +71,20 @@ class Suite:
         if not len(sets.examples):
             return measured
         if self.scores:
-            measure, batches = (heldout.verdicts, sets.ratings) if sets.pairs is None else (heldout.rewards, sets.pairs)
+            measure, batches = (
+                (measures.verdicts, sets.ratings) if sets.pairs is None else (measures.rewards, sets.pairs)
+            )
             with whole() if model.speaks else nullcontext():
                 return measure(model, batches, device, self.groups)
         if sets.pairs is not None:
-            measured.add(heldout.preferences(model, sets.pairs, device, self.reference, self.groups))
+            measured.add(measures.preferences(model, sets.pairs, device, self.reference, self.groups))
         if sets.ratings is not None:
-            measured.add(heldout.ratings(model, sets.ratings, device, self.reference, self.groups))
+            measured.add(measures.ratings(model, sets.ratings, device, self.reference, self.groups))
         if sets.demonstrations is not None:
-            measured.add(heldout.demonstrations(model, sets.demonstrations, device, self.groups))
+            measured.add(measures.demonstrations(model, sets.demonstrations, device, self.groups))
         if sets.prompts is not None:
             with whole():
-                answered = heldout.answers(
+                answered = measures.answers(
                     self._greedy(model), sets.prompts, device, self.groups, written=_written(sets.examples)
                 )
             measured.add(answered)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aa_lightning.media.errors import MediaError
 from aa_lightning.media.options import MediaOptions
-from aa_lightning.media.stored import Base64, Url, is_address, meant
+from aa_lightning.media.storage import Base64, Url, is_address, meant
 
 __all__ = [
     "MEDIA",

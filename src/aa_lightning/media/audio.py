@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aa_lightning.media import guard, stored
+from aa_lightning.media import guard, storage
 from aa_lightning.media.errors import MediaError
 from aa_lightning.media.options import AudioOptions, GuardOptions
 
@@ -63,7 +63,7 @@ def decode(value: Any, options: AudioOptions = _DEFAULTS, limits: GuardOptions =
         return decode(value(), options, limits)
     if _is_array(value):
         return _checked(_from_array(_as_array(value["array"])), value["sampling_rate"], options)
-    found, origin = stored.locate(_without_rate(value), "sound", options.max_bytes), stored.origin(value)
+    found, origin = storage.locate(_without_rate(value), "sound", options.max_bytes), storage.origin(value)
     return _of_plain_samples(found, options) or of_arrays(
         guard.call(arrays_of_file, found, options, origin, what=f"sound{origin}", limits=limits)
     )
@@ -76,7 +76,7 @@ def check(value: Any) -> None:
         MediaError: there is nothing, or no such file.
     """
     if not _is_array(value) and not isinstance(value, Sound | Callable):
-        stored.check(_without_rate(value), "sound")
+        storage.check(_without_rate(value), "sound")
 
 
 def resampled(sound: Sound, rate: int) -> Sound:
@@ -113,7 +113,7 @@ def arrays_of_file(found: bytes | Path, options: AudioOptions, origin: str) -> g
 
 def _of_plain_samples(found: bytes | Path, options: AudioOptions) -> Sound | None:
     """The sound of a WAV or FLAC file of plain samples, which is read here; None for any other."""
-    with stored.stream(found) as file:
+    with storage.stream(found) as file:
         head = file.read(12)
     plain = head.startswith(b"fLaC") or (head[:4] == b"RIFF" and head[8:] == b"WAVE")
     return _by_soundfile(found, options, _PLAIN) if plain else None
@@ -123,7 +123,7 @@ def _by_soundfile(found: bytes | Path, options: AudioOptions, codings: tuple[str
     """The sound that soundfile reads; None where it reads none, or where the samples are coded in another way."""
     soundfile = _soundfile()
     try:
-        with stored.stream(found) as opened, soundfile.SoundFile(opened) as file:
+        with storage.stream(found) as opened, soundfile.SoundFile(opened) as file:
             if codings is not None and file.subtype not in codings:
                 return None
             _check_length(file.frames, file.samplerate, options)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from aa_lightning.media import stored
+from aa_lightning.media import storage
 from aa_lightning.media.errors import MediaError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def opened(found: bytes | Path, noun: str, origin: str = "") -> Iterator[av.cont
         raise MediaError(f"A {noun} of this kind is read by av: pip install 'aa-lightning[video]'") from error
     try:
         with (
-            stored.stream(found) as stream,
+            storage.stream(found) as stream,
             av.open(stream, options=_OPTIONS, metadata_errors="ignore") as file,
         ):
             yield file

@@ -20,7 +20,7 @@ import numpy as np
 from aa_lightning.media.errors import MediaError
 from aa_lightning.media.guard import Arrays
 from aa_lightning.media.options import GuardOptions
-from aa_lightning.workers import die_with, held_memory
+from aa_lightning.system.processes import die_with, held_memory
 
 _PIPE = 2**20  # bytes
 

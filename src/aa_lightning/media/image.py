@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from aa_lightning.media import guard, stored
+from aa_lightning.media import guard, storage
 from aa_lightning.media.errors import MediaError
 from aa_lightning.media.options import GuardOptions, ImageOptions
 
@@ -62,7 +62,7 @@ def decode(value: Any, options: ImageOptions = _DEFAULTS, limits: GuardOptions =
         return _rgb(_bounded(_from_array(value), options))
     if isinstance(value, Callable):
         return decode(value(), options, limits)
-    content, origin = stored.read(value, "picture", options.max_bytes), stored.origin(value)
+    content, origin = storage.read(value, "picture", options.max_bytes), storage.origin(value)
     if content.startswith(tuple(_USUAL.values())):
         with readable("picture", f"{len(content)} bytes{origin}"), _opened(content, list(_USUAL)) as opened:
             if _decodes_soon(_bounded(opened, options), content):
@@ -120,7 +120,7 @@ def check(value: Any) -> None:
     if isinstance(value, np.ndarray):
         _from_array(value)
     elif not isinstance(value, Image.Image | Callable):
-        stored.check(value, "picture")
+        storage.check(value, "picture")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from aa_lightning.media import audio, guard, image, stored
+from aa_lightning.media import audio, guard, image, storage
 from aa_lightning.media.errors import MediaError
 from aa_lightning.media.options import GuardOptions, ImageOptions, VideoOptions
 
@@ -64,7 +64,7 @@ def decode(value: Any, options: VideoOptions = _DEFAULTS, limits: GuardOptions =
         return _of_frames(value, options, limits)
     if _is_folder(value):
         return _of_frames(_files_in(Path(value)), options, limits)
-    found, origin = stored.locate(value, "clip", options.max_bytes), stored.origin(value)
+    found, origin = storage.locate(value, "clip", options.max_bytes), storage.origin(value)
     arrays = guard.call(_arrays_of_file, found, options, origin, what=f"clip{origin}", limits=limits)
     return Clip(arrays["frames"], arrays["times"], audio.of_arrays(arrays) if "samples" in arrays else None)
 
@@ -78,7 +78,7 @@ def check(value: Any) -> None:
     if _is_folder(value):
         _files_in(Path(value))
     elif not _is_frames(value) and not isinstance(value, Clip | Callable):
-        stored.check(value, "clip")
+        storage.check(value, "clip")
 
 
 def sampled(clip: Clip, frames: int) -> Clip:
@@ -164,7 +164,7 @@ def _is_folder(value: Any) -> bool:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    with stored.readable("clip"):
+    with storage.readable("clip"):
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_FILES)
     if not files:
         raise MediaError(f"The folder {str(folder)!r} has no frames ({', '.join(sorted(PICTURE_FILES))}).")
@@ -205,7 +205,7 @@ def _fitting(width: int, height: int, options: VideoOptions) -> tuple[int, int]:
 
 def _of_animation(found: bytes | Path, options: VideoOptions) -> Clip | None:
     """The frames of a picture, animated or not; None where the file is none."""
-    with stored.stream(found) as file, image.readable("clip"):
+    with storage.stream(found) as file, image.readable("clip"):
         opened = _picture(file)
         if opened is None:
             return None

@@ -14,21 +14,22 @@ import torch
 import transformers
 from torch import nn
 
-from aa_lightning.config import Model as ModelOptions
-from aa_lightning.models import classifier, parts
-from aa_lightning.models.adapters import Adapters, adapter_base, add_adapters, merge_saved
-from aa_lightning.models.autoregressive import AutoregressivePolicy, TokenNetwork
-from aa_lightning.models.encoding import Limits, TokenEncoder
-from aa_lightning.models.families import FAMILIES, family_of, trained_part
-from aa_lightning.models.family import Family
-from aa_lightning.models.picture_encoding import PictureEncoder
-from aa_lightning.models.picture_families import PICTURE_FAMILIES
-from aa_lightning.models.picture_writer import PictureWriter
+from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.models.composed import load as parts
+from aa_lightning.models.families.family import Family
+from aa_lightning.models.families.table import FAMILIES, family_of, trained_part
+from aa_lightning.models.image_tokens.encoder import PictureEncoder
+from aa_lightning.models.image_tokens.families import PICTURE_FAMILIES
+from aa_lightning.models.image_tokens.load import PictureWriter
+from aa_lightning.models.lora import Adapters, adapter_base, add_adapters, merge_saved
 from aa_lightning.models.reference import Reference, choose_form, frozen
-from aa_lightning.models.scorer import Head, Scorer, tied
-from aa_lightning.models.speech_writer import speech_encoder, speech_network, speech_policy
-from aa_lightning.models.trial import tried
-from aa_lightning.models.weights import Weights, below, folder_of, of_checkpoint, reading, take
+from aa_lightning.models.reward import classifier
+from aa_lightning.models.reward.scorer import Head, Scorer, tied
+from aa_lightning.models.speech.load import speech_encoder, speech_network, speech_policy
+from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, reading, take
+from aa_lightning.models.token.encoder import Limits, TokenEncoder
+from aa_lightning.models.token.policy import AutoregressivePolicy, TokenNetwork
+from aa_lightning.models.token.trial import tried
 from aa_lightning.models.whole import check_folder, check_tokenizer, loaded
 
 _HEADS = ("lm_head.weight",)  # that a reward model's export has not

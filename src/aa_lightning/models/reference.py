@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from aa_lightning.models.adapters import Adapters
-from aa_lightning.models.logprobs import whole
+from aa_lightning.models.lora import Adapters
+from aa_lightning.models.token.logprobs import whole
 from aa_lightning.types import Batch, LogLikelihood
 
 ReferenceForm = Literal["frozen", "adapter", "none"]

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from aa_lightning.models.weights import Weights, reading
+from aa_lightning.models.state_dict import Weights, reading
 
 _CONFIGS = ("config.json", "model_index.json", "adapter_config.json", "pytorch_lora_weights.safetensors")
 _TOKENIZER, _SEAL = "tokenizer.json", "tokenizer.sha256"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aa_lightning.atomic import write_text
 from aa_lightning.report.changes import changes_section
 from aa_lightning.report.cost import cost_section, dropped_section, repeat_section
 from aa_lightning.report.curves import curves_section
@@ -17,7 +16,8 @@ from aa_lightning.report.findings import findings_section
 from aa_lightning.report.heldout import heldout_section, verdict
 from aa_lightning.report.page import Html, page, tag
 from aa_lightning.report.samples import samples_section
-from aa_lightning.runs import Run
+from aa_lightning.runs.reader import Run
+from aa_lightning.system.atomic import write_text
 
 
 def write_report(run_folder: str | Path) -> Path:

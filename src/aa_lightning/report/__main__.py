@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from aa_lightning.jobs import say
+from aa_lightning.launch.job import say
 from aa_lightning.report import write_report
-from aa_lightning.shown import printable
+from aa_lightning.system.shown import printable
 
 
 def main() -> None:

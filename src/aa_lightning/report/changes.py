@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aa_lightning.config import show
+from aa_lightning.configuration.check import show
 from aa_lightning.report.page import Html, section, table
-from aa_lightning.runs import Run
+from aa_lightning.runs.reader import Run
 
 
 def changes_section(run: Run) -> Html | None:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
 from aa_lightning.report.page import Html, number, section, table, tag
-from aa_lightning.runs import Run
+from aa_lightning.runs.reader import Run
 
 _COSTS = {
     "throughput/prompts_per_s": ("prompts per second", 1),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aa_lightning.report.page import Html, escape, number, section, tag
-from aa_lightning.runs import HELDOUT, Run
-from aa_lightning.shown import printable
+from aa_lightning.runs.reader import HELDOUT, Run
+from aa_lightning.system.shown import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

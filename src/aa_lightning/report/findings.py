@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from aa_lightning.report.alarms import WATCHED, alarms
 from aa_lightning.report.cost import cost
 from aa_lightning.report.page import Html, number, section, tag
-from aa_lightning.runs import Run
+from aa_lightning.report.warnings import WATCHED, alarms
+from aa_lightning.runs.reader import Run
 
 _WASTE = 0.25  # share of the tokens or of the time
 

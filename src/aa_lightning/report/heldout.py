@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aa_lightning.evaluation.catalogue import MEASURES, Meaning, meaning_of
-from aa_lightning.received import resume_command
 from aa_lightning.report.page import Html, number, section, table, tag
-from aa_lightning.runs import HELDOUT, Run
+from aa_lightning.runs.reader import HELDOUT, Run
+from aa_lightning.runs.received import resume_command
 
 Tone = Literal["good", "bad", "flat", "none"]
 BLANK = "blank/"

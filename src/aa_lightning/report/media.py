@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from aa_lightning.report.page import Html, address, tag
-from aa_lightning.runs import Run
+from aa_lightning.runs.reader import Run
 
 EMBEDDED_FILE = 4 * 2**20  # bytes; a larger media file is linked, not embedded
 EMBEDDED_PAGE = 48 * 2**20  # bytes of media in one page; what comes later is linked

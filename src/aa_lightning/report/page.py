@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePath
 from urllib.parse import quote
 
-from aa_lightning.shown import printable
+from aa_lightning.system.shown import printable
 
 _VOID = {"img", "meta", "br"}
 _STYLE = Path(__file__).with_name("style.css")

@@ -7,7 +7,7 @@ from typing import Any
 
 from aa_lightning.report.media import Media
 from aa_lightning.report.page import Html, join, section, table, tag
-from aa_lightning.runs import Run
+from aa_lightning.runs.reader import Run
 
 _TITLES = {"data": "in the data", "chosen": "chosen in the data", "rejected": "rejected in the data"}
 FROM_DATA = tuple(_TITLES)  # responses that the data set gives; all others were sampled

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from aa_lightning.cache import cache_root, made_once
 from aa_lightning.data import shapes
+from aa_lightning.system.cache import cache_root, made_once
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "diffusers")
 

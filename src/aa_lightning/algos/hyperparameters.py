@@ -1,0 +1,80 @@
+"""How an algorithm declares its hyperparameters: typed, immutable, and nothing else accepted."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from aa_lightning.algos.counts import supervised_terms
+from aa_lightning.configuration.check import STRICT
+from aa_lightning.types import Batch
+
+hyperparameters = dataclass(frozen=True, kw_only=True, config=STRICT)
+
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Flipped = Annotated[float, Field(ge=0, lt=0.5)]  # share of labels taken to be wrong
+Count = Annotated[int, Field(ge=1)]
+
+
+@hyperparameters
+class Part:
+    """A part of an objective, chosen by its name.
+
+    Attributes:
+        wants: what a batch must bring besides its responses.
+        remembers: statistics that are carried from step to step.
+        statistic: a number of each term's whole distribution that it reads: its `collision`, or its `divergence` from the
+            reference's.
+    """
+
+    wants: ClassVar[tuple[str, ...]] = ()
+    remembers: ClassVar[tuple[str, ...]] = ()
+    statistic: ClassVar[str | None] = None
+
+
+@hyperparameters
+class Moving:
+    """A reference that moves `share` of the way to the policy every so many steps (TR-DPO, 2404.09656)."""
+
+    every: Count
+    share: Share
+
+
+class Objective:
+    """What every algorithm says of itself (`types.Algorithm`), where it says nothing else."""
+
+    moving: ClassVar = None
+    wants: ClassVar = ()
+    remembers: ClassVar = ()
+
+    def normalizer(self, batch: Batch) -> float | list[float]:
+        """What a mean over the terms of a whole step divides by, this batch's share of it."""
+        return supervised_terms(batch)
+
+
+@hyperparameters
+class PolicyObjective(Objective):
+    """What objectives of policies share."""
+
+    trains: ClassVar = "policy"
+    accepts: ClassVar = ("exact", "bound")
+    uses_reference: ClassVar = True
+
+
+@hyperparameters
+class RewardObjective(Objective):
+    """What objectives of reward models share.
+
+    Attributes:
+        heads: numbers that the model gives a response; its reward is their mean.
+        speaks: tokens that the model may say about a response before it scores it.
+    """
+
+    supervision: ClassVar = "preference"
+    trains: ClassVar = "reward_model"
+    accepts: ClassVar = ("exact",)
+    uses_reference: ClassVar = False
+    heads: ClassVar = 1
+    speaks: ClassVar = 0

@@ -1,0 +1,40 @@
+"""What counts inside a response: `terms(likelihood, batch) -> weights (P, 2, T)`."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from aa_lightning import losses
+from aa_lightning.algos.hyperparameters import Part, Positive, hyperparameters
+
+
+@hyperparameters
+class TailTerms(Part):
+    """LD-DPO (2409.06411): terms beyond the shorter response count alpha."""
+
+    name: Literal["tail"]
+    alpha: Annotated[float, Field(ge=0, le=1)]
+
+    def __call__(self, likelihood, batch):
+        return losses.scores.tail_weights(likelihood.mask, self.alpha)
+
+
+@hyperparameters
+class ChangedTerms(Part):
+    """Dense DPO (RLHF-V, 2312.00849): tokens in which the two responses differ count gamma; normalise: a weighted mean."""
+
+    name: Literal["changed"]
+    gamma: Positive
+    normalise: bool
+    wants: ClassVar = ("changed",)
+
+    def __call__(self, likelihood, batch):
+        changed = batch.supervision["changed"]
+        if not self.normalise:
+            return losses.scores.changed_sums(likelihood.mask, changed, self.gamma)
+        return losses.scores.changed_weights(likelihood.mask, changed, self.gamma)
+
+
+Terms = Annotated[TailTerms | ChangedTerms, Field(discriminator="name")]

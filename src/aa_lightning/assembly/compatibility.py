@@ -1,0 +1,229 @@
+"""What fits what: an algorithm, a model, a data set and a strategy that cannot work together are refused by name.
+
+All of it is decided before any weights load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from aa_lightning.data.corruption.corrupt import SPOILS, CorruptionOptions
+from aa_lightning.data.kinds import can_serve
+from aa_lightning.data.multi_row import read_as
+from aa_lightning.data.options import DataOptions
+from aa_lightning.data.sources.open import check_files
+from aa_lightning.types import Algorithm
+
+if TYPE_CHECKING:
+    from aa_lightning.data.mixture import MixtureOptions
+
+    Data = DataOptions | MixtureOptions
+
+_LIKELIHOODS = {"exact": "an exact one", "bound": "only a bound (a denoising error)"}
+
+
+def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
+    """Refuse an algorithm that the model or the data cannot serve.
+
+    Raises:
+        ValueError: which parts, why, and what to type.
+        FileNotFoundError: a data file is not there.
+    """
+    likelihood = cfg.model.likelihood
+    name = cfg.algo_name or type(algorithm).__name__
+    if cfg.model.likelihood == "bound" and algorithm.trains == "reward_model":
+        raise ValueError(
+            f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
+            "type a token model, for example model=tiny_llava"
+        )
+    if algorithm.trains == "reward_model" and _speaks(cfg.model.family):
+        raise ValueError(
+            f"{name} scores what a token model has read, and model.family={cfg.model.family} reads its answers as text "
+            "and speaks them: type a model that hears or reads them, for example model=tiny_qwen2_5_omni"
+        )
+    if likelihood not in algorithm.accepts:
+        raise ValueError(
+            f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
+            f"model.family={cfg.model.family} has {_LIKELIHOODS[likelihood]}: "
+            "type another model= or algo=, for example algo=dpo"
+        )
+    for whose, kind in data.kinds.items():
+        if not can_serve(kind, algorithm.supervision):
+            raise ValueError(
+                f"{name} learns from {algorithm.supervision} rows, and {whose} has {kind} rows only: type a data= that "
+                f"has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
+            )
+    for together in data.made_by:
+        read_as(together, algorithm.supervision)
+    _check_offers(name, algorithm, data)
+    if data.shown is not None:  # else `check_spoiled` decides, once rows are read
+        check_spoiled(cfg, algorithm, data.shown)
+        _check_fits(["data.corruption"], data.corruption, data.shown)
+    if "media" in algorithm.wants and _reads_codes(cfg.model.family):
+        raise ValueError(
+            f"{name} with these options moves pictures along a gradient, and model.family={cfg.model.family} reads them as "
+            "tokens that a frozen model chose, which have none: type a model that sees pixels, for example "
+            "model=tiny_llava, or another algo="
+        )
+    if algorithm.moving is not None:
+        _check_moving(cfg)
+    if data.writes_media and likelihood == "exact" and algorithm.trains == "policy":
+        _check_draws(cfg)
+    for origin in data.origins:
+        check_files(origin)
+
+
+def check_spoiled(cfg: DictConfig, algorithm: Algorithm, shown: Collection[str]) -> None:
+    """Refuse an algorithm that compares prompts with spoiled ones where these would be the same.
+
+    Args:
+        shown: the media in prompts.
+
+    Raises:
+        ValueError: prompts have no media, or none that the corruption acts on.
+    """
+    if {"corrupted", "media"} & set(algorithm.wants) and not shown:
+        raise ValueError(
+            f"{cfg.algo_name or type(algorithm).__name__} with these options spoils the media of prompts, and prompts of "
+            "this data set have none: type modality=ti2t, or another algo="
+        )
+    if "corrupted" in algorithm.wants:
+        keys = list(_named("algo", OmegaConf.to_container(cfg.algo, resolve=True), "corruption"))
+        _check_fits(keys, algorithm.corruption, shown)
+
+
+def check_reads(cfg: DictConfig, shown: Collection[str]) -> None:
+    """Refuse a model that cannot read the media of prompts.
+
+    Args:
+        shown: the media in prompts.
+
+    Raises:
+        ValueError: which ones, and what to type.
+    """
+    from aa_lightning.models.families.table import FAMILIES
+
+    row = FAMILIES.get(cfg.model.family)
+    reads = set() if row is None else set(row.media)
+    if set(shown) - reads:
+        unread = " and ".join(sorted(set(shown) - reads))
+        raise ValueError(
+            f"prompts of the data show {unread}, and models of family {cfg.model.family} read "
+            f"{', '.join(['text', *sorted(reads)])}: type a model= that reads {unread}, such as "
+            f"model={_READERS[min(set(shown) - reads)]}, or other data="
+        )
+
+
+_READERS = {"image": "tiny_llava", "audio": "tiny_qwen2_audio", "video": "tiny_qwen2_vl"}
+
+
+def _named(path: str, section: Mapping[str, Any], wanted: str) -> Iterator[str]:
+    """The dotted keys that end with a word."""
+    for key, value in section.items():
+        if key == wanted and value is not None:
+            yield f"{path}.{key}"
+        elif isinstance(value, Mapping):
+            yield from _named(f"{path}.{key}", value, wanted)
+
+
+def _check_fits(keys: list[str], corruption: CorruptionOptions | None, shown: Collection[str]) -> None:
+    """Refuse a corruption that leaves all media of prompts as they are.
+
+    Args:
+        keys: where it was given.
+    """
+    if corruption is None or set(corruption.kinds) & set(shown):
+        return
+    fitting = [name for name, kinds in SPOILS.items() if set(kinds) & set(shown)]
+    instead = f"{{name:{'|'.join(fitting)},media:[{','.join(sorted(shown))}]}}" if fitting else "null"
+    typed = " ".join(f"'++{key}={instead}'" for key in keys)
+    raise ValueError(
+        f"{keys[0]}={corruption.name} acts on {' and '.join(corruption.kinds)}, and the prompts of this data set show "
+        f"{' and '.join(sorted(shown)) or 'no media'}, so that nothing would be spoiled: type {typed}, or a data= with "
+        f"{' or '.join(corruption.kinds)}"
+    )
+
+
+def _speaks(family: str) -> bool:
+    from aa_lightning.models.families.table import FAMILIES
+
+    return family in FAMILIES and "audio" in FAMILIES[family].writes
+
+
+def _reads_codes(family: str) -> bool:
+    from aa_lightning.models.families.table import FAMILIES
+
+    return family in FAMILIES and FAMILIES[family].reads_codes
+
+
+def _check_moving(cfg: DictConfig) -> None:
+    """A reference can follow only where it is a copy of its own and whole on every process.
+
+    Raises:
+        ValueError: an adapter switched off cannot move; sharded copies are not moved.
+    """
+    if cfg.model.lora.rank > 0 and cfg.model.reference != "frozen":
+        raise ValueError(
+            "algo.moving moves the reference, and with model.lora.rank > 0 the reference is the model without its "
+            "adapter: type model.reference=frozen, or algo.moving=null"
+        )
+    target = OmegaConf.to_container(cfg.trainer, resolve=True).get("strategy")
+    sharded = isinstance(target, dict) and (target.get("stage") == 3 or target["_target_"].endswith("FSDP"))
+    if sharded:
+        raise ValueError(
+            "algo.moving needs a whole reference on every process, and this strategy shards it: type strategy=ddp or "
+            "strategy=deepspeed_zero2, or algo.moving=null"
+        )
+
+
+def _check_draws(cfg: DictConfig) -> None:
+    """Held-out pictures can be drawn only where codes can be made pictures.
+
+    Raises:
+        ValueError: there is no decoder, and pictures shall be drawn.
+    """
+    from aa_lightning.models.families.table import FAMILIES
+
+    row = FAMILIES.get(cfg.model.family)
+    if row is not None and row.needs_decoder and cfg.model.image_decoder is None and cfg.evaluation.generate > 0:
+        raise ValueError(
+            f"models of family {row.name} write pictures as codes, their library has no decoder for them, and "
+            f"evaluation.generate={cfg.evaluation.generate} pictures shall be drawn: bring a torch module that is made from "
+            "the model's VQ model and gives pixels for codes (docs/models.md), and type "
+            "model.image_decoder=<package>.<module>.<Class>; or type evaluation.generate=0"
+        )
+
+
+_NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
+    "margin": ("by how much each chosen response is better", "scores, such as data=ultrafeedback, or name their columns in "
+    "data.template.margin"),
+    "safe": ("whether each response is harmless", "such labels, such as data=shapes_ti2t or data=pku_safe_rlhf_safety, or "
+    "name their columns in data.template.safe"),
+    "ratings": ("the scores of each criterion", "ratings, such as data=shapes_ti2t, or name their columns in "
+    "data.template.ratings, with data.template.kind=feedback"),
+    "critique": ("what is said about each response", "critiques, such as data=shapes_ti2t, or name their columns in "
+    "data.template.feedback"),
+    "gold": ("a refined response", "refinements, such as data=shapes_ti2t, or name their columns in "
+    "data.template.feedback.refinement, with data.template.kind=feedback"),
+    "steps": ("which steps of a response are right", "such labels, such as data=shapes_ti2t or data=trl_stepwise, or "
+    "algo=orm, which learns from whole responses"),
+}  # fmt: skip
+
+
+def _check_offers(name: str, algorithm: Algorithm, data: Data) -> None:
+    """Refuse data that lacks what an algorithm wants of its rows, or that has ties where they mean nothing."""
+    wanted = [*algorithm.wants, *(["critique"] if algorithm.supervision == "critique" else [])]
+    for want in wanted:
+        if want in _NEEDS and want not in data.offers:
+            needed, advice = _NEEDS[want]
+            raise ValueError(
+                f"{name} with these options needs {needed}, and the data set does not say: type a data= with {advice}"
+            )
+    if "tie" in data.offers and "tie" not in algorithm.wants and algorithm.supervision == "preference":
+        raise ValueError(
+            f"the data set keeps ties, and {name} takes the first response for the better one: type "
+            "data.template.preferred.tie=drop, or algo=reward_model_ties"
+        )

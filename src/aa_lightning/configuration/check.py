@@ -1,0 +1,300 @@
+"""The check of a composed configuration, before anything heavy is imported. Imports neither torch nor Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
+
+from aa_lightning.configuration.folders import conf_dir, option_names
+from aa_lightning.configuration.schema import (
+    COMMANDS,
+    PRECISIONS,
+    SECTIONS,
+    STRICT,
+    Loader,
+    Lora,
+    Model,
+    Optimizer,
+    Parts,
+    Share,
+)
+from aa_lightning.configuration.signatures import schema_of
+from aa_lightning.configuration.targets import Parameter, named_class, strategy_arguments, trainer_arguments
+from aa_lightning.configuration.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
+
+__all__ = [
+    "SECTIONS",
+    "STRICT",
+    "ConfigError",
+    "Loader",
+    "Lora",
+    "Model",
+    "Optimizer",
+    "Parts",
+    "Share",
+    "check_config",
+    "data_schema",
+    "model_schema",
+    "split_batch",
+]
+
+
+def check_config(
+    cfg: DictConfig, command: str | None = None, groups: Mapping[str, Collection[str]] | None = None
+) -> None:
+    """Refuse a composed configuration that cannot run.
+
+    Args:
+        cfg: what Hydra composed.
+        command: whose configuration it is; None: a piece of one, with any top-level keys.
+        groups: the configuration groups with their options, which a mistyped key may have meant.
+
+    Raises:
+        ConfigError: one line per mistake: what was given, why it cannot work, what to type.
+    """
+    mistakes = [_missing(key) for key in sorted(OmegaConf.missing_keys(cfg))]
+    if not mistakes:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        everywhere = Everywhere(list(dotted_keys(plain)), groups or {})
+        mistakes = _root_mistakes(plain, command, everywhere)
+        mistakes += _section_mistakes(plain, everywhere, with_data=not mistakes)
+        mistakes = mistakes or _contradictions(plain)
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+
+
+def dotted_keys(plain: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """Every key of a configuration with the sections that it lies in, but those that `_target_`s are."""
+    for key, value in plain.items():
+        if key != "_target_":
+            yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from dotted_keys(value, f"{prefix}{key}.")
+
+
+def split_batch(batch_size: int, micro_batch_size: int | None, processes: int) -> tuple[int, int]:
+    """How a step's prompts are divided: (prompts per forward pass and process, forward passes per step).
+
+    Raises:
+        ConfigError: they do not divide.
+    """
+    micro = micro_batch_size or max(batch_size // processes, 1)
+    passes, rest = divmod(batch_size, micro * processes)
+    if passes and not rest:
+        return micro, passes
+    whole = max(round(batch_size / (micro * processes)), 1) * micro * processes
+    raise ConfigError(
+        f"loader.batch_size={batch_size} cannot be divided into forward passes of {micro} prompts on each of "
+        f"{processes} process(es), since it is no multiple of {micro * processes}\n"
+        f"type: loader.batch_size={whole}"
+    )
+
+
+def _missing(key: str) -> str:
+    return f"{key} has no value\ntype: {key}=<value>"
+
+
+def _root_mistakes(plain: Mapping[str, Any], command: str | None, everywhere: Everywhere) -> list[str]:
+    """Of what stands outside all sections, and of sections that are there or not."""
+    if command is None:
+        return []
+    sections = [*SECTIONS, "algo", "model", "data", "trainer"]
+    values = {key: value for key, value in plain.items() if key in _keys_outside(command)}
+    mistakes = [
+        _unknown_root(key, value, [*sections, *values], everywhere)
+        for key, value in plain.items()
+        if key not in {*sections, *values}
+    ]
+    mistakes += [f"{name} is missing: no run can do without this section" for name in sections if name not in plain]
+    mistakes += [
+        f"{name}={show(plain[name])} cannot be used: it is a section\ntype: {name}.<key>=<value>"
+        for name in sections
+        if not isinstance(plain.get(name, {}), Mapping)
+    ]
+    return mistakes + _mistakes_in("", values, COMMANDS[command], everywhere) + _stage_mistakes(plain)
+
+
+def _keys_outside(command: str) -> list[str]:
+    """The keys that a command has outside all sections."""
+    return [field.name for field in fields(COMMANDS[command])]
+
+
+def _unknown_root(key: str, value: Any, known: list[str], everywhere: Everywhere) -> str:
+    theirs = [command for command in COMMANDS if key in _keys_outside(command)]
+    if theirs and key != "run":
+        typed = f"{key}={show(value)}"
+        return (
+            f"{typed} cannot be used: it belongs to another command\ntype: python -m aa_lightning.{theirs[0]} {typed}"
+        )
+    others = [name for name in everywhere.keys if name.partition(".")[0] != key]
+    return unknown("", key, value, known, Everywhere(others, everywhere.groups))
+
+
+def _stage_mistakes(plain: Mapping[str, Any]) -> list[str]:
+    """A stage to start from that there is not."""
+    init, stages = plain.get("init"), option_names([conf_dir()])["stage"]
+    name = init.removeprefix("stage:") if isinstance(init, str) and init.startswith("stage:") else None
+    if name is None or name in stages:
+        return []
+    close = nearest(name, stages)
+    hint = f"did you mean init=stage:{close}? " if close else ""
+    return [f"init={init} cannot be used: there is no stage {name}\n{hint}there is: {', '.join(stages)}"]
+
+
+def _section_mistakes(plain: Mapping[str, Any], everywhere: Everywhere, with_data: bool) -> list[str]:
+    mistakes: list[str] = []
+    for name in sorted(plain, key=lambda name: name == "data"):  # the one that takes time to import comes last
+        section = plain[name]
+        if not isinstance(section, Mapping) or (name == "data" and (mistakes or not with_data)):
+            continue
+        schema = section_schema(name, section)
+        if schema is None:
+            continue
+        names = _mistakes_in_names(section, everywhere) if name == "algo" else []
+        mistakes += names or _mistakes_in(name, section, schema, everywhere)
+        if name == "algo" and not names:
+            mistakes += _mistakes_in_parts(name, section, everywhere)
+    return mistakes + _trainer_mistakes(plain, everywhere)
+
+
+_OF_TEXTS = ("string_type", "literal_error")  # said of a mapping where a text may stand too
+
+
+def _mistakes_in(path: str, section: Mapping[str, Any], schema: type, everywhere: Everywhere) -> list[str]:
+    given = {key: value for key, value in section.items() if key != "_target_"}
+    try:
+        TypeAdapter(schema).validate_python(given)
+    except ValidationError as error:
+        errors = error.errors()
+        told = [one for one in errors if one["type"] not in _OF_TEXTS or not isinstance(one["input"], Mapping)]
+        return [explain_invalid(path, schema, details, everywhere) for details in told or errors]
+    return []
+
+
+def _mistakes_in_parts(path: str, section: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
+    """Of the objectives inside a mixture, each with a `_target_` of its own: the first one's, whose values others share."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            target = value.get("_target_")
+            schema = None if target is None else algorithm_schema(target)
+            found = [] if schema is None else _mistakes_in(f"{path}.{key}", value, schema, everywhere)
+            if found := found or _mistakes_in_parts(f"{path}.{key}", value, everywhere):
+                return found
+    return []
+
+
+def _mistakes_in_names(section: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
+    """Names of objectives of a mixture, and of their weights, that it does not have."""
+    parts, weights = section.get("parts"), section.get("weights")
+    if not isinstance(parts, Mapping) or not isinstance(weights, Mapping):
+        return []
+    known = [name for name in parts if name in weights]
+    others = Everywhere([name for name in everywhere.keys if name.split(".")[2:3] in [[one] for one in known]])
+    return [
+        unknown(f"algo.{key}", name, value, known, others)
+        for key, several in (("parts", parts), ("weights", weights))
+        for name, value in several.items()
+        if name not in known
+        and (key == "weights" or "_target_" not in value or any(is_slip(name, one) for one in known))
+    ]
+
+
+def section_schema(name: str, section: Mapping[str, Any]) -> type | None:
+    """What a section may say; None: anything."""
+    if name == "algo":
+        return algorithm_schema(section["_target_"])
+    if name == "model":
+        return model_schema(section["likelihood"])
+    if name == "data":
+        return data_schema(section)
+    return SECTIONS.get(name)
+
+
+def algorithm_schema(target: str) -> type | None:
+    """The arguments of an algorithm's class; None: anything."""
+    return schema_of(named_class(target))
+
+
+def model_schema(likelihood: str) -> type:
+    """The options of a model, by the kind of its likelihood.
+
+    Raises:
+        ConfigError: no such kind.
+    """
+    targets = {
+        "exact": "aa_lightning.configuration.schema.Model",
+        "bound": "aa_lightning.models.diffusion.options.Diffusion",
+    }
+    if likelihood not in targets:
+        raise ConfigError(f"model.likelihood={likelihood} cannot be used\ntype: one of {', '.join(targets)}")
+    return named_class(targets[likelihood])
+
+
+def data_schema(section: Mapping[str, Any]) -> type:
+    """The options of one data set, or of a mixture of several."""
+    if "parts" in section:
+        return named_class("aa_lightning.data.mixture.MixtureOptions")
+    return named_class("aa_lightning.data.options.DataOptions")
+
+
+def _trainer_mistakes(plain: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
+    trainer = plain.get("trainer")
+    if not isinstance(trainer, Mapping) or trainer.get("_target_") != "lightning.Trainer":
+        return []
+    arguments = trainer_arguments()
+    mistakes = _mistyped("trainer", trainer, arguments, everywhere)
+    mistakes += [
+        _unfit(key, value, arguments[key])
+        for key, value in trainer.items()
+        if key in arguments and not arguments[key].takes_value(value)
+    ]
+    mistakes += _precision_mistakes(str(trainer.get("precision", PRECISIONS[0])))
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, Mapping) and strategy.get("_target_", "").startswith("aa_lightning.training.strategies."):
+        mistakes += _mistyped("trainer.strategy", strategy, strategy_arguments(strategy["_target_"]), everywhere)
+    return mistakes
+
+
+def _precision_mistakes(given: str) -> list[str]:
+    if given in PRECISIONS:
+        return []
+    if given in ("16-true", "fp16-true"):
+        return [
+            f"trainer.precision={given} cannot train: in float16 the optimizer.eps of 1e-8 is 0, and so are gradients below "
+            "6e-8 and the updates of a small learning rate\ntype: trainer.precision=16-mixed"
+        ]
+    close = nearest(given, PRECISIONS) or PRECISIONS[0]
+    refused = f"trainer.precision={given} cannot be used: there is {', '.join(PRECISIONS)}"
+    return [f"{refused}\ndid you mean trainer.precision={close}?"]
+
+
+def _unfit(key: str, value: Any, argument: Parameter) -> str:
+    given = f"trainer.{key}={show(value)}"
+    return f"{given} cannot be used: it should be {argument.takes}\ntype: trainer.{key}=<{argument.takes}>"
+
+
+def _mistyped(path: str, section: Mapping[str, Any], known: Collection[str], everywhere: Everywhere) -> list[str]:
+    return [
+        unknown(path, key, value, known, everywhere)
+        for key, value in section.items()
+        if key not in {*known, "_target_"}
+    ]
+
+
+def _contradictions(plain: Mapping[str, Any]) -> list[str]:
+    """What is well formed, section by section, and still cannot work together."""
+    trainer = plain.get("trainer")
+    if not isinstance(trainer, Mapping) or "optimizer" not in plain:
+        return []
+    strategy = trainer.get("strategy")
+    keeps_masters = isinstance(strategy, Mapping) and "DeepSpeed" in strategy["_target_"]
+    if trainer.get("precision") == "bf16-true" and not keeps_masters:
+        return [
+            "trainer.precision=bf16-true loses the updates of a small learning rate: at lr=1e-6, 98 % of the weights "
+            "never moved, since bfloat16 cannot hold the difference\ntype: trainer.precision=bf16-mixed"
+        ]
+    return []

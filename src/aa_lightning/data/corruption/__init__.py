@@ -1,0 +1,1 @@
+"""Corrupted media: options, and what applies them."""

@@ -1,0 +1,212 @@
+"""Held-out measures of a policy or reward model, each over every example exactly once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric, SumMetric
+
+from aa_lightning.models.reward.scorer import Scorer
+from aa_lightning.rewards import answers as verifiers
+from aa_lightning.system.console import bar
+from aa_lightning.types import Batch, Policy, Response, Rollout
+
+
+@dataclass
+class Measured:
+    """What was measured, under the same names.
+
+    Attributes:
+        measures: means over the examples.
+        examples: how many examples each mean is of, on all ranks together.
+        responses: what was said on this rank, by the prompt's id.
+        verdicts: whether that is right, by the prompt's id; None where it cannot be checked.
+    """
+
+    measures: dict[str, float] = field(default_factory=dict)
+    examples: dict[str, int] = field(default_factory=dict)
+    responses: dict[str, Response] = field(default_factory=dict)
+    verdicts: dict[str, bool | None] = field(default_factory=dict)
+
+    def add(self, other: Measured, prefix: str = "") -> None:
+        """Take what else was measured, but not what was said."""
+        self.measures |= {f"{prefix}{name}": value for name, value in other.measures.items()}
+        self.examples |= {f"{prefix}{name}": count for name, count in other.examples.items()}
+
+
+class Averages:
+    """Means over all batches and ranks, and over the rows of each group by themselves. Every rank names them up front,
+    or ranks without a batch would not take part.
+
+    Args:
+        names: of the measures.
+        groups: of rows, by what their ids begin with: `<group>/<row>`.
+    """
+
+    def __init__(self, device: torch.device, names: Sequence[str], groups: Sequence[str] = ()):
+        self._device, self._groups = device, groups
+        every = [*names, *(f"{group}/{name}" for group in groups for name in names)]
+        self._means = {name: MeanMetric(nan_strategy="ignore").to(device) for name in every}
+        self._counts = {name: SumMetric().to(device) for name in every}
+        for name in every:  # or a rank that has nothing to measure would be warned of it
+            self._means[name].update(0.0, weight=0.0)
+            self._counts[name].update(0.0)
+
+    def update(self, values: dict[str, Tensor], ids: Sequence[str]) -> None:
+        """Take one value (P,) of each measure for each row."""
+        for name, value in values.items():
+            self._take(name, value)
+        for group in self._groups:
+            rows = [i for i, row in enumerate(ids) if row.startswith(f"{group}/")]
+            for name, value in values.items() if rows else ():
+                self._take(f"{group}/{name}", value[rows])
+
+    def compute(self) -> Measured:
+        """What was measured at least once."""
+        counts = {name: round(count.compute().item()) for name, count in self._counts.items()}
+        means = {name: mean.compute().item() for name, mean in self._means.items()}
+        seen = [name for name, count in counts.items() if count]
+        return Measured({name: means[name] for name in seen}, {name: counts[name] for name in seen})
+
+    def _take(self, name: str, value: Tensor) -> None:
+        """NaN stands for a row that has nothing to measure."""
+        self._means[name].update(value.float().to(self._device))
+        self._counts[name].update((~value.isnan()).sum().float().to(self._device))
+
+
+@torch.no_grad()
+def preferences(
+    policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
+) -> Measured:
+    """How the policy ranks held-out pairs.
+
+    Returns:
+        preference_accuracy and margin: of the implicit reward log π − log π_ref (a tie counts half), with a reference;
+        likelihood_accuracy and likelihood_margin: of log π itself; logp_chosen, logp_rejected: nats.
+    """
+    names = ["likelihood_accuracy", "likelihood_margin", "logp_chosen", "logp_rejected"]
+    averages = Averages(device, [*names, *(["preference_accuracy", "margin"] if reference else [])], groups)
+    for batch in _shown(batches):
+        batch = policy.prepare(batch.to(device))
+        total = policy.log_likelihood(batch).total
+        averages.update(_ranked(total, "likelihood_accuracy", "likelihood_margin"), batch.ids)
+        averages.update({"logp_chosen": total[:, 0], "logp_rejected": total[:, 1]}, batch.ids)
+        if reference:
+            with policy.as_reference() as frozen:
+                gained = total - frozen.log_likelihood(batch).total
+            averages.update(_ranked(gained, "preference_accuracy", "margin"), batch.ids)
+    return averages.compute()
+
+
+@torch.no_grad()
+def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measured:
+    """How a reward model ranks held-out pairs: reward_accuracy (a tie counts half) and reward_margin."""
+    averages = Averages(device, ["reward_accuracy", "reward_margin"], groups)
+    for batch in _shown(batches):
+        score = scorer.score(scorer.prepare(batch.to(device)))
+        averages.update(_ranked(score, "reward_accuracy", "reward_margin"), batch.ids)
+    return averages.compute()
+
+
+@torch.no_grad()
+def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measured:
+    """How often the sign of a reward tells right from wrong: verdict_accuracy of answers, or the mean over their steps."""
+    averages = Averages(device, ["verdict_accuracy"], groups)
+    for batch in _shown(batches):
+        batch = scorer.prepare(batch.to(device))
+        if "steps" in batch.supervision:
+            labels = batch.supervision["steps"][:, 0]  # (P, S), NaN: no step
+            logits = scorer.score_steps(batch, batch.supervision["step_ends"])[:, 0]
+        else:
+            labels, logits = batch.supervision["desirable"].float(), scorer.score(batch)
+        right = ((logits > 0) == (labels > 0.5)) & ~labels.isnan()
+        averages.update({"verdict_accuracy": right.sum(-1) / (~labels.isnan()).sum(-1)}, batch.ids)
+    return averages.compute()
+
+
+@torch.no_grad()
+def ratings(
+    policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
+) -> Measured:
+    """How the policy takes held-out answers that are desirable or not.
+
+    Returns:
+        verdict_accuracy: how often the implicit reward log π − log π_ref is positive for a desirable answer and negative for
+        another (none at all counts half), with a reference; logp_per_term: of the desirable ones.
+    """
+    averages = Averages(device, ["logp_per_term", *(["verdict_accuracy"] if reference else [])], groups)
+    for batch in _shown(batches):
+        batch = policy.prepare(batch.to(device))
+        likelihood, desirable = policy.log_likelihood(batch), batch.supervision["desirable"][:, 0].bool()
+        averages.update({"logp_per_term": likelihood.mean[:, 0].masked_fill(~desirable, math.nan)}, batch.ids)
+        if reference:
+            with policy.as_reference() as frozen:
+                gained = (likelihood.total - frozen.log_likelihood(batch).total)[:, 0]
+            right = ((gained > 0) == desirable) & (gained != 0)
+            averages.update({"verdict_accuracy": right.float() + 0.5 * (gained == 0).float()}, batch.ids)
+    return averages.compute()
+
+
+@torch.no_grad()
+def demonstrations(
+    policy: Policy, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()
+) -> Measured:
+    """The mean log-likelihood per term of held-out responses, `logp_per_term`."""
+    averages = Averages(device, ["logp_per_term"], groups)
+    for batch in _shown(batches):
+        mean = policy.log_likelihood(policy.prepare(batch.to(device))).mean[:, 0]
+        averages.update({"logp_per_term": mean}, batch.ids)
+    return averages.compute()
+
+
+def answers(
+    draw: Callable[[Batch], Rollout],
+    batches: Iterable[Batch],
+    device: torch.device,
+    groups: Sequence[str] = (),
+    written: str = "text",
+) -> Measured:
+    """Answer prompts and check what has a reference answer, each as its data says (rewards/answers.py).
+
+    Args:
+        written: the kind of part in which an answer stands: text, or the first image or audio of a response.
+
+    Returns:
+        answer_accuracy of what was said, picture_accuracy of what was drawn or sound_accuracy of what was played (a
+        response without one is wrong); the responses, and whether each is right.
+    """
+    name, verify = _VERIFIERS[written]
+    averages, told = Averages(device, [name], groups), Measured()
+    for batch in _shown(batches):
+        responses = [drawn[0] for drawn in draw(batch.to(device)).responses]
+        verdicts = [
+            None if expected is None else verify(check, expected, response)
+            for expected, check, response in zip(batch.answers, batch.checks, responses, strict=True)
+        ]
+        told.responses |= dict(zip(batch.ids, responses, strict=True))
+        told.verdicts |= dict(zip(batch.ids, verdicts, strict=True))
+        known = [math.nan if verdict is None else float(verdict) for verdict in verdicts]
+        averages.update({name: torch.tensor(known)}, batch.ids)
+    told.add(averages.compute())
+    return told
+
+
+_VERIFIERS = {
+    "text": ("answer_accuracy", verifiers.said),
+    "image": ("picture_accuracy", verifiers.drew),
+    "audio": ("sound_accuracy", verifiers.played),
+}
+
+
+def _shown(batches: Iterable[Batch]) -> Iterable[Batch]:
+    """With a progress bar, where the user waits."""
+    return bar(batches, "measuring", "batch")
+
+
+def _ranked(values: Tensor, accuracy: str, margin: str) -> dict[str, Tensor]:
+    gap = values[:, 0] - values[:, 1]
+    return {accuracy: (gap > 0).float() + 0.5 * (gap == 0).float(), margin: gap}

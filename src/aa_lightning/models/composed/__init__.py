@@ -1,0 +1,1 @@
+"""Models put together of parts: a language model and towers."""

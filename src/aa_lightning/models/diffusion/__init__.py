@@ -1,0 +1,1 @@
+"""Policies that draw images by denoising."""

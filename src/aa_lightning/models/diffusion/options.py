@@ -1,0 +1,47 @@
+"""What `model` may say for a diffusion policy. Imports no torch; the defaults stand in conf/model/."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from aa_lightning.configuration.check import STRICT, Lora, Share
+
+
+@dataclass(config=STRICT, kw_only=True, frozen=True)
+class Sampling:
+    """How pictures are drawn.
+
+    Attributes:
+        steps: denoising steps; each is one action of a rollout.
+        eta: 0 is deterministic DDIM, 1 is ancestral; policy gradients need more than 0.
+        guidance: classifier-free guidance scale; 1 is none.
+    """
+
+    steps: PositiveInt
+    eta: Share
+    guidance: NonNegativeFloat
+
+
+@dataclass(config=STRICT, kw_only=True)
+class Diffusion:
+    """The `model` section of a Stable Diffusion policy; conf/model/stable_diffusion_v1_5.yaml explains each key."""
+
+    likelihood: Literal["bound"]
+    family: Literal["stable_diffusion"]
+    path: str
+    tiny: dict[str, Any]
+    revision: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    image_size: Annotated[int, Field(ge=8, multiple_of=8)]
+    draws: PositiveInt
+    eval_draws: PositiveInt
+    eval_seed: int
+    caption_dropout: Share
+    long_captions: Literal["error", "cut"]
+    gradient_checkpointing: bool
+    lora: Lora
+    reference: Literal["auto", "frozen", "adapter", "none"]
+    sampling: Sampling

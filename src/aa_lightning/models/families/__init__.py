@@ -1,0 +1,1 @@
+"""Model families: the table, and the odd ones."""

@@ -1,0 +1,346 @@
+"""What each model family needs: the one table of batch keys, quirks and parameter names.
+
+A family is looked up by the model type of its configuration. A row says which keys have one entry per token and how they
+grow when a response is appended, which keys must be there when a medium is, where the parameters of each freeze group
+live, and whether several responses may share one prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from aa_lightning.models.families import chameleon, composed, janus, mllama, parameter_groups
+from aa_lightning.models.families.family import LAST, Family
+from aa_lightning.models.token import rope
+
+# ---------------------------------------------------------------- parameters without a gradient
+
+
+def _layers_after_the_feature_layer(config: Any) -> str | None:
+    """Layers of the tower behind the one whose features are used (LLaVA reads layer -2), and the norm after them."""
+    layer = config.vision_feature_layer
+    depth = config.vision_config.num_hidden_layers
+    if not isinstance(layer, int):
+        return None
+    behind = range(depth + layer + 1, depth) if layer < 0 else range(layer, depth)
+    layers = "|".join(str(number) for number in behind) or "none"
+    return rf"^model\.(vision|image|video)_tower\..*(layers\.({layers})\.|post_layernorm\.)"
+
+
+def _those_and_the_newline(config: Any) -> str:
+    """The newline stands at the ends of rows of pictures; clips have none, so most data never reach it."""
+    return rf"{_layers_after_the_feature_layer(config)}|^model\.image_newline"
+
+
+def _those_and_the_tower_of_pictures(config: Any) -> str:
+    """Pictures have a tower of their own, which clips never reach."""
+    return rf"{_layers_after_the_feature_layer(config)}|^model\.image_tower\."
+
+
+# ---------------------------------------------------------------- the table
+
+_QWEN_IMAGE = {
+    "image": ("pixel_values", "image_grid_thw", "mm_token_type_ids"),
+    "video": ("pixel_values_videos", "video_grid_thw", "mm_token_type_ids"),
+}
+_BOUNDED = {"videos_kwargs": {"cap_pixels_per_frame": True}}  # as the published models were run
+_WINDOW = "feature_extractor.chunk_length"
+_OMNI: dict[str, Any] = {
+    "media": ("image", "audio", "video"),
+    "required": {
+        "image": ("pixel_values", "image_grid_thw", "attention_mask"),
+        "audio": ("input_features", "feature_attention_mask", "attention_mask"),
+        "video": ("pixel_values_videos", "video_grid_thw", "video_second_per_grid", "attention_mask"),
+    },
+    "placeholders": ("image_token", "audio_token", "video_token"),
+    "rope": rope.omni,
+    "grid_seconds": "video_second_per_grid",
+    "overrides_clip_size": True,
+    "arguments": _BOUNDED,
+    "towers": (("image", "video"), ("audio",)),
+}
+_FOLDED = 0.08  # seconds: three convolutions of stride 2 over frames of 10 ms
+_MLLAMA_KEYS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        *(Family(name, parameter_groups.TEXT) for name in ("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "phi3")),
+        *(Family(name, parameter_groups.TEXT) for name in ("gemma", "gemma2", "gemma3_text")),
+        Family(
+            "llava",
+            parameter_groups.JOINED,
+            media=("image",),
+            required={"image": ("pixel_values",)},
+            placeholders=("image_token",),
+            unused=_layers_after_the_feature_layer,
+            also=("compose",),
+        ),
+        Family(
+            "llava_next",
+            parameter_groups.JOINED,
+            media=("image",),
+            required={"image": ("pixel_values", "image_sizes")},
+            placeholders=("image_token",),
+            unused=_layers_after_the_feature_layer,
+        ),
+        Family(
+            "llava_onevision",
+            parameter_groups.JOINED,
+            media=("image", "video"),
+            required={"image": ("pixel_values", "image_sizes"), "video": ("pixel_values_videos",)},
+            placeholders=("image_token", "video_token"),
+            unused=_layers_after_the_feature_layer,
+            frames=8,
+        ),
+        Family(
+            "qwen2_vl",
+            parameter_groups.QWEN_VISION,
+            media=("image", "video"),
+            per_token={"mm_token_type_ids": 0},
+            required=_QWEN_IMAGE,
+            placeholders=("image_token", "video_token"),
+            rope=rope.qwen,
+            arguments=_BOUNDED,
+        ),
+        Family(
+            "qwen2_5_vl",
+            parameter_groups.QWEN_VISION,
+            media=("image", "video"),
+            per_token={"mm_token_type_ids": 0},
+            placeholders=("image_token", "video_token"),
+            required={**_QWEN_IMAGE, "video": (*_QWEN_IMAGE["video"], "second_per_grid_ts")},
+            rope=rope.qwen,
+            grid_seconds="second_per_grid_ts",
+            arguments=_BOUNDED,
+        ),
+        Family(
+            "qwen3_vl",
+            parameter_groups.QWEN_VISION,
+            media=("image", "video"),
+            per_token={"mm_token_type_ids": 0},
+            required=_QWEN_IMAGE,
+            placeholders=("image_token", "video_token"),
+            rope=rope.qwen,
+            fewest_frames=2,  # its processor refuses a clip of one
+        ),
+        Family(
+            "mllama",
+            parameter_groups.CROSSED,
+            media=("image",),
+            per_token={"cross_attention_mask": LAST},
+            per_prompt=_MLLAMA_KEYS,
+            required={"image": (*_MLLAMA_KEYS, "cross_attention_mask")},
+            placeholders=("image_token",),
+            run=mllama.hidden_states,
+            alike=mllama.alike,
+        ),
+        Family(
+            "gemma3",
+            parameter_groups.JOINED,
+            media=("image",),
+            per_token={"token_type_ids": 0},
+            required={"image": ("pixel_values", "token_type_ids")},
+            placeholders=("tokenizer.image_token", "boi_token"),
+            sees_ahead="token_type_ids",
+        ),
+        Family(
+            "idefics3",
+            parameter_groups.CONNECTED,
+            media=("image",),
+            required={"image": ("pixel_values", "pixel_attention_mask")},
+            placeholders=("image_token", "fake_image_token"),
+        ),
+        Family(
+            "smolvlm",
+            parameter_groups.CONNECTED,
+            media=("image", "video"),
+            required=dict.fromkeys(("image", "video"), ("pixel_values", "pixel_attention_mask")),
+            placeholders=("image_token", "fake_image_token"),
+            one_medium=True,
+            frames=8,  # shorter clips beside longer ones would be read with black frames
+        ),
+        Family(
+            "internvl",
+            parameter_groups.JOINED,
+            media=("image", "video"),
+            required={"image": ("pixel_values",), "video": ("pixel_values",)},
+            placeholders=("image_token", "video_token"),
+            frames=8,
+        ),
+        Family(
+            "mistral3",
+            parameter_groups.JOINED,
+            media=("image",),
+            required={"image": ("pixel_values", "image_sizes")},
+            placeholders=("image_token", "image_break_token", "image_end_token"),
+        ),
+        Family(
+            "llava_next_video",
+            parameter_groups.JOINED,
+            media=("video", "image"),
+            required={"image": ("pixel_values", "image_sizes"), "video": ("pixel_values_videos",)},
+            placeholders=("image_token", "video_token"),
+            unused=_those_and_the_newline,
+            frames=8,
+        ),
+        Family(
+            "video_llava",
+            {**parameter_groups.JOINED, "vision": r"^model\.(image|video)_tower\."},
+            media=("video", "image"),
+            required={"image": ("pixel_values",), "video": ("pixel_values_videos",)},
+            arguments={"images_kwargs": {"return_legacy_image_output": False}},
+            placeholders=("image_token", "video_token"),
+            unused=_those_and_the_tower_of_pictures,
+            frames=8,  # what it was trained with
+            fewest_rows=4,
+        ),
+        Family(
+            "qwen2_audio",
+            parameter_groups.HEARING,
+            media=("audio",),
+            required={"audio": ("input_features", "feature_attention_mask")},
+            placeholders=("audio_token",),
+            unused=lambda config: r"^model\.audio_tower\.embed_positions\.",  # a fixed table
+            longest_sound=_WINDOW,
+        ),
+        Family(
+            "audioflamingo3",
+            parameter_groups.HEARING,
+            media=("audio",),
+            required={"audio": ("input_features", "input_features_mask")},
+            placeholders=("audio_token",),
+            unused=lambda config: r"^model\.audio_tower\.embed_positions\.",
+            longest_sound="max_audio_len",  # it reads several windows
+            most={"audio": 1},
+        ),
+        Family(
+            "qwen2_5_omni",
+            parameter_groups.OMNI,
+            **_OMNI,
+            unused=lambda config: r"^model\.audio_tower\.audio_bos_eos_token\.",  # of another model in this class
+            longest_sound=_WINDOW,
+            whole=("qwen2_5_omni", "thinker_config"),
+            part="qwen2_5_omni_thinker",
+        ),
+        Family(
+            "qwen2_5_omni_speech",
+            parameter_groups.SPEECH,
+            **_OMNI,
+            writes=("text", "audio"),
+            unused=lambda config: r"^thinker\.model\.audio_tower\.audio_bos_eos_token\.|^token2wav\.",  # only heard
+            longest_sound=_WINDOW,
+            part="qwen2_5_omni",
+        ),
+        Family(
+            "qwen3_omni",
+            parameter_groups.OMNI,
+            **_OMNI,
+            sound_step=_FOLDED,
+            whole=("qwen3_omni_moe", "thinker_config"),
+            part="qwen3_omni_moe_thinker",
+        ),
+        Family(
+            "qwen3_omni_speech",
+            parameter_groups.SPEECH,
+            **_OMNI,
+            writes=("text", "audio"),
+            unused=lambda config: r"^code2wav\.",
+            sound_step=_FOLDED,
+            part="qwen3_omni_moe",
+        ),
+        Family(
+            "emu3",
+            {"language": r"^(model\.text_model|lm_head)\."},
+            media=("image",),
+            writes=("text", "image"),
+            reads_codes=True,
+            required={"image": ("pixel_values", "image_sizes")},
+            fewest_rows=4,
+            placeholders=("image_token",),
+        ),
+        Family(
+            "chameleon",
+            parameter_groups.TEXT,
+            media=("image",),
+            writes=("text", "image"),
+            required={"image": ("pixel_values",)},
+            always={"return_for_text_completion": True},  # or every text ends in a separator
+            template=chameleon.TURNS,
+            reads_codes=True,
+            needs_decoder=True,
+            placeholders=("image_token",),
+        ),
+        Family(
+            "janus",
+            parameter_groups.SPLIT,
+            media=("image",),
+            required={"image": ("pixel_values",)},
+            writes=("text", "image"),
+            placeholders=("image_token",),
+            run=janus.hidden_states,
+        ),
+        Family(
+            "compose",
+            parameter_groups.COMPOSED,
+            media=("image", "video", "audio"),
+            required={"image": ("pixel_values",), "video": ("pixel_values_videos",), "audio": ("input_features",)},
+            placeholders=("image_token", "video_token", "audio_token"),
+            unused=composed.idle,
+            longest_sound="window",
+            towers=(("image", "video"), ("audio",)),
+            part="aa_composed",
+            of=composed.of_its_parts,
+        ),
+    )
+}
+_BY_TYPE = {family.part or family.name: family for family in FAMILIES.values()}
+
+_SCALES = re.compile(r"^(logits?_scal(e|ing)|lm_head_multiplier|logits_mup_\w+|dim_model_base)$")
+_MEDIA = re.compile(r"(^|_)(vision|visual|images?|audio|video|speech)(_|$)")
+
+
+def family_of(config: Any) -> Family:
+    """The row for a model's configuration; an unlisted text model gets the generic one without prefix sharing.
+
+    Raises:
+        ValueError: a model with media, or with scaled logits, whose quirks are not in the table.
+    """
+    if config.model_type in _BY_TYPE:
+        row = _BY_TYPE[config.model_type]
+        return row if row.of is None else row.of(row, config, family_of(config.get_text_config()))
+    said = sorted(key for key, value in config.to_dict().items() if value is not None)
+    media = [key for key in said if _MEDIA.search(key)]
+    if media or config.get_text_config() is not config:
+        raise ValueError(
+            f"models of type {config.model_type!r} read media in a way that is not in models/families/table.py (its "
+            f"configuration has {', '.join(media or config.sub_configs)}). Known: {', '.join(FAMILIES)}. Add a row there "
+            "(docs/models.md) or choose another model="
+        )
+    scales = [key for key in said if _SCALES.search(key)]
+    if scales:
+        raise ValueError(
+            f"models of type {config.model_type!r} scale their logits ({', '.join(scales)}), which models/token/logprobs.py "
+            f"does not: their log-probabilities would be wrong. Choose another model=, one of {', '.join(FAMILIES)}"
+        )
+    return Family(config.model_type, parameter_groups.TEXT, shares_prefix=False)
+
+
+def is_listed(config: Any) -> bool:
+    """Whether the table knows a model, and the kind of language model in it where that is a choice."""
+    if config.model_type not in _BY_TYPE:
+        return False
+    row, text = _BY_TYPE[config.model_type], config.get_text_config().model_type
+    return text in _BY_TYPE or text.startswith((row.name, config.model_type))
+
+
+def trained_part(config: Any, wanted: str) -> Any:
+    """The configuration of the part that trains, where a checkpoint holds more than the family `wanted`: the thinker of
+    one that also speaks."""
+    if wanted in FAMILIES and config.model_type == FAMILIES[wanted].part:
+        return config
+    for family in FAMILIES.values():
+        if family.whole is not None and config.model_type == family.whole[0]:
+            return vars(config)[family.whole[1]]
+    return config

@@ -1,0 +1,1 @@
+"""Policies that write images as tokens of a VQ model."""

@@ -1,0 +1,126 @@
+"""The parts of a model that writes pictures, put together: its VQ model taken out, its grammar, its encoder, its policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.models.families.family import Family
+from aa_lightning.models.image_tokens.encoder import PictureEncoder
+from aa_lightning.models.image_tokens.families import PICTURE_FAMILIES
+from aa_lightning.models.image_tokens.grammar import Grammar
+from aa_lightning.models.image_tokens.policy import PictureNetwork, PicturePolicy, PictureScorer
+from aa_lightning.models.image_tokens.two_heads import SplitNetwork
+from aa_lightning.models.image_tokens.vq import PictureTokenizer
+from aa_lightning.models.import_path import named
+from aa_lightning.models.lora import Adapters
+from aa_lightning.models.reference import Reference
+from aa_lightning.models.reward.scorer import Head
+from aa_lightning.models.token.encoder import Limits
+
+Decode = Callable[[nn.Module, Tensor], Tensor]
+_DECODER = (
+    "a class of torch modules that is made from the model's VQ model and gives pixels (1, 3, H, W), in the range of the "
+    "image processor, for codes (1, h, w)"
+)
+
+
+class PictureWriter:
+    """Takes the VQ model out of a model, so that nothing which trains, saves or copies the model meets it.
+
+    Args:
+        model: loaded; its VQ model is taken out.
+        processor: its processor.
+        family: its row.
+        options: the `model` section of the configuration.
+    """
+
+    def __init__(self, model: nn.Module, processor: Any, family: Family, options: ModelOptions):
+        self.family, self.layout = family, options.layout
+        quirks = PICTURE_FAMILIES[family.name]
+        self.spelling = quirks.spelling(processor, model.config)
+        vq = quirks.vq(model)
+        quirks.attach(model, None)
+        decode = self._decoder(vq, quirks.decode, options.image_decoder)
+        encode = partial(quirks.encode, vq)
+        self.pictures = PictureTokenizer(vq, self.spelling, encode, decode, quirks.attach)
+        size, wanted = quirks.size(processor, model.config), drawn_size(options.image_size, self.spelling.factor)
+        self.kind, vocabulary = PictureNetwork, model.get_output_embeddings().out_features
+        if quirks.split is not None:
+            self.kind, vocabulary = SplitNetwork, vocabulary + quirks.split(model.config)
+            _refuse_other_size(options.image_size, size[0] * self.spelling.factor)
+        size = wanted or size
+        self.grammar = Grammar(self.spelling, processor.tokenizer, size, vocabulary, draws=self.pictures.draws)
+
+    def _decoder(self, vq: nn.Module, own: Decode | None, path: str | None) -> Callable[[Tensor], Tensor] | None:
+        """What makes codes pictures: the family's own decoder, or the one that a user brings."""
+        if path is None:
+            return None if own is None else partial(own, vq)
+        if own is not None:
+            raise ValueError(
+                f"model.image_decoder={path}: models of family {self.family.name} bring a decoder of their own. "
+                "Type model.image_decoder=null"
+            )
+        return image_decoder(path, vq)
+
+    def network(self, model: nn.Module) -> PictureNetwork:
+        """The model in the (P, K) layout."""
+        return self.kind(model, self.family, self.grammar, self.layout)
+
+    def policy(
+        self, model: nn.Module, processor: Any, limits: Limits, reference: Reference, adapters: Adapters | None
+    ) -> PicturePolicy:
+        """The policy around the model."""
+        encoder = PictureEncoder(processor, self.family, self.spelling, limits)
+        return PicturePolicy(self.network(model), encoder, self.pictures, reference, adapters)
+
+    def scorer(
+        self, model: nn.Module, processor: Any, limits: Limits, head: Head, adapters: Adapters | None
+    ) -> PictureScorer:
+        """A reward model around the model."""
+        encoder = PictureEncoder(processor, self.family, self.spelling, limits)
+        if self.kind is SplitNetwork:
+            model.base_model.generation_head.requires_grad_(False)  # a reward model reads codes and writes none
+        return PictureScorer(self.network(model), self.pictures, encoder, head, adapters)
+
+
+def image_decoder(path: str, vq: nn.Module) -> nn.Module:
+    """The decoder that `model.image_decoder` names, made from the VQ model whose codes it decodes.
+
+    Raises:
+        ValueError: nothing of this name can be imported, or it is no class of modules.
+    """
+    made = named("model.image_decoder", path, _DECODER, _is_module_class)
+    return made(vq).requires_grad_(False).eval()
+
+
+def _is_module_class(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+def _refuse_other_size(image_size: int | None, own: int) -> None:
+    if image_size not in (None, own):
+        raise ValueError(
+            f"model.image_size={image_size} cannot be drawn: this model draws pictures of {own} × {own} pixels only. Type "
+            "model.image_size=null"
+        )
+
+
+def drawn_size(image_size: int | None, factor: int) -> tuple[int, int] | None:
+    """(height, width) in codes of square pictures of `model.image_size` pixels.
+
+    Raises:
+        ValueError: a size that is no multiple of what a code stands for.
+    """
+    if image_size is None:
+        return None
+    if image_size % factor:
+        raise ValueError(
+            f"model.image_size={image_size} cannot be drawn: a code of this model stands for {factor} × {factor} pixels. "
+            f"Type model.image_size={max(1, round(image_size / factor)) * factor}"
+        )
+    return image_size // factor, image_size // factor

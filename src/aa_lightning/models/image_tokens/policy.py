@@ -1,0 +1,237 @@
+"""Token models that write pictures: text and pictures are one sequence of tokens with an exact likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from aa_lightning.models.families.family import Family
+from aa_lightning.models.image_tokens.encoder import PictureEncoder
+from aa_lightning.models.image_tokens.grammar import DRAWN, FORCED, TEXT, Grammar, Restricted
+from aa_lightning.models.image_tokens.sampling import draw
+from aa_lightning.models.image_tokens.vq import PictureTokenizer, refuse_pixels
+from aa_lightning.models.lora import Adapters
+from aa_lightning.models.reference import Reference, evaluating
+from aa_lightning.models.reward.scorer import Head, Scorer
+from aa_lightning.models.token.layouts import Layout
+from aa_lightning.models.token.logprobs import Statistic, token_logprobs
+from aa_lightning.models.token.policy import AutoregressivePolicy, TokenNetwork
+from aa_lightning.types import Batch, LogLikelihood, Response, Rollout
+
+
+class PictureNetwork(TokenNetwork):
+    """A transformers model over text and picture tokens, without its VQ model."""
+
+    def __init__(self, model: nn.Module, family: Family, grammar: Grammar, layout: str = "auto"):
+        super().__init__(model, family, layout)
+        self.grammar = grammar
+
+    def forward(
+        self,
+        batch: Batch,
+        temperature: float = 1.0,
+        read: Tensor | None = None,
+        of: Statistic | None = None,
+        measure: bool = False,
+        restricted: bool = False,
+    ) -> LogLikelihood:
+        """Log-probabilities of every response token, (P, K, T).
+
+        Args:
+            temperature, read, of, measure: as for text models.
+            restricted: over the tokens that the grammar of sampling allows at each place, instead of all tokens.
+        """
+        if restricted:
+            return self._restricted(batch, temperature)
+        return super().forward(batch, temperature, read, of, measure)
+
+    def hidden(self, batch: Batch) -> tuple[Tensor, Layout]:
+        """Last hidden states, and where the response tokens stand in them.
+
+        Raises:
+            ValueError: a batch that is not prepared.
+        """
+        refuse_pixels(batch, self.grammar.reads)
+        return super().hidden(batch)
+
+    def _restricted(self, batch: Batch, temperature: float) -> LogLikelihood:
+        hidden, layout = self.hidden(batch)
+        ids, mask = batch.response["input_ids"], batch.response["mask"]
+        kinds, head = self.grammar.kinds(ids), self.head
+        terms = torch.zeros(mask.shape, device=mask.device)
+        for kind in (TEXT, DRAWN):
+            chosen = mask.bool() & (kinds == kind)
+            states = hidden[layout.rows[chosen], layout.before[chosen]]
+            allowed = Restricted(head, self.grammar.banned(kind, mask.device))
+            logprobs = token_logprobs(states, allowed, ids[chosen], temperature)
+            terms = terms.to(logprobs.dtype).masked_scatter(chosen, logprobs)
+        return LogLikelihood(terms, mask * (kinds != FORCED))
+
+    def opening(self, batch: Batch) -> dict[str, Tensor]:
+        """Inputs of the backbone for the prompts."""
+        return {"input_ids": batch.prompt["input_ids"]}
+
+    def following(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Inputs of the backbone for drawn tokens (R, 1)."""
+        return {"input_ids": tokens}
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(R, V) float32."""
+        return self.head(hidden).float()
+
+    @property
+    def head(self) -> nn.Module:
+        """(…, H) → (…, V) logits of all tokens."""
+        return self.model.get_output_embeddings()
+
+
+class WithPictures(nn.Module):
+    """What holds a VQ model that is no part of it: it trains nothing, and stands in no checkpoint."""
+
+    pictures: PictureTokenizer
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """The VQ model goes along to a device."""
+        super()._apply(fn, recurse)
+        self.pictures.apply(fn)
+        return self
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Pictures become tokens, in prompts and responses. A prepared batch is returned as it is."""
+        return self.pictures.fill(batch)
+
+
+class PicturePolicy(WithPictures, AutoregressivePolicy):
+    """p(response | prompt) where prompts and responses are text with pictures in it.
+
+    `prepare` turns pictures into tokens with the frozen VQ model; everything after it is text.
+
+    Args:
+        network: the model without its VQ model.
+        encoder: text, placeholders and pixels.
+        pictures: the VQ model.
+    """
+
+    def __init__(
+        self,
+        network: PictureNetwork,
+        encoder: PictureEncoder,
+        pictures: PictureTokenizer,
+        reference: Reference,
+        adapters: Adapters | None = None,
+    ):
+        super().__init__(network, encoder, reference, adapters)
+        self.pictures = pictures
+
+    # ------------------------------------------------------------ sampling
+
+    @torch.no_grad()
+    def sample(self, batch: Batch, n: int, max_new_tokens: int = 64, temperature: float = 1.0) -> Rollout:
+        """Draw n responses of text and pictures for each prompt; temperature 0 takes the likeliest token every time.
+
+        The distribution is softmax(logits / temperature) **restricted to a grammar** and renormalised at each place
+        (`models/image_tokens/grammar.py`): in a text, no token that occurs in pictures only; after the token that opens a
+        picture, exactly one picture of the policy's size. Tokens without a choice (the size, row ends, the closing) have
+        log-probability 0 and are no actions. `action_logprobs` is of this distribution, `log_likelihood` of the model's
+        own over all tokens: they differ by what the model puts on tokens that the grammar forbids.
+
+        A picture that `max_new_tokens` cuts short is left out of the decoded response. Without a decoder for pictures
+        none is ever begun.
+        """
+        with evaluating(self):
+            batch = self.prepare(batch)
+            drawn = draw(
+                self.network,
+                self.network.grammar,
+                batch,
+                n,
+                max_new_tokens,
+                temperature,
+                end=self.encoder.end,
+                pad=self.encoder.pad,
+            )
+        tokens, logprobs, said, chosen = (
+            tensor.unflatten(0, (len(batch), n)) for tensor in (drawn.tokens, drawn.logprobs, drawn.said, drawn.chosen)
+        )
+        rollout = replace(
+            batch,
+            response={"input_ids": tokens, "mask": said},
+            draws={"temperature": torch.tensor(temperature or 1.0)},
+            supervision={},
+            normalizer=None,
+        )
+        responses = [
+            [self.decode(ids[own.bool()]) for ids, own in zip(*row, strict=True)]
+            for row in zip(tokens.cpu(), said.cpu(), strict=True)
+        ]
+        return Rollout(rollout, responses, logprobs, chosen)
+
+    def action_logprobs(self, rollout: Rollout) -> Tensor:
+        """(P, K, A): log-probabilities of the drawn tokens under the current weights and the grammar of `sample`."""
+        temperature = rollout.batch.draws["temperature"].item()
+        return self.network(rollout.batch, temperature, restricted=True).terms
+
+    def decode(self, tokens: Tensor) -> Response:
+        """The parts that drawn tokens (T,) spell, without control tokens."""
+        grammar, parts, done = self.network.grammar, [], 0
+        for start, stop in grammar.pictures(tokens):
+            parts += self._text(tokens[done:start])
+            pixels = self.pictures.pixels(grammar.body(tokens[start:stop]), *grammar.size)
+            parts.append({"type": "image", "image": self.encoder.picture(pixels)})
+            done = stop
+        cut = (tokens[done:] == grammar.begin).nonzero()
+        rest = tokens[done:] if not len(cut) else tokens[done : done + int(cut[0])]
+        parts += self._text(rest)
+        return parts or [{"type": "text", "text": ""}]
+
+    def _text(self, tokens: Tensor) -> Response:
+        said = self.encoder.decode(tokens)[0]["text"]
+        return [{"type": "text", "text": said}] if said else []
+
+    # ------------------------------------------------------------ export
+
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write what transformers loads by itself, the VQ model included; arguments as for text models."""
+        with self.pictures.attached(self.network.model):
+            super().save(folder, self.pictures.complete(self.network.model, "network.model.", weights))
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights that `save` wrote; the reference stays where it is."""
+        with self.pictures.attached(self.network.model):
+            super().restore(folder)
+
+
+class PictureScorer(WithPictures, Scorer):
+    """A reward model of prompts and responses with pictures in them.
+
+    Args:
+        network: the model without its VQ model.
+        pictures: the VQ model.
+        encoder, head, adapters: as for text.
+    """
+
+    def __init__(
+        self,
+        network: PictureNetwork,
+        pictures: PictureTokenizer,
+        encoder: PictureEncoder,
+        head: Head,
+        adapters: Adapters | None = None,
+    ):
+        super().__init__(network, encoder, head, adapters)
+        self.pictures = pictures
+
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> str | None:
+        """Write the whole model, its VQ model included; arguments and value as for text."""
+        model = self.network.network.model
+        with self.pictures.attached(model):
+            return super().save(folder, self.pictures.complete(model, "network.network.model.", weights))
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights that `save` wrote."""
+        with self.pictures.attached(self.network.network.model):
+            super().restore(folder)

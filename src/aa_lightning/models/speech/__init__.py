@@ -1,0 +1,1 @@
+"""Policies that speak: a thinker and its talker."""

@@ -1,0 +1,1 @@
+"""Policies that read media and write tokens."""

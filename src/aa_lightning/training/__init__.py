@@ -1,0 +1,1 @@
+"""The Lightning half: module, data module, loader, strategies, callbacks, summary."""

@@ -1,0 +1,275 @@
+"""Loaders whose place in the data can be saved and found again to the example, on any number of processes.
+
+The order is a function of (seed, epoch). A *step* takes `batch_size` prompts from it, over all processes and
+accumulated forward passes; a *window* is one process's share of a step: `accumulate` micro-batches. A loader counts
+what it handed out, not what its workers fetched ahead, and the count is the same on all ranks, since Lightning saves
+only rank 0's.
+"""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+
+from aa_lightning.configuration.check import ConfigError, split_batch
+from aa_lightning.system.processes import end_with_parent
+
+Collate = Callable[[Sequence[Any]], Any]
+SORTED_STEPS = 50  # steps whose examples are sorted together when batches are made of similar lengths
+
+
+class TrainLoader:
+    """Micro-batches of an endless shuffled order, one epoch per iteration; the tail that fills no step is left out.
+
+    Args:
+        dataset: a sequence of items; the same index must give the same item.
+        collate: items → batch.
+        batch_size: prompts per step, over all processes.
+        micro_batch_size: prompts per forward pass and process; None: no accumulation.
+        seed: of the order.
+        workers: processes that fetch ahead; 0: in this one.
+        count: how many terms of a batch are supervised, one number or several. If given, each batch's `normalizer` is set
+            to their sum over its window, so that a token mean can be exact over ranks and accumulated micro-batches.
+        lengths: of each example; if given, a step takes examples of similar length.
+
+    Raises:
+        ConfigError: the data is smaller than one step, or a step cannot be divided among the processes.
+    """
+
+    def __init__(
+        self,
+        dataset: Sequence[Any],
+        collate: Collate,
+        *,
+        batch_size: int,
+        micro_batch_size: int | None = None,
+        seed: int = 0,
+        workers: int = 0,
+        count: Callable[[Any], float | list[float]] | None = None,
+        lengths: Sequence[int] | None = None,
+    ):
+        if len(dataset) < batch_size:
+            raise ConfigError(
+                f"the training data has {len(dataset)} examples, fewer than one step of loader.batch_size={batch_size}"
+                f"\ntype: loader.batch_size={max(len(dataset), 1)}, or give more data"
+            )
+        self.size, self.batch_size, self.micro_batch_size = len(dataset), batch_size, micro_batch_size
+        self.seed, self.count, self.lengths = seed, count, lengths
+        self.epoch = 0
+        self.position = 0  # micro-batches of this epoch handed out, on each rank
+        self._plan: list[list[int]] = []
+        self._fetch = _fetcher(dataset, collate, _Plan(self), workers)
+
+    @property
+    def accumulate(self) -> int:
+        """Micro-batches per step on each process."""
+        return split_batch(self.batch_size, self.micro_batch_size, _world()[1])[1]
+
+    def __len__(self) -> int:
+        return self.size // self.batch_size * self.accumulate
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.position >= len(self):  # here, since nobody asks for more after the last one of a known number
+            self.epoch, self.position = self.epoch + 1, 0
+        for batch in self._from(self.position):
+            self.position += 1
+            yield batch
+
+    def indices(self) -> list[list[int]]:
+        """This epoch's micro-batches on this rank, as indices into the data set."""
+        rank, world = _world()
+        micro, accumulate = split_batch(self.batch_size, self.micro_batch_size, world)
+        together = micro * world
+        return [
+            step[k * together : (k + 1) * together][rank::world] for step in self._steps() for k in range(accumulate)
+        ]
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the data, in prompts over all ranks: a run may continue on another number of processes."""
+        done = self.position * (self.batch_size // self.accumulate)
+        return {"epoch": self.epoch, "prompts": done, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a saved place.
+
+        Raises:
+            ConfigError: it was saved with another order, or lies inside a micro-batch of this loader.
+        """
+        for name, mine in self._identity().items():
+            if state[name] != mine:
+                raise ConfigError(
+                    f"the checkpoint was written with {name}={state[name]}, this run has {name}={mine}: their orders "
+                    f"of the data differ, so the run cannot be continued exactly\n"
+                    f"type: the settings of the first run, or init=<run folder> to start anew from its weights"
+                )
+        together = self.batch_size // self.accumulate
+        self.epoch = state["epoch"]
+        self.position, rest = divmod(state["prompts"], together)
+        if rest:
+            raise ConfigError(
+                f"the checkpoint stands after {state['prompts']} prompts, in the middle of a forward pass of {together}"
+                f"\ntype: the loader.micro_batch_size and trainer.devices of the first run"
+            )
+
+    def _identity(self) -> dict[str, int]:
+        return {"seed": self.seed, "examples": self.size, "batch_size": self.batch_size}
+
+    def _steps(self) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.size, generator=generator).tolist()
+        if self.lengths is not None:
+            order = _sorted_in_chunks(order, self.lengths, SORTED_STEPS * self.batch_size)
+        whole = self.size // self.batch_size
+        steps = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(whole)]
+        if self.lengths is not None:
+            steps = [steps[k] for k in torch.randperm(whole, generator=generator).tolist()]
+        return steps
+
+    def _from(self, position: int) -> Iterator[Any]:
+        """Micro-batches from a place on. With a count, the window is fetched whole before its first one is handed out;
+        a window that a checkpoint cut is fetched again, as its count is needed."""
+        window = self.accumulate if self.count else 1
+        skip = position % window
+        self._plan = self.indices()[position - skip :]
+        fetched = _raising(self._fetch)
+        while batches := list(islice(fetched, window)):
+            if self.count:
+                self._normalize(batches)
+            yield from batches[skip:]
+            skip = 0
+
+    def _normalize(self, window: list[Any]) -> None:
+        assert self.count is not None
+        terms = torch.tensor([self.count(batch) for batch in window], dtype=torch.float64).sum(0).float()
+        for batch in window:
+            batch.normalizer = terms
+
+
+class EvalLoader:
+    """Each held-out example exactly once, in order. All ranks get the same number of batches, none of them empty, so
+    that a sharded model's ranks stay in step; the sizes differ by one at most.
+
+    Args:
+        batch_size: prompts per batch and process.
+
+    Raises:
+        ConfigError: there are fewer examples than processes.
+    """
+
+    def __init__(self, dataset: Sequence[Any], collate: Collate, *, batch_size: int, workers: int = 0):
+        self.size, self.batch_size = len(dataset), batch_size
+        self._plan: list[list[int]] = []
+        self._fetch = _fetcher(dataset, collate, _Plan(self), workers)
+
+    def __len__(self) -> int:
+        return self._batches(_world()[1])
+
+    def __iter__(self) -> Iterator[Any]:
+        self._plan = self.indices()
+        return _raising(self._fetch)
+
+    def indices(self) -> list[list[int]]:
+        """The batches of this rank, as indices into the data set: `size` dealt out to batches × ranks evenly."""
+        rank, world = _world()
+        cells = self._batches(world) * world
+        bounds = [k * self.size // cells for k in range(cells + 1)] if cells else []
+        return [list(range(bounds[k], bounds[k + 1])) for k in range(rank, cells, world)]
+
+    def _batches(self, world: int) -> int:
+        if 0 < self.size < world:
+            raise ConfigError(
+                f"{self.size} held-out examples cannot be shared among {world} processes\n"
+                f"type: data.val_share=0.3 to hold out more rows, evaluation.size={world} and evaluation.generate={world} "
+                "or more, or evaluation.size=0 to measure nothing"
+            )
+        return min(-(-self.size // (self.batch_size * world)), self.size // world)
+
+
+class _Plan(Sequence):
+    """The micro-batches that a loader wants next; a view, so that data workers live on from epoch to epoch."""
+
+    def __init__(self, loader: TrainLoader | EvalLoader):
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader._plan)
+
+    def __getitem__(self, place):
+        return self.loader._plan[place]
+
+
+def _fetcher(dataset: Sequence[Any], collate: Collate, plan: _Plan, workers: int) -> DataLoader:
+    return DataLoader(
+        _Told(dataset) if workers else dataset,
+        batch_sampler=plan,
+        collate_fn=_collate_told(collate) if workers else collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_begin_worker,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator().manual_seed(0),  # its own: else starting an epoch would draw from the global one
+    )
+
+
+def _begin_worker(number: int) -> None:
+    """A data worker ends with its process, and not by a Ctrl-C that this process shall answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
+
+
+@dataclass
+class _Refused:
+    """What a row's error says, on its way out of a worker: torch would bury it in a traceback."""
+
+    message: str
+    story: str
+
+
+@dataclass
+class _Told:
+    """A data set whose rows may be refusals."""
+
+    dataset: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except ValueError as error:
+            return _Refused(str(error), traceback.format_exc())
+
+
+def _collate_told(collate: Collate) -> Collate:
+    def first_refusal_or_batch(items: Sequence[Any]) -> Any:
+        refused = [item for item in items if isinstance(item, _Refused)]
+        return refused[0] if refused else collate(items)
+
+    return first_refusal_or_batch
+
+
+def _raising(batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        if isinstance(batch, _Refused):
+            raise ValueError(batch.message) from RuntimeError(batch.story)
+        yield batch
+
+
+def _sorted_in_chunks(order: list[int], lengths: Sequence[int], chunk: int) -> list[int]:
+    chunks = (order[k : k + chunk] for k in range(0, len(order), chunk))
+    return [index for part in chunks for index in sorted(part, key=lengths.__getitem__)]
+
+
+def _world() -> tuple[int, int]:
+    """(rank, processes), known only once the processes are connected, hence asked for late."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
