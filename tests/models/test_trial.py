@@ -14,7 +14,7 @@ from aa_lightning.models.load import load_policy, outline
 from aa_lightning.models.tiny.cache import tiny_folder
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
 from aa_lightning.models.token.layouts import windows_of
-from aa_lightning.models.token.policy import TokenNetwork
+from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.models.token.trial import tried
 from aa_lightning.types import Prompt, text
 from tests.contract.support import MODELS, config, modality

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,48 @@ def named_class(target: str) -> type:
     Raises:
         ConfigError: there is no such module or no such class in it.
     """
-    module, _, name = target.rpartition(".")
     try:
-        found = vars(importlib.import_module(module)).get(name)
-    except ModuleNotFoundError as error:
+        return _imported(target)
+    except (ModuleNotFoundError, KeyError) as error:
         raise ConfigError(
-            f"_target_: {target} cannot be imported ({error})\n"
+            f"_target_: {target} cannot be imported ({_why(target, error)})\n"
             f"make sure that its folder is on the Python path: PYTHONPATH=<folder> or pip install -e <folder>"
         ) from error
-    if found is None:
-        raise ConfigError(f"_target_: {target} cannot be imported: the module {module} has no {name}")
+
+
+def named_object(option: str, path: str, wanted: str, fits: Callable[[Any], bool]) -> Any:
+    """Import what an option names: a user's own decoder or encoder.
+
+    Args:
+        option: as it is typed, for errors.
+        path: what was typed, `<package>.<module>.<name>`.
+        wanted: in words, what the option takes.
+        fits: whether an object is that.
+
+    Raises:
+        ValueError: nothing of this name can be imported, or it is something else.
+    """
+    try:
+        found = _imported(path)
+    except (ImportError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{option}={path} cannot be imported ({_why(path, error)}). It takes {wanted}: type "
+            f"{option}=<package>.<module>.<name>, of a module that this Python finds (PYTHONPATH=<its folder> in front of "
+            "the command, or pip install)"
+        ) from error
+    if not fits(found):
+        raise ValueError(f"{option}={path} is a {type(found).__name__}, and the option takes {wanted}")
     return found
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return vars(importlib.import_module(module))[name]
+
+
+def _why(path: str, error: Exception) -> str:
+    module, _, name = path.rpartition(".")
+    return f"the module {module} has no {name}" if isinstance(error, KeyError) else str(error)
 
 
 def trainer_arguments() -> dict[str, Parameter]:

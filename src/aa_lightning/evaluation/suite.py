@@ -11,8 +11,8 @@ import torch
 
 from aa_lightning.evaluation import measures
 from aa_lightning.evaluation.measures import Measured
-from aa_lightning.models.random_state import fixed_draws
 from aa_lightning.models.reference import evaluating
+from aa_lightning.system.random_state import fixed_draws
 from aa_lightning.types import Batch, Example, Rollout
 
 Loader = Any  # yields batches, afresh at each iteration

@@ -28,7 +28,8 @@ from aa_lightning.models.reward.scorer import Head, Scorer, tied
 from aa_lightning.models.speech.load import speech_encoder, speech_network, speech_policy
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, reading, take
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
-from aa_lightning.models.token.policy import AutoregressivePolicy, TokenNetwork
+from aa_lightning.models.token.network import TokenNetwork
+from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.models.token.trial import tried
 from aa_lightning.models.whole import check_folder, check_tokenizer, loaded
 

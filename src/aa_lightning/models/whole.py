@@ -66,6 +66,13 @@ def loaded(kind: Any, folder: str, *, absent: Iterable[str] = (), **how: Any) ->
     return model
 
 
+def take_weights(model: nn.Module, folder: Path) -> None:
+    """Load a saved transformers model of the same class into one that is there."""
+    check_folder(str(folder))
+    saved = loaded(type(model), str(folder), dtype=model.dtype)
+    model.load_state_dict(saved.state_dict())
+
+
 def _with_missing(kind: Any, folder: str, how: dict[str, Any]) -> tuple[nn.Module, set[str]]:
     """A model, and its weights that the folder lacks; a class that reads more than weights gives no report of them."""
     if "from_pretrained" in vars(kind):

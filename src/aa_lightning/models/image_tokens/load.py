@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.configuration.targets import named_object
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.image_tokens.encoder import PictureEncoder
 from aa_lightning.models.image_tokens.families import PICTURE_FAMILIES
@@ -16,7 +17,6 @@ from aa_lightning.models.image_tokens.grammar import Grammar
 from aa_lightning.models.image_tokens.policy import PictureNetwork, PicturePolicy, PictureScorer
 from aa_lightning.models.image_tokens.two_heads import SplitNetwork
 from aa_lightning.models.image_tokens.vq import PictureTokenizer
-from aa_lightning.models.import_path import named
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.reward.scorer import Head
@@ -94,7 +94,7 @@ def image_decoder(path: str, vq: nn.Module) -> nn.Module:
     Raises:
         ValueError: nothing of this name can be imported, or it is no class of modules.
     """
-    made = named("model.image_decoder", path, _DECODER, _is_module_class)
+    made = named_object("model.image_decoder", path, _DECODER, _is_module_class)
     return made(vq).requires_grad_(False).eval()
 
 

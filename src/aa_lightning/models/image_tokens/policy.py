@@ -19,7 +19,8 @@ from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.reward.scorer import Head, Scorer
 from aa_lightning.models.token.layouts import Layout
 from aa_lightning.models.token.logprobs import Statistic, token_logprobs
-from aa_lightning.models.token.policy import AutoregressivePolicy, TokenNetwork
+from aa_lightning.models.token.network import TokenNetwork
+from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.types import Batch, LogLikelihood, Response, Rollout
 
 

@@ -14,7 +14,8 @@ from aa_lightning.models.reward import classifier
 from aa_lightning.models.state_dict import below
 from aa_lightning.models.token import layouts, sampling
 from aa_lightning.models.token.encoder import TokenEncoder
-from aa_lightning.models.token.policy import TokenNetwork, take_weights
+from aa_lightning.models.token.network import TokenNetwork
+from aa_lightning.models.whole import take_weights
 from aa_lightning.types import Batch, LogLikelihood
 
 _TITLE = "# Reward model"

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.configuration.targets import named_object
 from aa_lightning.models.families.family import Family
-from aa_lightning.models.import_path import named
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.speech.encoder import SpeechEncoder
@@ -54,4 +54,4 @@ def speech_policy(
 
 def function(option: str, path: str | None) -> Callable | None:
     """The function that an option of `model.speech` names; None stays None."""
-    return None if path is None else named(f"model.speech.{option}", path, "a function", callable)
+    return None if path is None else named_object(f"model.speech.{option}", path, "a function", callable)

@@ -22,7 +22,8 @@ from aa_lightning.models.speech import talker
 from aa_lightning.models.speech.encoder import SpeechEncoder
 from aa_lightning.models.token import layouts, sampling
 from aa_lightning.models.token.multi_head import KindHeads, in_place, marked
-from aa_lightning.models.token.policy import AutoregressivePolicy, TokenNetwork
+from aa_lightning.models.token.network import TokenNetwork
+from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.types import Batch, Response, Rollout
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from aa_lightning.models.token.encoder import TokenEncoder
-
-if TYPE_CHECKING:
-    from aa_lightning.models.token.policy import TokenNetwork
+from aa_lightning.models.token.network import TokenNetwork
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from aa_lightning.models.families.family import LAST, Family
 from aa_lightning.models.families.table import FAMILIES, is_listed
 from aa_lightning.models.token import processor_inputs
 from aa_lightning.models.token.encoder import Encoded, TokenEncoder
-from aa_lightning.models.token.policy import TokenNetwork
+from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.system.console import say
 from aa_lightning.types import Prompt, text
 

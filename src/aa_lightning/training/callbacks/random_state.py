@@ -9,7 +9,7 @@ import lightning as L
 import torch
 import torch.distributed as dist
 
-from aa_lightning.models.random_state import capture, fixed_draws, restore
+from aa_lightning.system.random_state import capture, fixed_draws, restore
 
 RANK_STRIDE = 100_003  # between the seeds of two ranks
 
