@@ -72,7 +72,6 @@ def _composed(model: str, algo: str, *overrides: str) -> DictConfig:
     return compose([f"modality={modality(model)}", f"model={model}", f"algo={algo}", "init=null", *easy, *overrides])
 
 
-@functools.cache
 def served(model: str, algo: str) -> bool:
     """Whether the build would allow the pair."""
     cfg = config(model, algo)
@@ -94,18 +93,13 @@ def why_refused(model: str, settings: DictConfig, algorithm: Algorithm) -> str |
     return None
 
 
-@functools.cache
-def pairs() -> list[tuple[str, str]]:
-    """Served pairs; what token models are served does not depend on the family, so the first of the core speaks for all."""
-    known = [(model, model if model in CORE or model in MODALITY else CORE[0]) for model in MODELS]
-    return [(model, algo) for model, alike in known for algo in TRAINED if served(alike, algo)]
-
-
-def mostly_slow(pairs: list[tuple[str, str]]) -> list:
-    """Pairs as test parameters: those outside of the core are slow."""
-    marks = {True: (), False: pytest.mark.slow}
-    quick = [pair[0] in CORE and pair != ("tiny_sd", "dpo") for pair in pairs]
-    return [pytest.param(*pair, marks=marks[soon], id="-".join(pair)) for pair, soon in zip(pairs, quick, strict=True)]
+PAIRS = [(model, algo) for model in MODELS for algo in TRAINED if model not in MODALITY or algo != "reward_model"]
+MOSTLY_SLOW = [  # as test parameters: whole runs of models outside of the core are slow
+    pytest.param(
+        *pair, marks=() if pair[0] in CORE and pair != ("tiny_sd", "dpo") else pytest.mark.slow, id="-".join(pair)
+    )
+    for pair in PAIRS
+]
 
 
 def make(model: str, algo: str, *overrides: str):

@@ -6,11 +6,13 @@ from functools import cache
 import pytest
 import torch
 from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.algos.metrics import NAMES
 from aa_lightning.assembly import build
 from aa_lightning.training.datamodule import EncodedExamples
 from tests.contract.support import ALGORITHMS, MODELS, config, make, why_refused
+from tests.vectors.support import settings
 
 LN2 = math.log(2)
 EPS = 0.001
@@ -39,9 +41,14 @@ OFF = {
 
 
 @cache
+def settings_of(algo: str) -> DictConfig:
+    """The published settings with likelihood terms off."""
+    return OmegaConf.merge({"algo": settings(algo)}, OmegaConf.from_dotlist(OFF.get(algo, []))).algo
+
+
+@cache
 def algorithm_of(algo: str):
-    """The published settings with likelihood terms off; composed once for all families."""
-    return instantiate(config("tiny_llava", algo, *OFF.get(algo, [])).algo, _convert_="all")
+    return instantiate(settings_of(algo), _convert_="all")
 
 
 @cache
@@ -52,7 +59,7 @@ def policy_of(model: str, trains: str):
 
 @cache
 def refusal(model: str, algo: str) -> str | None:
-    return why_refused(model, config("tiny_llava", algo, *OFF.get(algo, [])).algo, algorithm_of(algo))
+    return why_refused(model, settings_of(algo), algorithm_of(algo))
 
 
 def batch_for(model: str, algorithm, policy):

@@ -10,7 +10,7 @@ from aa_lightning.models.diffusion.denoiser import NATS
 from aa_lightning.types import Batch, LogLikelihood
 from tests.contract.support import ALGORITHMS
 from tests.contract.test_algorithms import algorithm_of, batch_for, policy_of, refusal
-from tests.vectors.support import _settings, algorithm
+from tests.vectors.support import algorithm, settings
 
 BOUND = [algo for algo in ALGORITHMS if "bound" in algorithm_of(algo).accepts]
 WITHOUT_BETA = {"sft", "reward_weighted_sft"}
@@ -37,17 +37,17 @@ class Errors:
         yield Errors(self.reference, self.reference, self.scale)
 
 
-def multiplied(settings: dict, factor: float) -> dict:
-    """The settings with each β times a factor."""
+def multiplied(given: dict, factor: float) -> dict:
+    """Settings with each β times a factor."""
     return {
         key: multiplied(value, factor) if isinstance(value, dict) else value * factor if key == "beta" else value
-        for key, value in settings.items()
+        for key, value in given.items()
     }
 
 
 def gradient(name: str, scale: float, factor: float) -> torch.Tensor:
     """Of the loss in the errors of four rows, from a policy that has moved some nats from its reference."""
-    objective = algorithm(name, **multiplied(_settings(name), factor))
+    objective = algorithm(name, **multiplied(settings(name), factor))
     draw = torch.Generator().manual_seed(3)
     width = 1 if objective.supervision == "rating" else 2
     reference = 0.5 + 0.1 * torch.rand(4, width, generator=draw, dtype=torch.float64)

@@ -63,12 +63,12 @@ def vector(family: str, algorithm: str, id: str) -> dict:
 
 def algorithm(name: str, **options):
     """The algorithm of `conf/algo/<name>.yaml` with options changed."""
-    cfg = {**_settings(name), **options}
+    cfg = {**settings(name), **options}
     return instantiate(OmegaConf.create(cfg), _convert_="all")
 
 
 @cache
-def _settings(name: str) -> dict:
+def settings(name: str) -> dict:
     """What `algo=<name>` says, without what a tiny model's recipe changes in it."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return OmegaConf.to_container(compose(f"algo/{name}"), resolve=True)["algo"]
