@@ -22,7 +22,7 @@ class MarginStrength(Part):
 
     def __call__(self, beta, ratio, batch):
         margin = batch.supervision["margin"]
-        return losses.scores.scaled_beta(beta, margin, self.weight, self.rate)[:, None], 1.0
+        return losses.transforms.scaled_beta(beta, margin, self.weight, self.rate)[:, None], 1.0
 
 
 @hyperparameters
@@ -44,7 +44,7 @@ class BatchStrength(Part):
     def __call__(self, beta, ratio, batch):
         margin = ratio[:, 0] - ratio[:, 1]
         luck = [Random(f"{batch.memory['margin_steps']:.0f}/{row}").random() for row in batch.ids]
-        return losses.coupled.followed_beta(
+        return losses.distributed.followed_beta(
             beta, margin, margin.new_tensor(luck), self.rate, self.keep, self.momentum, batch.memory
         )
 
@@ -59,7 +59,7 @@ class OnPolicyWeight(Part):
 
     def __call__(self, pairs):
         likelihood = pairs.likelihood
-        both = losses.scores.on_policy_weights(likelihood.terms, likelihood.statistic, likelihood.mask).prod(1)
+        both = losses.transforms.on_policy_weights(likelihood.terms, likelihood.statistic, likelihood.mask).prod(1)
         return both if self.cap is None else both.clamp(max=self.cap)
 
 

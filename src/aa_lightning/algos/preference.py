@@ -142,7 +142,7 @@ class PreferenceOptimization(PolicyObjective):
         if self.transform == "identity":
             return ratio
         if self.transform == "alpha":
-            return losses.scores.alpha_divergence(ratio, self.alpha)
-        of = losses.scores
+            return losses.transforms.alpha_divergence(ratio, self.alpha)
+        of = losses.transforms
         kinds = {"forward_kl": of.forward_kl, "jensen_shannon": of.jensen_shannon, "odds": of.log_odds}
         return kinds[self.transform](ratio)

@@ -50,7 +50,7 @@ class Bco(Part):
         return () if self.shift == "none" else ("reward_sum", "reward_count")
 
     def __call__(self, pairs, logit):
-        shift = 0.0 if self.shift == "none" else losses.coupled.running_mean(pairs.rewards, pairs.batch.memory)
+        shift = 0.0 if self.shift == "none" else losses.distributed.running_mean(pairs.rewards, pairs.batch.memory)
         return losses.preference.bco(*pairs.rewards.unbind(1), shift)
 
 
@@ -61,7 +61,9 @@ class KtoPair(Part):
     name: Literal["kto_pair"]
 
     def __call__(self, pairs, logit):
-        return losses.preference.kto_pair(*pairs.rewards.unbind(1), *map(losses.coupled.mean, pairs.rewards.unbind(1)))
+        return losses.preference.kto_pair(
+            *pairs.rewards.unbind(1), *map(losses.distributed.mean, pairs.rewards.unbind(1))
+        )
 
 
 @hyperparameters
@@ -111,5 +113,5 @@ class Aot(Part):
             behind = pairs.theirs[:, 0] - pairs.theirs[:, 1]
         else:
             ahead, behind = pairs.ratio.unbind(1)
-        ahead, behind = (losses.coupled.gathered(side).sort().values for side in (ahead, behind))
+        ahead, behind = (losses.distributed.gathered(side).sort().values for side in (ahead, behind))
         return losses.preference.logistic(pairs.beta * (ahead - behind), self.label_smoothing)

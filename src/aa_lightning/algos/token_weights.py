@@ -18,7 +18,7 @@ class TailTerms(Part):
     alpha: Annotated[float, Field(ge=0, le=1)]
 
     def __call__(self, likelihood, batch):
-        return losses.scores.tail_weights(likelihood.mask, self.alpha)
+        return losses.transforms.tail_weights(likelihood.mask, self.alpha)
 
 
 @hyperparameters
@@ -33,8 +33,8 @@ class ChangedTerms(Part):
     def __call__(self, likelihood, batch):
         changed = batch.supervision["changed"]
         if not self.normalise:
-            return losses.scores.changed_sums(likelihood.mask, changed, self.gamma)
-        return losses.scores.changed_weights(likelihood.mask, changed, self.gamma)
+            return losses.transforms.changed_sums(likelihood.mask, changed, self.gamma)
+        return losses.transforms.changed_weights(likelihood.mask, changed, self.gamma)
 
 
 Terms = Annotated[TailTerms | ChangedTerms, Field(discriminator="name")]

@@ -68,10 +68,10 @@ class UnpairedOptimization(PolicyObjective):
         if self.link == "apo_zero":
             return rewards.new_zeros(())
         if self.link == "bco":
-            return losses.coupled.running_mean(rewards, batch.memory)
+            return losses.distributed.running_mean(rewards, batch.memory)
         if self.baseline == "batch":
-            return losses.coupled.mean(rewards).clamp(min=0)
+            return losses.distributed.mean(rewards).clamp(min=0)
         other = batch.branches["mismatched"]
         ours = policy.log_likelihood(other).nats.detach()
         with policy.as_reference() as reference:
-            return losses.coupled.mean(self.beta * (ours - reference.log_likelihood(other).nats)).clamp(min=0)
+            return losses.distributed.mean(self.beta * (ours - reference.log_likelihood(other).nats)).clamp(min=0)
