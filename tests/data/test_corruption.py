@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible, check_spoiled
 from aa_lightning.configuration.compose import compose
-from aa_lightning.data.corruption.corrupt import SPOILS, Corruption, CorruptionOptions
+from aa_lightning.data.corruption.options import SPOILS, Corruption, CorruptionOptions
 from aa_lightning.data.examples import Examples, load_examples
 
 from .support import ROOT, Memory, data_options, template

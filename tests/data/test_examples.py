@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from aa_lightning.data.corruption.corrupt import CorruptionOptions
+from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import Examples, load_examples
 from aa_lightning.data.kinds import kind_of

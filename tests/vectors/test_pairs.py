@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aa_lightning.data.corruption.corrupt import CorruptionOptions
+from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.corruption.transforms import TRANSFORMS, diffusion
 from aa_lightning.data.template import functions, selection
 from aa_lightning.media.video import Clip

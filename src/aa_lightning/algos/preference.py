@@ -18,7 +18,7 @@ from aa_lightning.algos.readings import statistic_of
 from aa_lightning.algos.target_margins import Offset
 from aa_lightning.algos.token_weights import Terms
 from aa_lightning.algos.views import Compare
-from aa_lightning.data.corruption.corrupt import CorruptionOptions
+from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.types import Batch, LikelihoodKind, LogLikelihood, Policy
 
 _OF_PROBABILITIES = ("forward_kl", "jensen_shannon", "alpha", "odds")

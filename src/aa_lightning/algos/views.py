@@ -13,7 +13,7 @@ from pydantic import Field
 
 from aa_lightning.algos.hyperparameters import Count, Part, Positive, hyperparameters
 from aa_lightning.algos.readings import OwnMistakes, TwoPrompts, View, WithCollision, WithDivergence
-from aa_lightning.data.corruption.corrupt import CorruptionOptions
+from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.types import Batch, Policy
 
 

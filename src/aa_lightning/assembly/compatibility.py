@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from aa_lightning.data.corruption.corrupt import SPOILS, CorruptionOptions
+from aa_lightning.data.corruption.options import SPOILS, CorruptionOptions
 from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.multi_row import read_as
 from aa_lightning.data.options import DataOptions

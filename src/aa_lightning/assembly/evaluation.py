@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from aa_lightning.assembly.data import examples, fitting, wanted_of
 from aa_lightning.assembly.options import options
-from aa_lightning.data.corruption.corrupt import CorruptionOptions
+from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.options import DataOptions
 from aa_lightning.types import Algorithm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 _LONGEST = 2_000  # characters of a reason, which may name the columns of a row that has many
 
 
@@ -24,3 +26,14 @@ class BadRow(ValueError):
 
 class LeftOut(BadRow):
     """A row that the template itself wants left out: a tie, two equal responses, a label without a decision."""
+
+
+def described(value: Any) -> str:
+    """A value of a row as errors show it: short, with its type."""
+    if value is None:
+        return "null"
+    try:
+        written = repr(value)
+    except ValueError:  # Python spells no number of thousands of digits
+        written = "a number too long to be written"
+    return f"{written if len(written) <= 80 else written[:77] + '...'} (of type {type(value).__name__})"

@@ -13,7 +13,8 @@ from random import Random
 from typing import Literal, overload
 
 from aa_lightning import media
-from aa_lightning.data.corruption.corrupt import CorruptionOptions, corrupt, prompt_media
+from aa_lightning.data.corruption.corrupt import corrupt, prompt_media
+from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.errors import BadRow, LeftOut
 from aa_lightning.data.kinds import can_serve, weaken
 from aa_lightning.data.multi_row import Album, Catalogue, Place, Symbols, read_as

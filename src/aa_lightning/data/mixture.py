@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.configuration.check import STRICT
-from aa_lightning.data.corruption.corrupt import Corruption, CorruptionOptions
+from aa_lightning.data.corruption.options import Corruption, CorruptionOptions
 from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import load_examples
 from aa_lightning.data.multi_row import Album, Symbols

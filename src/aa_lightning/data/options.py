@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
-from aa_lightning.data.corruption.corrupt import Corruption
+from aa_lightning.data.corruption.options import Corruption
 from aa_lightning.data.multi_row import Album, Symbols, Together
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.data.template.schema import STRICT, TemplateOptions

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from aa_lightning.algos.counts import supervised_terms
 from aa_lightning.configuration.check import Loader
-from aa_lightning.data.corruption.corrupt import CorruptionOptions, corrupt
+from aa_lightning.data.corruption.corrupt import corrupt
+from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import SKIP, Dropped, prompt_media_of
 from aa_lightning.data.kinds import weaken

@@ -1,20 +1,18 @@
-"""What corruptions do to one picture, one sound or one clip; each a pure function of it, the options and a seed."""
+"""Transforms of one image, sound or clip: each a pure function of it, the options and a seed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
-
-if TYPE_CHECKING:
-    from aa_lightning.data.corruption.corrupt import CorruptionOptions
 
 GREY = (128, 128, 128)
 
@@ -144,7 +142,7 @@ def _normal(rng: Random, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(rng.randrange(2**32)).normal(0, 1, shape)
 
 
-Transform = Callable[[Any, "CorruptionOptions", Random], Any]
+Transform = Callable[[Any, CorruptionOptions, Random], Any]
 TRANSFORMS: dict[str, dict[str, Transform]] = {
     "image": {
         "blank": _blank_image,

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from aa_lightning import media
-from aa_lightning.data.errors import BadRow, LeftOut
+from aa_lightning.data.errors import BadRow, LeftOut, described
 from aa_lightning.data.sources import cells
 from aa_lightning.data.sources.written import fault_of, parse
 from aa_lightning.data.template import paths
@@ -102,9 +102,9 @@ class Reader:
                 raise TypeError
             found = float(value)
         except (TypeError, ValueError, OverflowError):
-            raise self.bad(column, f"A number was expected, and {_shown(value)} found.") from None
+            raise self.bad(column, f"A number was expected, and {described(value)} found.") from None
         if not isfinite(found):
-            raise self.bad(column, f"A finite number was expected, and {_shown(value)} found.")
+            raise self.bad(column, f"A finite number was expected, and {described(value)} found.")
         return found
 
     def rating(self, value: Any, column: str) -> float | None:
@@ -128,8 +128,8 @@ class Reader:
                 return meaning
         raise self.bad(
             name(selector),
-            f"True or false was expected, and {_shown(value)} found. Write `{{column: {name(selector)}, true_values: [...], "
-            "false_values: [...]}` to say which texts mean what.",
+            f"True or false was expected, and {described(value)} found. Write `{{column: {name(selector)}, "
+            "true_values: [...], false_values: [...]}` to say which texts mean what.",
         )
 
     def elements(self, selector: Selector) -> list[Any]:
@@ -137,7 +137,7 @@ class Reader:
         value = self.value(selector)
         found = cells.written_list(value)
         if not isinstance(found, list):
-            raise self.bad(name(selector), f"A list was expected, and {_shown(value)} found.")
+            raise self.bad(name(selector), f"A list was expected, and {described(value)} found.")
         return self.sound(found, name(selector))
 
     def tools(self, selector: Selector) -> list[dict[str, Any]] | None:
@@ -150,7 +150,7 @@ class Reader:
         listed = value if isinstance(value, list) else [value]
         tools = [self._parsed(tool, name(selector)) if isinstance(tool, str) else tool for tool in listed]
         if not all(isinstance(tool, Mapping) for tool in tools):
-            raise self.bad(name(selector), f"A list of tools was expected, and {_shown(value)} found.")
+            raise self.bad(name(selector), f"A list of tools was expected, and {described(value)} found.")
         return tools
 
     def parts(self, options: Sequence[PartOptions]) -> list[Part]:
@@ -276,11 +276,11 @@ class Reader:
         except BadRow:
             raise
         except (TypeError, ValueError) as error:
-            raise self.bad(column, f"JSON was expected, and {_shown(value)} found ({error}).") from error
+            raise self.bad(column, f"JSON was expected, and {described(value)} found ({error}).") from error
 
     def _got(self, value: Any, path: str, column: str) -> Any:
         if not isinstance(value, Mapping):
-            raise self.bad(column, f"Keys and values were expected, and {_shown(value)} found.")
+            raise self.bad(column, f"Keys and values were expected, and {described(value)} found.")
         try:
             return paths.look_up(value, path)
         except KeyError as error:
@@ -288,7 +288,7 @@ class Reader:
 
     def _behind(self, value: str, mark: str, column: str) -> str:
         if mark not in value:
-            raise self.bad(column, f"The text has no {mark!r}: {_shown(value)}.")
+            raise self.bad(column, f"The text has no {mark!r}: {described(value)}.")
         return value.rpartition(mark)[2]
 
     def _cleaned(self, value: str, selector: Select) -> str:
@@ -314,7 +314,7 @@ class Reader:
             return self.sound(value, column)
         if value is None:
             raise self.unwanted("empty", column, "The text is null.")
-        raise self.bad(column, f"A text was expected, and {_shown(value)} found.")
+        raise self.bad(column, f"A text was expected, and {described(value)} found.")
 
     def _located(self, value: Any, selector: Selector) -> Any:
         told = selector if isinstance(selector, Select) else Select(column=selector)
@@ -335,18 +335,3 @@ def name(selector: Selector) -> str:
     if selector.join is not None:
         return selector.join if isinstance(selector.join, str) else ", ".join(map(name, selector.join))
     return ", ".join(map(name, selector.fields.values())) or "one_of"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
-    shown = _spelled(value)
-    kind = type(value).__name__
-    return f"{shown if len(shown) <= 80 else shown[:77] + '...'} (of type {kind})"
-
-
-def _spelled(value: Any) -> str:
-    try:
-        return repr(value)
-    except ValueError:  # Python spells no number of thousands of digits
-        return "a number too long to be written"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 from aa_lightning.data.errors import BadRow, LeftOut
 from aa_lightning.data.sources.written import is_finite
 from aa_lightning.data.template import functions
 from aa_lightning.data.template.allowed import ANYTHING, Allowed
+from aa_lightning.data.template.answers import accepts, make_pair, read_answers, response_columns
 from aa_lightning.data.template.conversations import (
     only_answer,
     place_in_parts,
@@ -22,16 +22,11 @@ from aa_lightning.data.template.conversations import (
 from aa_lightning.data.template.labels import (
     by_scores,
     chosen_index,
-    label_scores,
     means,
-    pair_up,
     read_ratings,
-    spread,
 )
-from aa_lightning.data.template.parts import are_equal, text_length
 from aa_lightning.data.template.row_reader import Reader, name
 from aa_lightning.data.template.schema import PartOptions, Selector, TemplateOptions
-from aa_lightning.data.template.selection import above, acceptable, best_of_n, rejection_sampling
 from aa_lightning.types import (
     Demonstration,
     Example,
@@ -41,14 +36,12 @@ from aa_lightning.types import (
     Part,
     Preference,
     Prompt,
-    Ranking,
     Rating,
     Response,
     text,
 )
 
 __all__ = ["BadRow", "LeftOut", "Template"]
-_MOST_ANSWERS = 512
 
 
 class Template:
@@ -108,7 +101,7 @@ class Template:
         if options.kind == "prompt":
             return [Prompt(**base)]
         if options.answers is not None:
-            return self._from_answers(reader, base)
+            return read_answers(self.options, reader, base)
         asked = base["messages"]
         if options.kind == "demonstration":
             return [Demonstration(**base, response=self._answer(reader, options.completion, asked))]
@@ -211,11 +204,11 @@ class Template:
         else:
             chosen = by_scores(reader, means(reader, ratings), ", ".join(ratings))
         order = (0, 1) if chosen is None else (chosen, 1 - chosen)
-        made = self._pair(reader, base, responses, order, ratings)
+        made = make_pair(self.options, reader, base, responses, order, ratings)
         safe = None if options.safe is None else tuple(reader.truth(options.safe[i]) for i in order)
         made = replace(made, margin=self._margin(reader, order), safe=safe, tie=chosen is None)
-        if not self._accepts(made.margin, made.chosen, made.rejected):
-            raise LeftOut(reader.id, self._response_columns, "The pair is none that `accept` accepts.")
+        if not accepts(self.options, made.margin, made.chosen, made.rejected):
+            raise LeftOut(reader.id, response_columns(self.options), "The pair is none that `accept` accepts.")
         if not isinstance(made, Feedback) or options.feedback is None:
             return made
         told = options.feedback
@@ -226,31 +219,6 @@ class Template:
             critique=(critiques[order[0]], critiques[order[1]]),
             refinement=(refined[order[0]], refined[order[1]]),
         )
-
-    def _pair(
-        self,
-        reader: Reader,
-        base: dict[str, Any],
-        responses: list[Response],
-        order: tuple[int, int],
-        ratings: dict[str, list[float | None]],
-    ) -> Preference:
-        chosen, rejected = (responses[i] for i in order)
-        if are_equal(chosen, rejected):
-            raise reader.unwanted("equal_responses", self._response_columns, "The two responses are equal.")
-        if self.options.kind == "preference":
-            return Preference(**base, chosen=chosen, rejected=rejected)
-        scores = {dimension: tuple(values[i] for i in order) for dimension, values in ratings.items()}
-        given = {dimension: pair for dimension, pair in scores.items() if None not in pair}
-        return Feedback(**base, chosen=chosen, rejected=rejected, scores=given)
-
-    @property
-    def _response_columns(self) -> str:
-        options = self.options
-        if options.responses is None:
-            return ", ".join(options.split_common_prefix or [self._answers_column])
-        parts = [part for answer in options.responses for part in answer]
-        return ", ".join(name(part.selector) for part in parts)
 
     def _margin(self, reader: Reader, order: tuple[int, int]) -> float | None:
         margin = self.options.margin
@@ -294,84 +262,6 @@ class Template:
         if not asked:
             raise reader.bad(self._prompt_column, "The answer follows no turn of the user or of a tool.")
         return [Demonstration(**self._base(reader, messages[:i]), response=messages[i]["content"]) for i in asked]
-
-    @property
-    def _answers_column(self) -> str:
-        answers = self.options.answers
-        return name(answers.selector if isinstance(answers, PartOptions) else answers)
-
-    def _from_answers(self, reader: Reader, base: dict[str, Any]) -> list[Example]:
-        """One ranking, demonstrations, or pairs."""
-        options, responses = self.options, self._listed(reader)
-        ratings = read_ratings(reader, options.ratings or {}, n=len(responses))
-        if options.preferred is None:
-            scores, scored_by = means(reader, ratings), ", ".join(ratings)
-        else:
-            scores, scored_by = label_scores(reader, options.preferred)
-        if len(responses) > _MOST_ANSWERS:
-            reason = (
-                f"There are {len(responses)} answers; {_MOST_ANSWERS} are read at most: they are learnt from in pairs."
-            )
-            raise reader.bad(self._answers_column, reason)
-        if len(scores) != len(responses):
-            raise reader.bad(scored_by, f"There are {len(scores)} values for {len(responses)} answers.")
-        if options.kind == "demonstration":
-            kept = self._kept(scores, Random(f"{reader.id}/kept"))
-            return [Demonstration(**base, response=responses[i]) for i in kept]
-        if options.kind == "ranking":
-            return [self._ranking(reader, base, responses, scores)]
-        return self._pairs(reader, base, responses, scores, scored_by, ratings)
-
-    def _kept(self, scores: list[float], rng: Random) -> list[int]:
-        told = self.options.keep_answers
-        if told.name == "best":
-            return [best_of_n(scores)[0]]
-        return above(scores, told.threshold) if told.name == "above" else rejection_sampling(scores, told.beta, rng)
-
-    def _ranking(self, reader: Reader, base: dict[str, Any], responses: list[Response], scores: list[float]) -> Ranking:
-        wanted = self.options.ranked
-        if len(responses) < (wanted or 2):
-            raise reader.unwanted(
-                "empty", self._answers_column, f"{wanted or 2} answers make a ranking, and there are {len(responses)}."
-            )
-        order = spread(scores, wanted)
-        return Ranking(**base, ranked=[responses[i] for i in order], scores=[scores[i] for i in order])
-
-    def _pairs(
-        self,
-        reader: Reader,
-        base: dict[str, Any],
-        responses: list[Response],
-        scores: list[float],
-        scored_by: str,
-        ratings: dict[str, list[float | None]],
-    ) -> list[Example]:
-        preferred = self.options.preferred
-        pairs = pair_up(scores, self.options.pairs, Random(f"{reader.id}/pairs"))
-        unlike = [pair for pair in pairs if not are_equal(responses[pair[0]], responses[pair[1]])]
-        if pairs and not unlike:
-            raise reader.unwanted("equal_responses", self._answers_column, "All answers are equal.")
-        if not pairs:
-            tie = preferred is not None and preferred.tie == "drop"
-            raise reader.unwanted("tie", scored_by, f"All {len(responses)} answers are tied.", dropped=tie)
-        good = [(i, j) for i, j in unlike if self._accepts(scores[i] - scores[j], responses[i], responses[j])]
-        if unlike and not good:
-            raise LeftOut(reader.id, scored_by, f"None of {len(unlike)} pairs is one that `accept` accepts.")
-        return [self._pair(reader, base, responses, pair, ratings) for pair in good]
-
-    def _accepts(self, gap: float | None, better: Response, worse: Response) -> bool:
-        told = self.options.accept
-        lengths = (text_length(better), text_length(worse))
-        return acceptable(gap, lengths, told.gap, told.length_ratio)
-
-    def _listed(self, reader: Reader) -> list[Response]:
-        """One response for each element of the list column."""
-        answers = self.options.answers
-        if isinstance(answers, PartOptions) and answers.medium is not None:
-            values = reader.elements(answers.selector)
-            return [[reader.media_part(answers.medium, value, answers.selector)] for value in values]
-        selector = answers.text if isinstance(answers, PartOptions) else answers
-        return [[reader.text_part(str(value or ""), name(selector))] for value in reader.elements(selector)]
 
     def _computed(self, reader: Reader) -> dict[str, Any]:
         told = self.options.function
