@@ -28,8 +28,8 @@ TABLE = RESULTS.with_name("algorithms_cpu.md")
 SEEDS = (0, 1, 2)
 STEPS = 250
 COMMON = [
-    *("modality=ti2t", "init=stage:shapes_longer", "evaluation.before=true", "evaluation.generate=64"),
-    *("evaluation.blank_control=false", "evaluation.samples=0", "logger.tensorboard=false"),
+    *("modality=ti2t", "init=stage:shapes_longer", "evaluation.before=true", "evaluation.num_generations=64"),
+    *("evaluation.blank_media_control=false", "evaluation.samples=0", "logger.tensorboard=false"),
     *("trainer.enable_progress_bar=false", "checkpoint.every_n_steps=10000"),
 ]
 MEASURES = (

@@ -17,7 +17,11 @@ QUESTION = "What colour is the <b>shape</b> & where?"
 def make_run(folder: Path, *, after: float = 0.91, rows: int = 60, beta: float = 0.1, finished: bool = True) -> Path:
     """A DPO run: held-out preference accuracy 0.52 → `after`, `rows` logged steps 10, 20, …, two samples."""
     folder.mkdir(parents=True)
-    config = {"algo": {"beta": beta}, "evaluation": {"size": 256, "generate": 128}, "trainer": {"max_steps": 10 * rows}}
+    config = {
+        "algo": {"beta": beta},
+        "evaluation": {"num_examples": 256, "num_generations": 128},
+        "trainer": {"max_steps": 10 * rows},
+    }
     OmegaConf.save(config, folder / "config.yaml")
     record_hydra(folder, ["algo=dpo", f"algo.beta={beta}"])
     write_metrics(folder, rows)

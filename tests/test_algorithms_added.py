@@ -22,7 +22,12 @@ RECIPE = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8").split("\n
 (COMMAND,) = re.findall(r"`(python -m aa_lightning\.train [^`]+)`", RECIPE)
 QUICK = [
     *("trainer.max_steps=3", "init=null", "modality=t2t", "model=tiny_qwen2", "data.train.size=16", "data.val.size=8"),
-    *("evaluation.before=false", "evaluation.generate=0", "evaluation.size=8", "trainer.enable_progress_bar=false"),
+    *(
+        "evaluation.before=false",
+        "evaluation.num_generations=0",
+        "evaluation.num_examples=8",
+        "trainer.enable_progress_bar=false",
+    ),
 ]
 
 

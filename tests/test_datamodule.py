@@ -42,7 +42,7 @@ def test_a_prompt_over_the_limit_is_an_error_that_names_row_tokens_and_key():
 
 
 def test_rows_over_the_limit_are_left_out_by_name_when_skipped():
-    algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=26", "loader.on_long=skip", *VARIED)
+    algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=26", "loader.overlong=skip", *VARIED)
     data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
     kept = [data[i].encoded.prompt["input_ids"].shape[1] for i in range(len(data))]
     assert max(kept) <= 26
@@ -52,7 +52,7 @@ def test_rows_over_the_limit_are_left_out_by_name_when_skipped():
 
 def test_truncation_cuts_responses_and_never_prompts():
     algorithm, policy, cfg = make(
-        "tiny_llava", "dpo", "loader.max_response_tokens=4", "loader.on_long=truncate", *VARIED
+        "tiny_llava", "dpo", "loader.max_response_tokens=4", "loader.overlong=truncate", *VARIED
     )
     data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
     assert max(len(r) for i in range(len(data)) for r in data[i].encoded.responses) == 4
@@ -61,7 +61,9 @@ def test_truncation_cuts_responses_and_never_prompts():
 def test_bucketed_batches_have_less_padding_and_the_same_rows():
     share = {}
     for bucket in ("true", "false"):
-        algorithm, policy, cfg = make("tiny_llava", "dpo", f"loader.bucket={bucket}", "loader.batch_size=8", *VARIED)
+        algorithm, policy, cfg = make(
+            "tiny_llava", "dpo", f"loader.group_by_length={bucket}", "loader.batch_size=8", *VARIED
+        )
         batches = list(build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_dataloader())
         assert sorted(i for b in batches for i in b.ids) == sorted(str(i) for i in range(64))
         share[bucket] = sum((1 - b.prompt["attention_mask"]).sum().item() for b in batches)
@@ -102,7 +104,7 @@ def test_the_bytes_of_a_row_are_those_of_its_tensors_media_and_words_wherever_th
 def test_data_workers_share_the_bound_of_what_is_kept():
     sizes = {}
     for workers in (0, 1, 4):
-        _, _, cfg = make("tiny_llava", "dpo", "loader.keep=8", f"loader.workers={workers}", *VARIED)
+        _, _, cfg = make("tiny_llava", "dpo", "loader.cache_mib=8", f"loader.workers={workers}", *VARIED)
         sizes[workers] = build.options(cfg, "loader").kept_bytes
     assert sizes == {0: 8 * 2**20, 1: 8 * 2**20, 4: 2 * 2**20}
 
@@ -134,7 +136,7 @@ def test_a_refinement_or_a_critique_over_the_limit_is_left_out_by_name_or_refuse
     }
     short = {"critique": ("Right.", "Wrong."), "refinement": (None, [text("Two.")])}
     rows = Rows([Feedback(id="short", **said, **short), Feedback(id="long", **said, **{**short, **beside})])
-    _, policy, _ = make("tiny_qwen2", "dpo", "loader.max_response_tokens=8", "loader.on_long=skip")
+    _, policy, _ = make("tiny_qwen2", "dpo", "loader.max_response_tokens=8", "loader.overlong=skip")
     found = Fitting(rows, policy.encoder, True, False, Wanted((wanted,)))
     assert [row.id for row in found] == ["short"]
     assert [(row.row, row.column) for row in found.dropped] == [("long", "length")]
@@ -151,7 +153,7 @@ def test_critiques_of_a_run_are_measured_with_its_answers():
     left = {}
     for algo in ("reward_model", "reward_critique"):
         algorithm, policy, cfg = make(
-            "tiny_llava", algo, "loader.on_long=skip", "loader.max_response_tokens=14", *VARIED
+            "tiny_llava", algo, "loader.overlong=skip", "loader.max_response_tokens=14", *VARIED
         )
         data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
         left[algo] = len([data[i] for i in range(len(data))])

@@ -39,8 +39,8 @@ def names(measures):
 
 @pytest.mark.parametrize("algo", ["dpo", "reward_model"])
 def test_a_run_without_held_out_examples_ends_with_its_export_and_says_so(tmp_path, capsys, algo):
-    overrides = [f"algo={algo}", "evaluation.size=0", "evaluation.before=true", "evaluation.generate=4"]
-    summary = trained(tmp_path, *overrides, "loader.on_long=skip", tell=True)
+    overrides = [f"algo={algo}", "evaluation.num_examples=0", "evaluation.before=true", "evaluation.num_generations=4"]
+    summary = trained(tmp_path, *overrides, "loader.overlong=skip", tell=True)
     assert (summary["before"], summary["after"], summary["examples"]) == ({}, {}, {})
     assert math.isnan(summary["objective"])
     assert summary["algo"] == algo
@@ -48,7 +48,8 @@ def test_a_run_without_held_out_examples_ends_with_its_export_and_says_so(tmp_pa
     assert "Nothing was measured on held-out data" in (tmp_path / "report.html").read_text()
     shown = capsys.readouterr().out
     assert (
-        "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.size)" in shown
+        "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.num_examples)"
+        in shown
     )
     command = "evaluate" if algo == "reward_model" else "generate"
     assert f"next     python -m aa_lightning.{command} run={tmp_path}" in shown
@@ -59,7 +60,7 @@ def test_a_run_without_held_out_examples_ends_with_its_export_and_says_so(tmp_pa
 def test_every_measure_is_of_as_many_examples_as_there_are_and_not_as_were_asked_for(
     tmp_path, before, size, generate, pairs, answers
 ):
-    asked = [f"evaluation.size={size}", f"evaluation.generate={generate}", "evaluation.samples=5"]
+    asked = [f"evaluation.num_examples={size}", f"evaluation.num_generations={generate}", "evaluation.samples=5"]
     summary = trained(tmp_path, *asked, f"evaluation.before={before}")
     measured = PAIRS | ({"answer_accuracy"} if answers else set())
     assert names(summary["after"]) == measured
@@ -75,7 +76,7 @@ def test_every_measure_is_of_as_many_examples_as_there_are_and_not_as_were_asked
 def test_the_sets_of_a_mixture_are_counted_too(tmp_path):
     sets = "{one:{data:shapes_t2t,train:{size:16},val:{size:5}},two:{data:shapes_t2t,train:{size:16},val:{size:2}}}"
     without = [item for item in TEXTS if not item.startswith("data.")]
-    asked = ["data=mixture", f"data.parts={sets}", "evaluation.size=100", "evaluation.generate=5"]
+    asked = ["data=mixture", f"data.parts={sets}", "evaluation.num_examples=100", "evaluation.num_generations=5"]
     summary = train.train(compose([*without, *asked]), tmp_path, tell=False)
     counts = {name: summary["examples"][f"heldout/{name}"] for name in ("margin", "one/margin", "two/margin")}
     assert counts == {"margin": 7, "one/margin": 5, "two/margin": 2}
@@ -86,10 +87,10 @@ def test_the_sets_of_a_mixture_are_counted_too(tmp_path):
 
 def test_without_the_library_for_mathematics_nothing_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(mathematics, "find_spec", lambda name: None)
-    cfg = compose([*TEXTS, "data.template.check=math", "evaluation.generate=2"])
+    cfg = compose([*TEXTS, "data.template.check=math", "evaluation.num_generations=2"])
     with pytest.raises(ValueError, match=r"pip install 'aa_lightning\[math\]'"):
         build_run(cfg, tmp_path)
-    assert build_run(compose([*TEXTS, "data.template.check=math", "evaluation.generate=0"]), tmp_path).suite
+    assert build_run(compose([*TEXTS, "data.template.check=math", "evaluation.num_generations=0"]), tmp_path).suite
 
 
 def test_prompts_without_responses_are_answered_and_checked_as_they_say(tmp_path):

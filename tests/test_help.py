@@ -196,7 +196,7 @@ def test_the_page_of_a_key_says_what_it_is_its_default_what_it_takes_and_how_it_
         "  takes    number > 0",
         "  example  python -m aa_lightning.train algo.beta=0.2",
     ]
-    assert "  takes    error | skip | truncate" in shown("loader.on_long")
+    assert "  takes    error | skip | truncate" in shown("loader.overlong")
     assert "  default  16 (conf/scale/tiny.yaml)" in shown("loader.batch_size")
 
 

@@ -173,5 +173,7 @@ def test_held_out_rows_come_once_and_all_ranks_keep_step(place, world, size, bat
 
 def test_fewer_held_out_rows_than_processes_are_refused(place):
     place(0, 4)
-    with pytest.raises(ConfigError, match="type: data.val_share=0.3 to hold out more rows, evaluation.size=4 and"):
+    with pytest.raises(
+        ConfigError, match="type: data.val_share=0.3 to hold out more rows, evaluation.num_examples=4 and"
+    ):
         len(EvalLoader([1, 2], Rows, batch_size=2))

@@ -15,8 +15,8 @@ from tests.vectors.support import vector
 
 QUICK = [
     *("trainer.max_steps=6", "checkpoint.every_n_steps=2", "checkpoint.keep=3", "loader.batch_size=4"),
-    *("evaluation.before=false", "evaluation.generate=0", "evaluation.size=8", "evaluation.samples=0"),
-    *("evaluation.blank_control=false", "logger.tensorboard=false", "trainer.enable_progress_bar=false"),
+    *("evaluation.before=false", "evaluation.num_generations=0", "evaluation.num_examples=8", "evaluation.samples=0"),
+    *("evaluation.blank_media_control=false", "logger.tensorboard=false", "trainer.enable_progress_bar=false"),
     *("optimizer.lr=1e-3", "algo.moving.every=3"),
 ]
 

@@ -24,7 +24,12 @@ LINES = [
     if re.match(r"\s*(python|make|source)\b", line)
 ]
 SHORT = [
-    *("trainer.max_steps=2", "evaluation.size=4", "evaluation.generate=2", "evaluation.max_new_tokens=4"),
+    *(
+        "trainer.max_steps=2",
+        "evaluation.num_examples=4",
+        "evaluation.num_generations=2",
+        "evaluation.max_new_tokens=4",
+    ),
     *("init=null", "trainer.enable_progress_bar=false"),
 ]
 FAR = ("model=llava_1_5_7b", "model=qwen2_5_vl", "strategy=fsdp")  # weights of a hub, several GPUs

@@ -332,8 +332,8 @@ def test_a_request_of_another_kind_is_left_out_of_vlguard(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains(name, tmp_path):
-    few = ["data.limit=400", "trainer.max_steps=60", "evaluation.size=96", "evaluation.generate=48"]
-    quiet = ["evaluation.blank_control=false", "logger.tensorboard=false", "trainer.enable_progress_bar=false"]
+    few = ["data.limit=400", "trainer.max_steps=60", "evaluation.num_examples=96", "evaluation.num_generations=48"]
+    quiet = ["evaluation.blank_media_control=false", "logger.tensorboard=false", "trainer.enable_progress_bar=false"]
     summary = train(compose([f"experiment={name}", *few, *quiet, "evaluation.samples=0"]), tmp_path / "run", tell=False)
     print(name, {key: (summary["before"].get(key), value) for key, value in summary["after"].items()})
     measure, least = RECIPES[name]

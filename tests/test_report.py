@@ -380,7 +380,7 @@ def test_padding_and_waiting_are_pointed_out_with_the_option_that_helps(tmp_path
         "step,epoch,time/step_s,time/data_s,data/padding_share\n1,0,0.5,0.2,0.4\n2,0,0.5,0.2,0.42\n3,0,9,0.2,0.1\n"
     )
     assert findings(run)[-2:] == [
-        "40% of the tokens were padding: loader.bucket=true batches rows of similar length.",
+        "40% of the tokens were padding: loader.group_by_length=true batches rows of similar length.",
         "40% of a step is waiting for data: more loader.workers decode ahead.",
     ]
 

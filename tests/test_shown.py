@@ -391,7 +391,12 @@ def test_check_shows_rows_in_a_terminal_and_obeys_none(rows, tmp_path):
 def test_a_run_an_evaluation_and_an_answer_obey_no_row_anywhere(rows, tmp_path):
     """With bars; what the run leaves is looked at too."""
     run = tmp_path / "run"
-    measured = ["evaluation.size=4", "evaluation.generate=4", "evaluation.samples=4", "evaluation.max_new_tokens=8"]
+    measured = [
+        "evaluation.num_examples=4",
+        "evaluation.num_generations=4",
+        "evaluation.samples=4",
+        "evaluation.max_new_tokens=8",
+    ]
     short = ["init=null", "trainer.max_steps=3", "trainer.log_every_n_steps=1", *measured, "data.val_share=0.2"]
     steering = "\x1b[2J\x9b31m\u202emarked [bold]marked[/bold] [/] :boom:"
     for command, typed in {

@@ -40,7 +40,14 @@ GROUPS = [
 @pytest.mark.parametrize(
     "item",
     [
-        *("algo.beta=0.1", "+algo.link.tau=0.5", "scale@_global_=full", "seed=3", "init=outputs/a/run", "threads=2"),
+        *(
+            "algo.beta=0.1",
+            "+algo.link.tau=0.5",
+            "scale@_global_=full",
+            "seed=3",
+            "init=outputs/a/run",
+            "num_threads=2",
+        ),
         *(
             "data.train.path=my rows.jsonl",
             "data.train.path='a, b.jsonl'",

@@ -186,8 +186,8 @@ def test_a_key_mistyped_at_any_depth_is_refused_and_the_suggestion_is_that_key(c
     [
         ("sed=3", "did you mean seed=3?"),
         ("+sed=3", "did you mean seed=3?"),
-        ("+evalution.size=3", "did you mean evaluation.size=3?"),
-        ("evalution.size=3", "did you mean evaluation.size=3?"),
+        ("+evalution.num_examples=3", "did you mean evaluation.num_examples=3?"),
+        ("evalution.num_examples=3", "did you mean evaluation.num_examples=3?"),
         ("loader.batchsize=3", "did you mean loader.batch_size=3?"),
         ("model.lora.rnak=3", "did you mean model.lora.rank=3?"),
         ("algo.link.label_smothing=0.1", "did you mean algo.link.label_smoothing=0.1?"),
@@ -261,13 +261,13 @@ def test_a_word_is_likest_to_what_takes_fewest_mistypings_to_become_it():
 
 @pytest.mark.parametrize("flag", [["--cfg", "job"], ["--cfg=job"], ["-c", "job"]])
 def test_a_configuration_that_is_only_printed_is_checked_as_well(tmp_path, monkeypatch, capsys, flag):
-    monkeypatch.setattr(sys, "argv", ["train", "+evalution.size=3", *flag, f"output={tmp_path}"])
+    monkeypatch.setattr(sys, "argv", ["train", "+evalution.num_examples=3", *flag, f"output={tmp_path}"])
     with pytest.raises(SystemExit) as ended:
         train.run()
     out, err = capsys.readouterr()
     assert ended.value.code == 1
-    assert "evalution:\n  size: 3" in out
-    assert "did you mean evaluation.size=3?" in err
+    assert "evalution:\n  num_examples: 3" in out
+    assert "did you mean evaluation.num_examples=3?" in err
 
 
 # ---------------------------------------------------------------- sweeps
@@ -280,7 +280,7 @@ def test_a_configuration_that_is_only_printed_is_checked_as_well(tmp_path, monke
         ("experiment=bpo,bp", "did you mean experiment=bpo?"),
         ("algo.beta=0.1,x", "error: algo.beta=x cannot be used"),
         ("algo.bta=0.1,0.2", "did you mean algo.beta=0.1?"),
-        ("+evalution.size=1,2", "did you mean evaluation.size=1?"),
+        ("+evalution.num_examples=1,2", "did you mean evaluation.num_examples=1?"),
         ("seed=1,2 optimizer.schedule=linear,linaer", "did you mean optimizer.schedule=linear?"),
         ("init=stage:shapes,stage:shap", "did you mean init=stage:shapes?"),
         ("seed=range(1,1000) loader.batch_size=0", "type: loader.batch_size="),
@@ -303,7 +303,7 @@ def test_the_real_command_refuses_an_option_at_once(tmp_path, command, group):
 
 
 @pytest.mark.parametrize(
-    "typed", ["experiment=bp", "+evalution.size=3", "algo.link.label_smothing=1", "init=stage:shap"]
+    "typed", ["experiment=bp", "+evalution.num_examples=3", "algo.link.label_smothing=1", "init=stage:shap"]
 )
 def test_the_answer_takes_less_than_a_second_of_processor_time(tmp_path, typed):
     """Best of three, as other processes slow the caches down; alone it is 0.2 s to 0.6 s."""

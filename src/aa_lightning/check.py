@@ -60,7 +60,7 @@ def check(cfg: DictConfig) -> Found:
         rows = ", ".join(row.row for row in found.stopping[:5])
         raise ValueError(
             f"training would stop at {len(found.stopping)} of the rows left out ({rows}): mend them, or leave them out, "
-            "named and counted, with data.on_bad_row=skip, and with loader.on_long=skip what is too long"
+            "named and counted, with data.on_bad_row=skip, and with loader.overlong=skip what is too long"
         )
     return found
 
@@ -78,7 +78,7 @@ def _read(cfg: DictConfig, algorithm: Any, data: Any, encoder: Any) -> Found:
     loader = build.checked_loader(cfg, algorithm, train, held_out)
     wanted = build.wanted_of(algorithm)
     surveys = [inspection.survey(EncodedExamples(part, encoder, 0, wanted), cfg.measure) for part in (train, held_out)]
-    skip_long, skip_bad = cfg.loader.on_long == "skip", data.skips_bad_rows
+    skip_long, skip_bad = cfg.loader.overlong == "skip", data.skips_bad_rows
     return inspection.Found(train, held_out if data.holds_out else None, *surveys, loader, skip_long, skip_bad)
 
 

@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> float | None:
 
       python -m aa_lightning.evaluate run=outputs/<date>/<run>             a trained run, against what it started from
       python -m aa_lightning.evaluate model=llava_1_5_7b data=align_anything_ti2t
-      python -m aa_lightning.evaluate run=outputs/<date>/<run> data=rlaif_v evaluation.size=1000
+      python -m aa_lightning.evaluate run=outputs/<date>/<run> data=rlaif_v evaluation.num_examples=1000
     """
     from aa_lightning.training.summary import objective
 
@@ -49,7 +49,9 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     policy, suite, device = _load(cfg)
     measured = suite.run(policy, device)
     if not measured.measures:
-        say("held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.size)")
+        say(
+            "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.num_examples)"
+        )
     named = {f"heldout/{key}": value for key, value in measured.measures.items()}
     write_text(folder / "evaluation.json", json.dumps(named, indent=1))
     if measured.responses:

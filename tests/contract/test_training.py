@@ -8,10 +8,10 @@ from tests.contract.support import CORE, MODALITY, MOSTLY_SLOW, PAIRS, TRAINED, 
 
 FAST = [
     "trainer.log_every_n_steps=5",
-    "evaluation.generate=0",
-    "evaluation.size=64",
+    "evaluation.num_generations=0",
+    "evaluation.num_examples=64",
     "evaluation.samples=0",
-    "evaluation.blank_control=false",
+    "evaluation.blank_media_control=false",
     "logger.tensorboard=false",
     "trainer.enable_progress_bar=false",
 ]
@@ -66,7 +66,7 @@ SD_MEASURE = {"dpo": ("heldout/preference_accuracy", 0.65), "sft": ("heldout/log
 
 @pytest.mark.parametrize(("model", "algo"), MOSTLY_SLOW)
 def test_a_resumed_run_ends_with_the_same_bits(model, algo, tmp_path):
-    common = [*FAST, "loader.batch_size=4", "evaluation.size=8", "evaluation.before=false"]
+    common = [*FAST, "loader.batch_size=4", "evaluation.num_examples=8", "evaluation.before=false"]
     common += ["checkpoint.every_n_steps=2", *(["model.dropout=0.1"] if model != "tiny_sd" else [])]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(config(model, algo, *common, "trainer.max_steps=5"), whole)

@@ -224,8 +224,8 @@ def test_a_run_on_pictures_and_text_together_learns_and_measures_each_set(tmp_pa
             "trainer.max_steps=40",
             "trainer.log_every_n_steps=10",
             "trainer.enable_progress_bar=false",
-            "evaluation.size=24",
-            "evaluation.generate=8",
+            "evaluation.num_examples=24",
+            "evaluation.num_generations=8",
             "evaluation.max_new_tokens=4",
             "logger.tensorboard=false",
         ]

@@ -372,7 +372,12 @@ def test_what_cannot_be_put_together_is_refused(tmp_path):
 
 # ---------------------------------------------------------------- learning in two stages
 
-FAST = ["evaluation.generate=0", "evaluation.size=256", "evaluation.samples=0", "logger.tensorboard=false"]
+FAST = [
+    "evaluation.num_generations=0",
+    "evaluation.num_examples=256",
+    "evaluation.samples=0",
+    "logger.tensorboard=false",
+]
 
 
 @pytest.mark.slow

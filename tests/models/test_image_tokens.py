@@ -83,7 +83,7 @@ def test_a_response_is_cut_before_a_picture_and_never_inside_it():
     policy = built()
     said = [text("This is"), image(noise(24, 24))]
     encoder = type(policy.encoder)(policy.encoder.processor, policy.encoder.family, policy.encoder.spelling)
-    encoder.limits = Limits(response=10, on_long="truncate")
+    encoder.limits = Limits(response=10, overlong="truncate")
     encoded = encoder.encode(asked(text("Draw.")), [said])
     assert len(encoded.responses[0]) == 2 and encoded.pictures == [[]]
     encoder.limits = Limits(response=10)

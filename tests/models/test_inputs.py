@@ -139,7 +139,8 @@ def test_a_sound_is_heard_at_the_rate_of_the_feature_extractor(model):
 @pytest.mark.parametrize("model", ["tiny_qwen2_audio", "tiny_qwen2_5_omni"])
 def test_a_sound_beyond_the_window_is_refused_and_not_cut(model):
     with pytest.raises(
-        TooLong, match=r"row 7, column 'audio': A sound lasts 2\.5 s, and models of family \w+ read 2 s: .*on_long=skip"
+        TooLong,
+        match=r"row 7, column 'audio': A sound lasts 2\.5 s, and models of family \w+ read 2 s: .*overlong=skip",
     ):
         encoded(policy_of(model), tone(2.5))
 

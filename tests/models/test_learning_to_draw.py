@@ -8,7 +8,7 @@ from aa_lightning.train import train
 QUIET = [
     "trainer.enable_progress_bar=false",
     "logger.tensorboard=false",
-    "evaluation.generate=100",
+    "evaluation.num_generations=100",
     "evaluation.samples=4",
 ]
 

@@ -50,7 +50,7 @@ def test_the_ends_of_steps_are_the_last_tokens_of_their_words(options):
 def test_steps_that_were_cut_off_have_no_label(options):
     whole = load_encoder(options, Limits())
     ends = whole.part_ends(stepwise((True,))[0], STEPS)
-    cut = load_encoder(options, Limits(response=ends[1] + 1, on_long="truncate"))
+    cut = load_encoder(options, Limits(response=ends[1] + 1, overlong="truncate"))
     batch = collated(stepwise((True, False, True), (True,)), cut, "steps")
     assert batch.supervision["steps"][:, 0].tolist() == [[1.0, 0.0], [1.0, pytest.approx(float("nan"), nan_ok=True)]]
     assert batch.response["input_ids"].shape[-1] == ends[1] + 1

@@ -81,7 +81,7 @@ def test_drawing_without_a_decoder_is_refused_with_what_to_bring():
         ValueError, match=r"type\s+model\.image_decoder=<package>\.<module>\.<Class>; or type evaluation"
     ):
         check_compatible(cfg, algorithm, data)
-    cfg.evaluation.generate = 0
+    cfg.evaluation.num_generations = 0
     check_compatible(cfg, algorithm, data)
     policy = load_policy(build.options(cfg, "model"), built().encoder.limits, reference=False).eval()
     prompts = policy.encoder.collate([policy.encoder.encode(asked(text("Draw.")), [])])

@@ -28,7 +28,7 @@ RUN = [
     "algo=dpo",
     "loader.micro_batch_size=2",
     "trainer.strategy.timeout_minutes=1",
-    "evaluation.size=0",  # what takes time, and connects no process
+    "evaluation.num_examples=0",  # what takes time, and connects no process
     "logger.csv=false",
 ]
 

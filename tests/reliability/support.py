@@ -26,10 +26,10 @@ UNMEASURED = [  # every step is logged, and little else is done
     "trainer.log_every_n_steps=1",
     "trainer.enable_progress_bar=false",
     "evaluation.before=false",
-    "evaluation.size=4",
-    "evaluation.generate=0",
+    "evaluation.num_examples=4",
+    "evaluation.num_generations=0",
     "evaluation.samples=0",
-    "evaluation.blank_control=false",
+    "evaluation.blank_media_control=false",
 ]
 SHORT = [*UNMEASURED, "loader.batch_size=4", "trainer.max_steps=2", "logger.tensorboard=false"]
 TINY = [*SHORT, *SHAPES]

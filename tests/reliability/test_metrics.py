@@ -92,7 +92,14 @@ def test_two_processes_write_the_rows_of_one(algo, tmp_path):
 @pytest.mark.parametrize("algo", ["aot", "bco", "beta_dpo"])
 def test_two_processes_with_four_held_out_rows_and_three_measure_what_one_does(algo, tmp_path):
     """Objectives with statistics over all rows of a batch, on all processes."""
-    typed = [*SHORT, "modality=t2t", f"algo={algo}", "data.train.size=16", "data.val.size=7", "evaluation.size=0"]
+    typed = [
+        *SHORT,
+        "modality=t2t",
+        f"algo={algo}",
+        "data.train.size=16",
+        "data.val.size=7",
+        "evaluation.num_examples=0",
+    ]
     typed += ["trainer.val_check_interval=1", "trainer.precision=32-true", "optimizer.eps=1e-4"]
     train(compose([*typed, "loader.eval_batch_size=7"]), tmp_path / "one")
     two = [*typed, "loader.eval_batch_size=4", "strategy=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]

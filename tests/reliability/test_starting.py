@@ -190,7 +190,7 @@ def test_a_stage_is_trained_in_a_process_of_its_own_and_kept(tmp_path, monkeypat
     monkeypatch.setenv("AA_LIGHTNING_CACHE", str(tmp_path))
     cfg = compose(["modality=t2t", "data.train.size=32", "data.val.size=8", "init=stage:shapes"])
     stage = stages._stage_config(cfg)
-    stage.trainer.max_steps, stage.trainer.enable_progress_bar, stage.evaluation.size = 2, False, 4
+    stage.trainer.max_steps, stage.trainer.enable_progress_bar, stage.evaluation.num_examples = 2, False, 4
     stages.made_once(tmp_path / "kept", lambda workshop: stages._train(stage, workshop))
     assert (tmp_path / "kept" / "export" / "config.json").is_file()
 

@@ -77,8 +77,8 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     from aa_lightning.training.module import AlignmentModule
 
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    if cfg.num_threads is not None:
+        torch.set_num_threads(cfg.num_threads)
     algorithm = build_algorithm(cfg)
     data = data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
@@ -214,4 +214,4 @@ def _limits(cfg: DictConfig) -> Any:
     from aa_lightning.models.token.encoder import Limits
 
     loader = cfg.loader
-    return Limits(prompt=loader.max_prompt_tokens, response=loader.max_response_tokens, on_long=loader.on_long)
+    return Limits(prompt=loader.max_prompt_tokens, response=loader.max_response_tokens, overlong=loader.overlong)

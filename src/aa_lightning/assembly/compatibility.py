@@ -188,12 +188,12 @@ def _check_draws(cfg: DictConfig) -> None:
     from aa_lightning.models.families.table import FAMILIES
 
     row = FAMILIES.get(cfg.model.family)
-    if row is not None and row.needs_decoder and cfg.model.image_decoder is None and cfg.evaluation.generate > 0:
+    if row is not None and row.needs_decoder and cfg.model.image_decoder is None and cfg.evaluation.num_generations > 0:
         raise ValueError(
             f"models of family {row.name} write pictures as codes, their library has no decoder for them, and "
-            f"evaluation.generate={cfg.evaluation.generate} pictures shall be drawn: bring a torch module that is made from "
-            "the model's VQ model and gives pixels for codes (docs/models.md), and type "
-            "model.image_decoder=<package>.<module>.<Class>; or type evaluation.generate=0"
+            f"evaluation.num_generations={cfg.evaluation.num_generations} pictures shall be drawn: bring a torch module "
+            "that is made from the model's VQ model and gives pixels for codes (docs/models.md), and type "
+            "model.image_decoder=<package>.<module>.<Class>; or type evaluation.num_generations=0"
         )
 
 

@@ -87,10 +87,10 @@ def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: 
     check_reads(cfg, train.media | held_out.media)
     loader, processes = options(cfg, "loader"), processes_of(cfg)
     split_batch(loader.batch_size, loader.micro_batch_size, processes)
-    if cfg.evaluation.size and 0 < len(held_out) < processes:
+    if cfg.evaluation.num_examples and 0 < len(held_out) < processes:
         raise ValueError(
             f"{len(held_out)} held-out rows cannot be shared among {processes} processes: type data.val_share=0.3 to hold "
-            "out more rows, or evaluation.size=0 to measure nothing"
+            "out more rows, or evaluation.num_examples=0 to measure nothing"
         )
     return replace(loader, batch_size=fitting_batch(loader, len(train), processes))
 
@@ -147,7 +147,7 @@ def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any
     """
     from aa_lightning.training.datamodule import Fitting
 
-    long, bad = cfg.loader.on_long == "skip", found.on_bad_row == "skip"
+    long, bad = cfg.loader.overlong == "skip", found.on_bad_row == "skip"
     return Fitting(found, encoder, long, bad, wanted) if len(found) and (long or bad) else found
 
 

@@ -26,15 +26,15 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) 
     from aa_lightning.system.console import say
 
     wanted = options(cfg, "evaluation")
-    if "math" in data.checks and wanted.size and wanted.generate and algorithm.trains == "policy":
+    if "math" in data.checks and wanted.num_examples and wanted.num_generations and algorithm.trains == "policy":
         mathematics.require()
     if "steps" in algorithm.wants:
         data = data.serving(algorithm)
     sets = _sets(cfg, algorithm, policy, data)
-    if wanted.size and not len(sets.examples):
+    if wanted.num_examples and not len(sets.examples):
         say("nothing is measured, as no row is held out that could be: data.val_share=0.2 holds a fifth of them out")
     controls = {}
-    if wanted.blank_control and data.corruption is None and len(sets.examples) and sets.examples.media:
+    if wanted.blank_media_control and data.corruption is None and len(sets.examples) and sets.examples.media:
         controls["blank"] = replace(data, corruption=CorruptionOptions(name="blank"))
     return Suite(
         sets=sets,
@@ -51,12 +51,12 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
     from aa_lightning.training.datamodule import EncodedExamples, PromptsOnly, eval_loader
 
     wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
-    if not wanted.size or not data.holds_out:
+    if not wanted.num_examples or not data.holds_out:
         return HeldOutSets([])
     richest_first = ("preference", "rating", "demonstration")
     kinds = [kind for kind in richest_first if all(can_serve(known, kind) for known in data.kinds.values())]
     kind = next(iter(kinds), "prompt")
-    held_out = examples(data, "val", kind)[: wanted.size]
+    held_out = examples(data, "val", kind)[: wanted.num_examples]
     held_out = fitting(cfg, held_out, policy.encoder)
     sets = HeldOutSets(held_out)
     if not len(held_out):
@@ -68,7 +68,7 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any
         sets.ratings = eval_loader(told, loader)
     elif kind == "demonstration":
         sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.kept_bytes), loader)
-    if algorithm.trains == "policy" and wanted.generate:
-        asked = PromptsOnly(held_out[: wanted.generate], policy.encoder, loader.kept_bytes)
+    if algorithm.trains == "policy" and wanted.num_generations:
+        asked = PromptsOnly(held_out[: wanted.num_generations], policy.encoder, loader.kept_bytes)
         sets.prompts = eval_loader(asked, loader)
     return sets

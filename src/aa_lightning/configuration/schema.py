@@ -18,16 +18,16 @@ class Loader:
     micro_batch_size: PositiveInt | None
     eval_batch_size: PositiveInt
     workers: NonNegativeInt
-    keep: NonNegativeInt  # MiB
+    cache_mib: NonNegativeInt
     max_prompt_tokens: PositiveInt
     max_response_tokens: PositiveInt
-    on_long: Literal["error", "skip", "truncate"]
-    bucket: bool
+    overlong: Literal["error", "skip", "truncate"]
+    group_by_length: bool
 
     @property
     def kept_bytes(self) -> int:
         """How much of a data set each process that reads it may keep: data workers share the bound."""
-        return self.keep * 2**20 // max(self.workers, 1)
+        return self.cache_mib * 2**20 // max(self.workers, 1)
 
 
 @dataclass(config=STRICT, kw_only=True)
@@ -37,18 +37,18 @@ class Optimizer:
     weight_decay: NonNegativeFloat
     eps: PositiveFloat
     schedule: Literal["constant", "linear", "cosine"]
-    warmup: Share
-    final_lr: Share
+    warmup_ratio: Share
+    min_lr_ratio: Share
 
 
 @dataclass(config=STRICT, kw_only=True)
 class Evaluation:
     before: bool
-    size: NonNegativeInt
-    generate: NonNegativeInt
+    num_examples: NonNegativeInt
+    num_generations: NonNegativeInt
     max_new_tokens: PositiveInt
     samples: NonNegativeInt
-    blank_control: bool
+    blank_media_control: bool
 
 
 @dataclass(config=STRICT, kw_only=True)
@@ -138,7 +138,7 @@ class Train:
     seed: int
     init: str | None
     default_stage: str | None
-    threads: PositiveInt | None
+    num_threads: PositiveInt | None
     resume: str | None
     trust: bool
     modality_name: str

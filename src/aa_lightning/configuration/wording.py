@@ -33,7 +33,7 @@ _ELSEWHERE = {
     "data.limit": ("max_samples", "max_train_samples", "limit_train_batches"),
     "optimizer.lr": ("learning_rate",),
     "optimizer.schedule": ("lr_scheduler", "lr_scheduler_type", "scheduler"),
-    "optimizer.warmup": ("warmup_ratio", "warmup_steps"),
+    "optimizer.warmup_ratio": ("warmup", "warmup_steps"),
     "loader.batch_size": ("train_batch_size", "global_batch_size", "bs", "batch"),
     "loader.micro_batch_size": (
         "per_device_train_batch_size",

@@ -79,7 +79,9 @@ def _waste(run: Run) -> list[str]:
     padding, step, data = (cost(run, name) for name in ("data/padding_share", "time/step_s", "time/data_s"))
     found = []
     if padding > _WASTE:
-        found.append(f"{padding:.0%} of the tokens were padding: loader.bucket=true batches rows of similar length.")
+        found.append(
+            f"{padding:.0%} of the tokens were padding: loader.group_by_length=true batches rows of similar length."
+        )
     if data > _WASTE * step:
         found.append(f"{data / step:.0%} of a step is waiting for data: more loader.workers decode ahead.")
     return found

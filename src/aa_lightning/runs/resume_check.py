@@ -9,7 +9,15 @@ from typing import Any
 from aa_lightning.configuration.check import show
 
 _KEPT = {"model": ("family", "path", "tiny", "parts", "dtype", "freeze", "lora"), "algo": ("_target_",)}
-_OPTIMIZER = ("lr", "betas", "weight_decay", "eps", "schedule", "warmup", "final_lr")  # restored with its moments
+_OPTIMIZER = (
+    "lr",
+    "betas",
+    "weight_decay",
+    "eps",
+    "schedule",
+    "warmup_ratio",
+    "min_lr_ratio",
+)  # restored with its moments
 _ROWS = (  # of data: which rows come, and in which order
     *("train", "val_share", "template", "templates", "together", "corruption", "limit", "on_bad_row"),
     "temperature",

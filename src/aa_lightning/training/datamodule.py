@@ -293,7 +293,7 @@ class AlignmentData(L.LightningDataModule):
             seed=self.seed,
             workers=self.options.workers,
             count=self.count,
-            lengths=self.train_examples.lengths() if self.options.bucket else None,
+            lengths=self.train_examples.lengths() if self.options.group_by_length else None,
         )
 
     def val_dataloader(self) -> EvalLoader:

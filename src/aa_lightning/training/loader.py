@@ -187,8 +187,8 @@ class EvalLoader:
         if 0 < self.size < world:
             raise ConfigError(
                 f"{self.size} held-out examples cannot be shared among {world} processes\n"
-                f"type: data.val_share=0.3 to hold out more rows, evaluation.size={world} and evaluation.generate={world} "
-                "or more, or evaluation.size=0 to measure nothing"
+                f"type: data.val_share=0.3 to hold out more rows, evaluation.num_examples={world} and "
+                f"evaluation.num_generations={world} or more, or evaluation.num_examples=0 to measure nothing"
             )
         return min(-(-self.size // (self.batch_size * world)), self.size // world)
 

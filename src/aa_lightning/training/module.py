@@ -175,12 +175,12 @@ def _fill_missing(optimizer: torch.optim.Optimizer) -> None:
 
 
 def rate(step: int, total: int, options: Optimizer) -> float:
-    """The share of the learning rate at a step: linear warm-up, then constant, linear or cosine decay to `final_lr`."""
-    warmup = round(options.warmup * total)
+    """The share of the learning rate at a step: linear warm-up, then constant, linear or cosine decay to `min_lr_ratio`."""
+    warmup = round(options.warmup_ratio * total)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
     if options.schedule == "constant":
         return 1.0
     falling = 1 - progress if options.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
-    return options.final_lr + (1 - options.final_lr) * falling
+    return options.min_lr_ratio + (1 - options.min_lr_ratio) * falling

@@ -75,7 +75,9 @@ def last_screen(summary: dict[str, Any], report: Path) -> None:
     if rows:
         show_table("held out", ["measure", "before", "after", "examples"], rows)
     else:
-        say("held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.size)")
+        say(
+            "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.num_examples)"
+        )
     say(f"report   {report}")
     say(f"export   {summary['paths']['export']}")
     say(f"next     {next_command(report.parent, summary['trains'])}")

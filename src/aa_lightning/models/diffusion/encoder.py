@@ -111,7 +111,7 @@ class PixelEncoder:
                 row,
                 "prompt",
                 f"The caption has {length} tokens and the text encoder reads {limit}: set "
-                "model.long_captions=cut to lose its end, or loader.on_long=skip to leave these rows out.",
+                "model.long_captions=cut to lose its end, or loader.overlong=skip to leave these rows out.",
             )
 
     def _picture(self, prompt: Prompt, response: Response) -> Image.Image:

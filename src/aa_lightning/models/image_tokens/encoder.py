@@ -98,12 +98,12 @@ class PictureEncoder(TokenEncoder):
         limit = self.limits.response
         if len(ids) <= limit:
             return ids, pictures
-        if self.limits.on_long != "truncate":
+        if self.limits.overlong != "truncate":
             raise TooLong(
                 prompt.id,
                 "response",
                 f"A response has {len(ids)} tokens, those of its pictures included, and the limit is "
-                f"{limit}: set loader.max_response_tokens={len(ids)}, loader.on_long=truncate or loader.on_long=skip, "
+                f"{limit}: set loader.max_response_tokens={len(ids)}, loader.overlong=truncate or loader.overlong=skip, "
                 "or make the pictures smaller.",
             )
         starts = (ids == self.spelling.begin).nonzero().flatten().tolist()

@@ -49,13 +49,13 @@ class SpeechEncoder(TokenEncoder):
         written = super()._response(prompt, before, [part for part in response if part["type"] == "text"])
         codes = [code for part in response if part["type"] == "audio" for code in self._codes(prompt, part["audio"])]
         ids = torch.cat([written, torch.tensor(codes, dtype=torch.long)])
-        if len(ids) > self.limits.response and self.limits.on_long != "truncate":
+        if len(ids) > self.limits.response and self.limits.overlong != "truncate":
             raise TooLong(
                 prompt.id,
                 "response",
                 f"A response has {len(ids)} tokens, {len(codes)} of them speech, and the limit is "
-                f"{self.limits.response}: set loader.max_response_tokens={len(ids)}, loader.on_long=truncate or "
-                "loader.on_long=skip.",
+                f"{self.limits.response}: set loader.max_response_tokens={len(ids)}, loader.overlong=truncate or "
+                "loader.overlong=skip.",
             )
         return ids[: self.limits.response]
 

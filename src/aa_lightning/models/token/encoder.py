@@ -32,7 +32,7 @@ class Limits:
 
     prompt: int = 2048
     response: int = 1024
-    on_long: str = "error"
+    overlong: str = "error"
 
 
 @dataclass
@@ -175,7 +175,7 @@ class TokenEncoder:
                 "prompt",
                 f"The prompt has {length} tokens, media included, and the limit is "
                 f"{self.limits.prompt}. A prompt is never cut (that would cut its media): set "
-                f"loader.max_prompt_tokens={length} or loader.on_long=skip, or make the media smaller.",
+                f"loader.max_prompt_tokens={length} or loader.overlong=skip, or make the media smaller.",
             )
 
     def _response(self, prompt: Prompt, before: str, response: Response) -> Tensor:
@@ -188,12 +188,12 @@ class TokenEncoder:
         self._refuse_control(prompt, response, "response")
         said, end = self.chat.answer(prompt, before, response)
         ids = [*self.tokenizer(said, add_special_tokens=False)["input_ids"], end]
-        if len(ids) > self.limits.response and self.limits.on_long != "truncate":
+        if len(ids) > self.limits.response and self.limits.overlong != "truncate":
             raise TooLong(
                 prompt.id,
                 "response",
                 f"A response has {len(ids)} tokens and the limit is {self.limits.response}: set "
-                f"loader.max_response_tokens={len(ids)}, loader.on_long=truncate or loader.on_long=skip.",
+                f"loader.max_response_tokens={len(ids)}, loader.overlong=truncate or loader.overlong=skip.",
             )
         return torch.tensor(ids[: self.limits.response])
 

@@ -25,7 +25,7 @@ _SHORTEST = 0.1  # seconds: a shorter sound makes no token in some families
 
 
 class TooLong(BadRow):
-    """A prompt or response over the limit; `on_long=skip` drops these rows by name."""
+    """A prompt or response over the limit; `overlong=skip` drops these rows by name."""
 
 
 def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def check(row: str, media: Media, family: Family, processor: Any) -> None:
                 row,
                 "audio",
                 f"A sound lasts {seconds:.1f} s, and models of family {family.name} read {longest} s: shorten it, or set "
-                "loader.on_long=skip.",
+                "loader.overlong=skip.",
             )
 
 
