@@ -105,8 +105,8 @@ def draw(title: str, curves: Sequence[Curve]) -> Html:
 
     fixed = {"svg.fonttype": "none", "svg.hashsalt": printable(title), "path.simplify": False, "font.size": 10}
     with matplotlib.rc_context(fixed):
-        figure = Figure(figsize=(4.4, 2.4), layout="constrained")
-        axes = figure.add_subplot()
+        figure = Figure(figsize=(4.4, 2.4))
+        axes = figure.add_axes((0.15, 0.12, 0.83, 0.77))  # given: to measure margins takes longer than all the rest
         _dress(axes)
         for curve in curves:
             _plot(axes, curve)
@@ -126,7 +126,7 @@ def _dress(axes: Axes) -> None:
     axes.spines["bottom"].set_color(line)
     axes.grid(axis="y", color=line, linewidth=0.7)
     axes.tick_params(colors=soft, length=0)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 5), useMathText=True)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 5))
     axes.yaxis.get_offset_text().set_color(soft)
     axes.locator_params(axis="x", nbins=6, integer=True)
     axes.locator_params(axis="y", nbins=5)
