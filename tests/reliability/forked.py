@@ -119,26 +119,15 @@ class _Server:
 
 # ---------------------------------------------------------------- in the server
 
+LIBRARIES = ["lightning", "torchmetrics", "transformers", "transformers.models.llama", "datasets", "peft", "hydra.main"]
+LIBRARIES += ["torch.utils.tensorboard", "matplotlib.figure", "matplotlib.backends.backend_svg"]
+OURS = ["train", "evaluate", "generate", "sweep", "launch.claims", "report", "report.curves", "report.sweep"]
+OURS += ["assembly.build", "assembly.stages", "models.load"]
+OURS += ["training.module", "training.datamodule", "training.export", "training.summary"]
+
 
 def serve() -> None:
-    for module in ("lightning", "torchmetrics", "transformers", "datasets", "peft", "torch.utils.tensorboard"):
-        importlib.import_module(module)
-    for module in (
-        "train",
-        "evaluate",
-        "generate",
-        "build",
-        "stages",
-        "export",
-        "summary",
-        "module",
-        "sweep",
-        "report",
-    ):
-        importlib.import_module(f"aa_lightning.{module}")
-    for module in ("models.load", "report.curves", "claims", "sweep_table", "datamodule"):
-        importlib.import_module(f"aa_lightning.{module}")
-    for module in ("transformers.models.llama", "matplotlib.figure", "matplotlib.backends.backend_svg", "hydra.main"):
+    for module in [*LIBRARIES, *(f"aa_lightning.{name}" for name in OURS)]:
         importlib.import_module(module)
     codes: dict[int, int] = {}
     for line in sys.stdin:
