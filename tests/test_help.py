@@ -64,6 +64,12 @@ def test_it_counts_the_options_of_the_groups_that_people_type_and_leaves_out_the
     assert not re.search(r"^  (recipe|preset|scale|stage)\b", text, re.M)
 
 
+def test_the_answer_to_a_typo_counts_as_many_as_the_page():
+    with pytest.raises(ConfigError) as refused:
+        check_options(["data=xyzzy"], "train", [CONF])
+    assert f"there are {len(GROUPS['data']) - 1}: --help data" in str(refused.value)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_it_shows_the_commands_own_keys_and_the_main_ones_with_the_comments_of_the_configuration(command):
     rows = re.findall(r"^  ([\w.]+)=(\S+) +(\S.*)", shown(command=command), re.M)
@@ -108,7 +114,7 @@ def test_data_sets_stand_by_what_they_need_with_modality_and_kind():
     assert re.search(r"^  data=pickapic_v2 +t2i +preference ", ready, re.M)
     assert re.search(r"^  data=mixture +any2any +that of its parts ", several, re.M)
     assert yours.splitlines()[1].startswith("  data=local data.train.path= ")
-    assert re.search(r"^  data=trl_unpaired data.train.path= +t\(i\)2t +rating ", yours, re.M)
+    assert re.search(r"^  data=stepwise data.train.path= +t2t +rating ", yours, re.M)
     assert re.search(r"^  data=shapes_ti2t +ti2t +feedback +a picture of coloured shapes", shapes, re.M)
     assert "data=shapes_refusals" in shapes
     names = re.findall(r"^  data=(\w+)", shown("data"), re.M)

@@ -5,22 +5,30 @@ from __future__ import annotations
 from . import rows, rows_media, rows_text, rows_written
 from .rows import Case
 
-# other names of the same data set
-ALIASES = {
-    "aa_ti2t": "align_anything_ti2t",
-    "aa_ta2t": "align_anything_ta2t",
-    "aa_tv2t": "align_anything_tv2t",
-    "aa_t2a": "align_anything_t2a",
-    "rlaifv": "rlaif_v",
-    "visualgenome": "ocrvqa",
-    "pickapic_ti2ti": "pickapic_v2",
-    "chameleon_preference": "ti2ti_preference",
-    "chameleon": "ti2ti",
-    "any2any": "ti2ti",
-    "spavl_ti2ti": "spa_vl",
+# rows that need no file of their own: the data set that reads them, and what is typed with it
+READ_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ["trl_preference", "trl_preference_text", "trl_preference_implicit", "trl_prompt_completion", "trl_messages"],
+        ("local",),
+    ),
+    **dict.fromkeys(["trl_unpaired", "alpaca_preference", "sharegpt_kto", "sharegpt_preference"], ("local",)),
+    **dict.fromkeys(["swift_kto", "swift_preference", "dpo_en_zh", "coig_p", "janus_ti2t_instruct"], ("local",)),
+    "qwen2_vl": ("better_worse", "template.system=You are a helpful assistant."),
+    "qwen2_vl_instruct": (
+        "local",
+        "template.kind=demonstration",
+        "template.system=You are a helpful assistant.",
+        "template.prompt=[{video: video_path}, {text: prompt}]",
+        "template.completion=output",
+    ),
+    "aa_ta2t_llf": ("refinements", "template.system=You are a helpful assistant."),
+    "diffusiondbcanny": ("diffusiondb",),
+    "janus_t2i": ("diffusiondb",),
+    "safesora_safety": ("safesora", "template.preferred.column=harmlessness"),
+    "pku_safe_rlhf_safety": ("pku_safe_rlhf", "template.preferred.column=safer_response_id"),
+    "sharegpt_4o": ("sharegpt",),
 }
-_WRITTEN: dict[str, Case] = {**rows.CASES, **rows_text.CASES, **rows_media.CASES, **rows_written.CASES}
-CASES: dict[str, Case] = {**_WRITTEN, **{alias: _WRITTEN[name] for alias, name in ALIASES.items()}}
+CASES: dict[str, Case] = {**rows.CASES, **rows_text.CASES, **rows_media.CASES, **rows_written.CASES}
 # of align-anything
 TEMPLATES = """
 Alpaca PKUSafeRLHF Aligner O1_T2T AA_T2T Math-Zero-RL TLDR GSM8K AA_TI2T AA_TI2T_LLF RLAIFV SPA_VL SafeRLHF_V_Reward

@@ -281,7 +281,7 @@ CASES: dict[str, Case] = {
     "trl_messages": Case(
         {"messages": [user("Q1?"), assistant("A1"), user("Q2?"), assistant("A2")]}, "Q1?|A1|Q2?", ["A2"]
     ),
-    "trl_stepwise": Case(
+    "stepwise": Case(
         {"prompt": "2 + 3 - 1?", "completions": ["2 + 3 = 5", "5 - 1 = 3"], "labels": [True, False]},
         "2 + 3 - 1?",
         ["2 + 3 = 5\n5 - 1 = 3"],

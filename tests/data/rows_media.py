@@ -50,7 +50,7 @@ _WATCHED = {
 _MANY = {"image": stored("red"), "questions": ["Who?", "When?"], "answers": ["Ada", "1843"]}
 
 CASES: dict[str, Case] = {
-    "aa_ti2t_llf": Case(
+    "refinements": Case(
         {"prompt": "Q?", "response": "draft", "refinement": "better", "image": picture("red")},
         "[red]Q?",
         ["better", "draft"],
@@ -83,7 +83,7 @@ CASES: dict[str, Case] = {
         "[red]What is it?",
         ["It's red."],
     ),
-    "janus_ti2t": Case(
+    "better_worse": Case(
         {"question": "Q?", "image": "a.png", "better_response": "good", "worse_response": "bad"},
         "[red]Q?",
         ["good", "bad"],

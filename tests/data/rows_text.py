@@ -52,7 +52,7 @@ CASES: dict[str, Case] = {
         "Q?",
         ["<think>**T**\nX\n<next>\nY\n<next>\n</think>Z"],
     ),
-    "aa_t2t": Case({"prompt": "Q?", "response": "A"}, "Q?", ["A"]),
+    "align_anything_t2t_instruct": Case({"prompt": "Q?", "response": "A"}, "Q?", ["A"]),
     "math_zero_rl": Case(
         {"question": "What is 1/2 + 1/2?", "answer": "1", "level": 3}, "...|What is 1/2 + 1/2?", [], answer="1"
     ),
@@ -112,6 +112,7 @@ CASES: dict[str, Case] = {
         },
         "[8000 Hz]What?",
         ["good", "bad"],
+        margin=0.5,
         files={"a.wav": heard(8000)["bytes"]},
     ),
 }

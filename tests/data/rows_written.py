@@ -77,7 +77,7 @@ CASES: dict[str, Case] = {
         ["two[green]", "one[blue]"],
         files=_FOUR,
     ),
-    "aa_textfeedback": Case(
+    "align_anything_judgements": Case(
         {
             "question": "Q?",
             "image_url": "red.png",
@@ -114,7 +114,7 @@ CASES: dict[str, Case] = {
         files=_FOUR,
     ),
     "janus_t2i": Case({"prompt": "a cat", "image": "red.png"}, "a cat", ["[red]"], files=_FOUR),
-    "janus_t2i_preference": Case(
+    "better_worse_images": Case(
         {"prompt": "a cat", "better_image": "red.png", "worse_image": "blue.png"},
         "a cat",
         ["[red]", "[blue]"],

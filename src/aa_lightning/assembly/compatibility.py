@@ -200,7 +200,7 @@ def _check_draws(cfg: DictConfig) -> None:
 _NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
     "margin": ("by how much each chosen response is better", "scores, such as data=ultrafeedback, or name their columns in "
     "data.template.margin"),
-    "safe": ("whether each response is harmless", "such labels, such as data=shapes_ti2t or data=pku_safe_rlhf_safety, or "
+    "safe": ("whether each response is harmless", "such labels, such as data=shapes_ti2t or data=pku_safe_rlhf, or "
     "name their columns in data.template.safe"),
     "ratings": ("the scores of each criterion", "ratings, such as data=shapes_ti2t, or name their columns in "
     "data.template.ratings, with data.template.kind=feedback"),
@@ -208,7 +208,7 @@ _NEEDS = {  # what an algorithm may want of rows: in words, and how data says it
     "data.template.feedback"),
     "gold": ("a refined response", "refinements, such as data=shapes_ti2t, or name their columns in "
     "data.template.feedback.refinement, with data.template.kind=feedback"),
-    "steps": ("which steps of a response are right", "such labels, such as data=shapes_ti2t or data=trl_stepwise, or "
+    "steps": ("which steps of a response are right", "such labels, such as data=shapes_ti2t or data=stepwise, or "
     "algo=orm, which learns from whole responses"),
 }  # fmt: skip
 

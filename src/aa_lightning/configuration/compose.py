@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aa_lightning.configuration.changes import with_changes
 from aa_lightning.configuration.check import check_config
-from aa_lightning.configuration.composed import composed
+from aa_lightning.configuration.composed import composed, with_algorithm
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.typed import ROWS, check_options
 from aa_lightning.configuration.wording import ConfigError, nearest, show, some
@@ -50,7 +50,7 @@ def finished(cfg: DictConfig, hydra: DictConfig, config_name: str | None, folder
     Raises:
         ConfigError: a value that cannot work.
     """
-    return with_changes(checked(named(cfg, hydra.runtime.choices), config_name, folders), hydra, folders)
+    return with_changes(checked(with_algorithm(cfg, hydra.runtime.choices), config_name, folders), hydra, folders)
 
 
 def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -> DictConfig:
@@ -67,13 +67,6 @@ def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -
     whole = with_start(with_parts(cfg, folders))
     check_config(whole, config_name, option_names(folders))
     return whole
-
-
-def named(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
-    """Write down which algorithm was chosen, where the configuration is of a command that has one."""
-    if "algo_name" in cfg:
-        cfg.algo_name = choices["algo"]
-    return cfg
 
 
 def with_parts(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:

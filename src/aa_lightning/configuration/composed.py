@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 def composed(
@@ -29,6 +30,36 @@ def composed(
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folders[0]), version_base="1.3"):
-            return hydra_compose(config_name, [*overrides, *search], return_hydra_config=with_choices)
+            whole = hydra_compose(config_name, [*overrides, *search], return_hydra_config=True)
     finally:
         restore_gh_from_backup(outer)
+    with_algorithm(whole, whole.hydra.runtime.choices)
+    if not with_choices:
+        with open_dict(whole):
+            whole.pop("hydra")
+    return whole
+
+
+def with_algorithm(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
+    """Write down which algorithm was chosen and, in place of the scale's table `for_algo`, what it says of that one.
+
+    Args:
+        cfg: what Hydra composed; that of a command without algorithms is returned as it is.
+        choices: group → option.
+    """
+    if "for_algo" in cfg:
+        cfg.algo_name = choices["algo"]
+        for key in _referring(OmegaConf.to_container(cfg), ""):
+            OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
+        with open_dict(cfg):
+            cfg.pop("for_algo")
+    return cfg
+
+
+def _referring(plain: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """The dotted keys of values that the scale's table decides."""
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _referring(value, f"{prefix}{key}.")
+        elif isinstance(value, str) and value.startswith("${oc.select:for_algo."):
+            yield f"{prefix}{key}"

@@ -12,8 +12,8 @@ from aa_lightning.configuration.comments import elsewhere, head, of_yaml, senten
 from aa_lightning.configuration.folders import conf_dir, option_file, option_names
 from aa_lightning.configuration.key_pages import WIDTH, assigned, key_page, option_page, table
 from aa_lightning.configuration.keys import Configuration, Key
-from aa_lightning.configuration.typed import CHOSEN, chosen_groups
-from aa_lightning.configuration.wording import ConfigError, nearest, nearest_key
+from aa_lightning.configuration.typed import CHOSEN
+from aa_lightning.configuration.wording import ConfigError, is_base, nearest, nearest_key
 
 WELL_KNOWN = {
     "algo": ("dpo", "simpo", "kto", "orpo", "mpo", "sft", "reward_model", "prm"),
@@ -86,7 +86,7 @@ def _check_keys(names: Sequence[str], context: Sequence[str], config_name: str, 
 def _page_of(word: str, context: Sequence[str], config_name: str, folders: Sequence[Path]) -> str:
     groups = option_names(folders)
     if word in groups:
-        return _data_page(folders) if word == "data" else _group_page(word, config_name, folders)
+        return _data_page(folders) if word == "data" else _group_page(word, folders)
     composed = Configuration(config_name, context, folders)
     if "=" in word:
         return option_page(word, composed)
@@ -132,7 +132,7 @@ def _groups(composed: Configuration) -> Iterator[str]:
     """Each group with how many options it has, and a few of them: the user's own first."""
     names = option_names(composed.folders)
     for group in CHOSEN:
-        options = [option for option in names[group] if not _is_base(group, option, composed.config_name)]
+        options = [option for option in names[group] if not is_base(group, option)]
         own = [option for option in options if option_file(group, option, composed.folders[:1]) is None]
         few = list(dict.fromkeys([*own, *WELL_KNOWN.get(group, ()), *options]))
         line = f"  {group:<11} {len(options):>3}  "
@@ -168,9 +168,9 @@ def _short(keys: Iterable[Key]) -> list[str]:
 # ---------------------------------------------------------------- a group
 
 
-def _group_page(group: str, config_name: str, folders: Sequence[Path]) -> str:
+def _group_page(group: str, folders: Sequence[Path]) -> str:
     """Each option with the first comment of its file."""
-    names = [name for name in option_names(folders)[group] if not _is_base(group, name, config_name)]
+    names = [name for name in option_names(folders)[group] if not is_base(group, name)]
     return "\n".join(
         [
             *table([f"{group}={name}" for name in names], [_about(group, name, folders) for name in names]),
@@ -190,7 +190,7 @@ _ORIGINS = {
 
 def _data_page(folders: Sequence[Path]) -> str:
     """Data sets by what they need, each in a line: its modality, its kind, the first comment of its file."""
-    names = [name for name in option_names(folders)["data"] if not _is_base("data", name, "train")]
+    names = [name for name in option_names(folders)["data"] if not is_base("data", name)]
     sets = sorted(
         (data_set(name, folders) for name in names), key=lambda one: (one.name != "local", one.modality, one.name)
     )
@@ -222,8 +222,3 @@ def _about(group: str, option: str, folders: Sequence[Path]) -> str:
     path = option_file(group, option, folders)
     assert path is not None
     return sentence([line for line in head(path) if not line.startswith("python -m ")])
-
-
-def _is_base(group: str, option: str, config_name: str) -> bool:
-    """Tell an option that others only build on."""
-    return option == "default" and chosen_groups(config_name).get(group) is not None and group != "logger"

@@ -175,9 +175,20 @@ def _no_option(group: str, option: str, key: str, folders: Sequence[Path]) -> st
         return f"{refused}\ntype: data=local data.train.path={option}"
     if group == "model" and "/" in option:
         return f"{refused}\n{_model_of_path(option, key, known, folders)}"
-    close = nearest(option, known)
+    close = (_called_elsewhere(folders).get(option.lower()) if group == "data" else None) or nearest(option, known)
     hint = f"did you mean {key}={close}? " if close else ""
     return f"{refused}\n{hint}{some(known, group)}"
+
+
+def _called_elsewhere(folders: Sequence[Path]) -> dict[str, str]:
+    """The names in align-anything, in small letters → ours, as the comments of the files say them."""
+    found: dict[str, str] = {}
+    for name in option_names(folders)["data"]:
+        file = option_file("data", name, folders)
+        assert file is not None
+        for theirs in re.findall(r"^# align-anything: (.+)", file.read_text(encoding="utf-8"), re.M):
+            found = {**{one.partition(" ")[0].lower(): name for one in theirs.split(", ")}, **found}
+    return found
 
 
 def _model_of_path(path: str, key: str, known: Sequence[str], folders: Sequence[Path]) -> str:

@@ -131,9 +131,14 @@ def shell_word(item: str) -> str:
     return f"'{item}'" if set(item) & set('{}[]<>|&;()$ *?"') else item
 
 
+def is_base(group: str, option: str) -> bool:
+    """Tell a file that options of its group build on from one that people choose."""
+    return option == "default" and group in ("data", "model")
+
+
 def some(names: Iterable[str], group: str) -> str:
     """All names there are, or where to read them."""
-    listed = sorted(names)
+    listed = sorted(name for name in names if not is_base(group, name))
     return f"there is: {', '.join(listed)}" if len(listed) <= FEW else f"there are {len(listed)}: --help {group}"
 
 
