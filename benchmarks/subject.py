@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import aa_lightning  # isort: skip  repairs torchvision's import first
 import torch
 from hydra.utils import instantiate
 from PIL import Image
@@ -12,8 +11,6 @@ from aa_lightning.configuration.compose import compose
 from aa_lightning.models.tiny.words import VOCABULARY
 from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.types import Preference, text
-
-assert aa_lightning
 
 # In LLaVA 1.5 7B the head is 2 % of the weights and the tower 4 %; here 2 % and 10 %. 256 patches are 256 tokens.
 _TEXT = {"width": 512, "layers": 12, "heads": 8, "kv_heads": 8, "mlp": 1376, "init_std": 0.02}

@@ -1,4 +1,4 @@
-"""Settings of every test: one thread, no network, and our package before torchvision."""
+"""Settings of every test: one thread, no network, and a torchvision that can be imported."""
 
 import os
 
@@ -6,4 +6,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import aa_lightning  # noqa: F401  repairs torchvision's import first
+from tests import torchvision_repair
+
+torchvision_repair.install()

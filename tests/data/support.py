@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 from pydantic import TypeAdapter
 
-import aa_lightning  # noqa: F401
 from aa_lightning.configuration.catalogue import loaded
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.sources.files import filled

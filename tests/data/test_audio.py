@@ -7,7 +7,6 @@ import av
 import numpy as np
 import pytest
 
-import aa_lightning  # noqa: F401
 from aa_lightning import media
 from aa_lightning.media import Base64, MediaError, audio
 from aa_lightning.media.audio import Sound, decode, resampled, save

@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import aa_lightning  # noqa: F401
 from aa_lightning.media import MediaError, Url, fetching
 from aa_lightning.media.fetching import fetch
 from aa_lightning.media.image import decode

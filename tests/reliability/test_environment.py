@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import aa_lightning
+from tests.reliability.support import ROOT
 
-REPAIR = Path(aa_lightning.__file__).with_name("_torchvision.py")
+REPAIR = ROOT / "tests" / "torchvision_repair.py"
 LOADS = "import transformers, torchvision, sys; transformers.LlavaProcessor; assert 'aa_lightning' not in sys.modules"
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-import aa_lightning  # noqa: F401
 from aa_lightning.data.examples import load_examples
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.template.schema import TemplateOptions

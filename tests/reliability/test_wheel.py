@@ -48,6 +48,7 @@ def test_the_wheel_holds_the_configuration_and_no_tests(installed):
     assert {
         name.split("/")[2] for name in names if name.startswith("aa_lightning/conf/") and name.count("/") == 3
     } == groups
+    assert "aa_lightning/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "notebooks"))]
 
 

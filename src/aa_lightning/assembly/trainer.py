@@ -21,22 +21,7 @@ def loggers(cfg: DictConfig, folder: Path) -> list[Any]:
     loggers: list[Any] = [MetricsCsv(folder / "metrics.csv")] if wanted.csv else []
     if wanted.tensorboard:
         loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
-    return [*loggers, *(_other_logger(settings, folder) for settings in wanted.others)]
-
-
-def _other_logger(settings: dict[str, Any], folder: Path) -> Any:
-    from hydra.errors import InstantiationException
-
-    try:
-        return instantiate(settings, save_dir=str(folder))
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ModuleNotFoundError):
-            raise
-        extra = settings["_target_"].rpartition(".")[2].removesuffix("Logger").lower()
-        raise ValueError(
-            f"{settings['_target_']} needs a package that is not installed ({error.__cause__}): "
-            f"pip install 'aa_lightning[{extra}]'"
-        ) from error
+    return [*loggers, *(instantiate(settings, save_dir=str(folder)) for settings in wanted.others)]
 
 
 def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, accumulate: int) -> list[Any]:

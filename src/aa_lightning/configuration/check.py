@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
+from aa_lightning.configuration.extras import missing_extras
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.schema import (
     COMMANDS,
@@ -62,7 +63,7 @@ def check_config(
         everywhere = Everywhere(list(dotted_keys(plain)), groups or {})
         mistakes = _root_mistakes(plain, command, everywhere)
         mistakes += _section_mistakes(plain, everywhere, with_data=not mistakes)
-        mistakes = mistakes or _contradictions(plain)
+        mistakes = mistakes or [*_contradictions(plain), *missing_extras(plain)]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
 

@@ -325,13 +325,6 @@ def _set_dropout(config: Any, rate: float) -> None:
 def _quantization(kind: str | None) -> Any:
     if kind is None:
         return None
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise ValueError(
-            f"model.quantization={kind} needs bitsandbytes, which is not installed: "
-            "pip install 'aa_lightning[quantization]'"
-        ) from error
     if kind == "nf4":
         return transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16

@@ -5,10 +5,10 @@ registers shape functions for two operators that do not exist and dies with "ope
 exist". Half of the vision-language processors need torchvision (its transforms are plain Python), so we declare the
 two schemas and import again. Where torchvision works as it is, nothing happens; torch is never imported from here.
 
-    python -P src/aa_lightning/_torchvision.py
+    python -P tests/torchvision_repair.py
 
-puts the repair into the environment of that Python, where its torchvision needs it: exports then load there without this
-package. `make setup` does so.
+puts the repair into the environment of that Python, where its torchvision needs it: models and exports then load there.
+`make setup` does so.
 """
 
 from __future__ import annotations
