@@ -20,7 +20,9 @@ def changed(*typed: str) -> dict[str, tuple]:
 
 def test_a_value_that_a_recipe_sets_names_the_recipe():
     assert changed("algo=dpo", "modality=ti2t") == {"algo.nll": (1.0, 0.0, "recipe/tiny_dpo.yaml")}
-    assert changed("algo=tr_dpo", "modality=ti2t") == {"algo.moving.every": (100, 512, "recipe/tiny_tr_dpo.yaml")}
+    assert changed("algo=tr_dpo", "modality=ti2t") == {
+        "algo.ref_sync.every_n_steps": (100, 512, "recipe/tiny_tr_dpo.yaml")
+    }
 
 
 def test_an_algorithm_as_its_own_file_says_it_has_no_changes():
@@ -32,25 +34,25 @@ def test_what_is_typed_wins_over_a_recipe_and_an_experiment_names_its_file():
     assert changed("algo=dpo", "modality=ti2t", "algo.nll=0.5") == {"algo.nll": (0.5, 0.0, "the command line")}
     assert changed("algo=dpo", "modality=ti2t", "algo.nll=0") == {}
     assert changed("experiment=mrdpo") == {
-        "algo.parts.language.branch": ("gold", "auxiliary", "experiment/mrdpo.yaml"),
+        "algo.objectives.language.branch": ("gold", "auxiliary", "experiment/mrdpo.yaml"),
         "algo.weights.language": (0.1, 0.5, "experiment/mrdpo.yaml"),
     }
 
 
 def test_a_value_that_follows_another_has_the_origin_of_that_one():
-    found = changed("algo=mdpo", "modality=ti2t", "algo.parts.answers.beta=0.3")
-    assert set(found) == {f"algo.parts.{part}.beta" for part in ("answers", "pictures", "anchor")}
+    found = changed("algo=mdpo", "modality=ti2t", "algo.objectives.answers.beta=0.3")
+    assert set(found) == {f"algo.objectives.{part}.beta" for part in ("answers", "images", "anchor")}
     assert set(found.values()) == {(0.3, 0.1, "the command line")}
 
 
 def test_a_part_that_is_replaced_is_listed_value_by_value():
-    found = changed("algo=ipo", "modality=ti2t", "++algo.offset={name: constant, gamma: 0.5}")
-    assert found["algo.offset.gamma"] == (0.5, None, "the command line")
+    found = changed("algo=ipo", "modality=ti2t", "++algo.target_margin={name: constant, gamma: 0.5}")
+    assert found["algo.target_margin.gamma"] == (0.5, None, "the command line")
 
 
 def test_a_file_may_refer_to_the_rest_of_the_configuration(tmp_path):
     (tmp_path / "algo").mkdir()
-    lines = ["defaults: [options/preference@_here_, _self_]", "beta: ${optimizer.lr}", "link: {name: square}"]
+    lines = ["defaults: [options/preference@_here_, _self_]", "beta: ${optimizer.lr}", "loss: {name: ipo}"]
     (tmp_path / "algo" / "mine.yaml").write_text("\n".join(lines))
     folders = [conf_dir(), tmp_path]
     whole = composed("train", ["algo=mine", "modality=ti2t", "optimizer.lr=0.3", "algo.scale=2.0"], folders, True)

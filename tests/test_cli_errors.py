@@ -93,11 +93,11 @@ def told(tmp_path):
         ("algo.betta=1", "error: algo.betta=1 cannot be used: there is no key", "did you mean algo.beta=1?"),
         ("+algo.betta=1", "error: algo.betta=1 cannot be used: there is no key", "did you mean algo.beta=1?"),
         (
-            "algo=mdpo algo.parts.answers.beta=abc",
-            "error: algo.parts.answers.beta=abc cannot be used",
-            "type: algo.parts.",
+            "algo=mdpo algo.objectives.answers.beta=abc",
+            "error: algo.objectives.answers.beta=abc cannot be used",
+            "type: algo.objectives.",
         ),
-        ("algo.link.name=hing", "error: algo.link.name=hing cannot be used", "did you mean algo.link.name=hinge?"),
+        ("algo.loss.name=hing", "error: algo.loss.name=hing cannot be used", "did you mean algo.loss.name=hinge?"),
         (
             "algo.beta=abc",
             "error: algo.beta=abc cannot be used: it should be a valid number",

@@ -141,7 +141,7 @@ def test_the_page_of_an_algorithm_has_its_paper_all_its_keys_and_a_command():
     assert text.splitlines()[:2] == ["algo=dpo", "Direct Preference Optimization, 2305.18290 eq. 7"]
     assert "algo.beta=0.1 " in text
     assert "strength of the pull to the reference (number > 0)" in text
-    assert re.search(r"algo.reduce=total +total \| mean: length-normalised", text)
+    assert re.search(r"algo.reduction=sum +sum \| mean: length-normalised", text)
     assert re.search(r"algo.nll=1.0 +weight of the chosen .*\(number ≥ 0\)\s+\[set by recipe/tiny_dpo\]", text)
     names = {name for name in Configuration("train", ["algo=dpo"], [CONF]).plain["algo"] if name != "_target_"}
     assert set(re.findall(r"^  algo\.(\w+)=", text, re.M)) == names
@@ -218,7 +218,7 @@ def test_options_typed_beside_a_key_are_its_context():
         ("data.train.path", "data=local data.train.path=my.jsonl"),
         ("model.sampling.steps", "model=stable_diffusion_v1_5 model.sampling.steps=50"),
         ("trainer.strategy.timeout_minutes", "strategy=ddp trainer.strategy.timeout_minutes=60"),
-        ("algo.offset.gamma", "'algo.offset={name:constant,gamma:1.0}'"),
+        ("algo.target_margin.gamma", "'algo.target_margin={name:constant,gamma:1.0}'"),
         ("trainer.max_epochs", "+trainer.max_epochs=8"),
     ],
 )
@@ -231,7 +231,7 @@ def test_a_key_that_the_default_does_not_have_is_shown_where_it_is(name, example
 
 
 def test_the_parts_among_which_a_key_chooses_are_listed_with_their_docstrings():
-    text = shown("algo.link")
+    text = shown("algo.loss")
     assert re.search(r"^  \{name: hinge, target: number > 0\} +max\(0, target − z\)\.$", text, re.M)
     assert len(re.findall(r"^  \{name: ", text, re.M)) == 14
 

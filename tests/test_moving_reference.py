@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from aa_lightning.algos.hyperparameters import Moving
+from aa_lightning.algos.hyperparameters import ReferenceSync
 from aa_lightning.assembly.build import build_algorithm, build_policy
 from aa_lightning.train import train
-from aa_lightning.training.callbacks.reference_update import MovingReference, move
+from aa_lightning.training.callbacks.reference_update import SyncReference, move
 from tests.contract.support import config
 from tests.vectors.support import vector
 
@@ -17,7 +17,7 @@ QUICK = [
     *("trainer.max_steps=6", "checkpoint.every_n_steps=2", "checkpoint.keep=3", "loader.batch_size=4"),
     *("evaluation.before=false", "evaluation.num_generations=0", "evaluation.num_examples=8", "evaluation.samples=0"),
     *("evaluation.blank_media_control=false", "logger.tensorboard=false", "trainer.enable_progress_bar=false"),
-    *("optimizer.lr=1e-3", "algo.moving.every=3"),
+    *("optimizer.lr=1e-3", "algo.ref_sync.every_n_steps=3"),
 ]
 
 
@@ -54,7 +54,7 @@ def test_a_frozen_copy_follows_an_adapter_by_the_share_of_what_it_adds(model):
     for name, parameter in policy.named_parameters():
         if ".lora_" in name:
             torch.nn.init.constant_(parameter, 0.1)
-    follower = MovingReference(Moving(every=1, share=0.25))
+    follower = SyncReference(ReferenceSync(every_n_steps=1, mixup=0.25))
     module = SimpleNamespace(policy=policy)
     follower.on_train_batch_end(SimpleNamespace(global_step=1), module, None, None, 0)
     added = 2 * 0.1 * 0.1 * cfg.model.lora.alpha / 2  # of each weight below an adapter: B A of rank 2

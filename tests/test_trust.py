@@ -42,7 +42,7 @@ GROUPS = [
     [
         *(
             "algo.beta=0.1",
-            "+algo.link.tau=0.5",
+            "+algo.loss.tau=0.5",
             "scale@_global_=full",
             "seed=3",
             "init=outputs/a/run",
@@ -66,7 +66,7 @@ GROUPS = [
             "model.image_decoder=null",
             "model.lora.target=.*",
         ),
-        *("algo._target_=aa_lightning.algos.mixture.Mixture", "data.template.function.name=hh_transcript"),
+        *("algo._target_=aa_lightning.algos.weighted_sum.WeightedSum", "data.template.function.name=hh_transcript"),
         "logger.others=[{_target_: lightning.pytorch.loggers.WandbLogger, project: mine}]",
         "trainer.strategy={_target_: aa_lightning.training.strategies.DDP, timeout_minutes: 5}",
     ],
@@ -84,7 +84,10 @@ def test_every_option_of_our_own_files_is_taken():
     [
         (OWN, "would import my_loss.MyLoss and run it"),
         ("algo._target_={}", "would import {} and run it"),
-        ("trainer._target_=aa_lightning.algos.mixture.Mixture", "would import aa_lightning.algos.mixture.Mixture"),
+        (
+            "trainer._target_=aa_lightning.algos.weighted_sum.WeightedSum",
+            "would import aa_lightning.algos.weighted_sum.WeightedSum",
+        ),
         ("algo._target_=lightning.Trainer", "would import lightning.Trainer"),
         ("data.train.path=${oc.env:HOME}", "would read the environment"),
         ("model.trust_remote_code=true", "would run Python code that lies beside the weights"),

@@ -190,7 +190,7 @@ def test_a_key_mistyped_at_any_depth_is_refused_and_the_suggestion_is_that_key(c
         ("evalution.num_examples=3", "did you mean evaluation.num_examples=3?"),
         ("loader.batchsize=3", "did you mean loader.batch_size=3?"),
         ("model.lora.rnak=3", "did you mean model.lora.rank=3?"),
-        ("algo.link.label_smothing=0.1", "did you mean algo.link.label_smoothing=0.1?"),
+        ("algo.loss.label_smothing=0.1", "did you mean algo.loss.label_smoothing=0.1?"),
         ("data.media.video.fpss=3", "did you mean data.media.video.fps=3?"),
         ("experimnt=bpo", "did you mean experiment=bpo?"),
         ("experiment=bpoo", "did you mean experiment=bpo?"),
@@ -224,10 +224,13 @@ def test_every_command_answers_alike(answer, command, typed, advice):
         ("run=x", "did you mean resume=x?"),
         ("hydra.rn.dir=x", "did you mean hydra.run.dir=x?"),
         ("data.train.path=my.jsonl", "type: data=local data.train.path=my.jsonl"),
-        ("algo.offset.gamma=1", "type: algo.offset.name=<name>; --help algo.offset lists the names"),
+        (
+            "algo.target_margin.gamma=1",
+            "type: algo.target_margin.name=<name>; --help algo.target_margin lists the names",
+        ),
         ("model.tiny.layerss=1", "did you mean model.tiny.layers=1?"),
-        ("algo.link.name=hinge", "type: 'algo.link={name:hinge,target:1.0}'"),
-        ("algo.link.name=square", "algo.link.name=square has no such option\ntype: 'algo.link={name:square}'"),
+        ("algo.loss.name=hinge", "type: 'algo.loss={name:hinge,target:1.0}'"),
+        ("algo.loss.name=ipo", "algo.loss.name=ipo has no such option\ntype: 'algo.loss={name:ipo}'"),
         ("seed=abc", "type: seed=<whole number>"),
         ("trainer.max_steps=abc", "type: trainer.max_steps=<whole number>"),
         ("trainer.precision=bf16-mixd", "did you mean trainer.precision=bf16-mixed?"),
@@ -237,7 +240,7 @@ def test_every_command_answers_alike(answer, command, typed, advice):
         ("~loader", "loader is missing: no run can do without this section"),
         ("algo.bta=1 loader.batch_siz=2", "did you mean algo.beta=1?"),
         ("algo.bta=1 loader.batch_siz=2", "did you mean loader.batch_size=2?"),
-        ("algo=mdpo algo.parts.answer.beta=1", "did you mean algo.parts.answers.beta=1?"),
+        ("algo=mdpo algo.objectives.answer.beta=1", "did you mean algo.objectives.answers.beta=1?"),
         ("algo=mdpo algo.weights.answer=1", "did you mean algo.weights.answers=1?"),
         ("strategy=ddp +trainer.strategy.timeout_minuts=1", "did you mean trainer.strategy.timeout_minutes=1?"),
         ("data=rlaif_v data.template.label.colum=x", "did you mean data.template.label.column=x?"),
@@ -256,7 +259,10 @@ def test_a_word_is_likest_to_what_takes_fewest_mistypings_to_become_it():
     assert nearest("llav", ["tiny_llava", "llava_1_5_7b"]) == "llava_1_5_7b"
     assert nearest("LLaVA-1.5-7B", ["llava_1_5_13b", "llava_1_5_7b"]) == "llava_1_5_7b"
     assert nearest("xyz", ["dpo", "bpo"]) is None
-    assert nearest_key("algo.beta", ["algo.beta", "algo.parts.own.beta"]) == "algo.parts.own.beta"
+    assert (
+        nearest_key("algo.beta", ["algo.beta", "algo.objectives.self_generated.beta"])
+        == "algo.objectives.self_generated.beta"
+    )
 
 
 @pytest.mark.parametrize("flag", [["--cfg", "job"], ["--cfg=job"], ["-c", "job"]])
@@ -303,7 +309,7 @@ def test_the_real_command_refuses_an_option_at_once(tmp_path, command, group):
 
 
 @pytest.mark.parametrize(
-    "typed", ["experiment=bp", "+evalution.num_examples=3", "algo.link.label_smothing=1", "init=stage:shap"]
+    "typed", ["experiment=bp", "+evalution.num_examples=3", "algo.loss.label_smothing=1", "init=stage:shap"]
 )
 def test_the_answer_takes_less_than_a_second_of_processor_time(tmp_path, typed):
     """Best of three, as other processes slow the caches down; alone it is 0.2 s to 0.6 s."""

@@ -297,7 +297,7 @@ class Algorithm(Protocol):
         wants: what a batch must bring besides responses: `margin`, `safe`, `tie`, `ratings`, `critique`, `steps`,
             `changed`, `media` in its prompts, or a branch.
         remembers: the running statistics that it keeps in `Batch.memory`.
-        moving: how the reference follows the policy, or None.
+        ref_sync: how the reference follows the policy, or None.
     """
 
     supervision: Kind
@@ -306,7 +306,7 @@ class Algorithm(Protocol):
     uses_reference: bool
     wants: tuple[str, ...]
     remembers: tuple[str, ...]
-    moving: Any
+    ref_sync: Any
 
     def normalizer(self, batch: Batch) -> float | list[float]: ...
 

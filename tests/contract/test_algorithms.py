@@ -35,7 +35,7 @@ AT_REFERENCE = {  # the loss where the policy is its reference, with likelihood 
 OWN_PAIRS = {"adpo", "image_dpo"}  # which compare one answer in two lights, and no two answers
 OFF = {
     **{name: ["algo.nll=0"] for name in ("dpo", "rpo", "mm_dpo")},
-    "mpo": ["algo.parts.preference.nll=0"],
+    "mpo": ["algo.objectives.preference.nll=0"],
     "ha_dpo": ["algo.weights.language=0"],
 }
 
@@ -78,7 +78,7 @@ def batch_for(model: str, algorithm, policy):
 def listed(metric: str) -> str:
     """The name that stands in the list; parts and criteria are called as a user calls them."""
     group = metric.split("/")[0]
-    return {"loss": "loss/<part>", "accuracy": "accuracy/<criterion>"}.get(group, metric)
+    return {"loss": "loss/<objective>", "accuracy": "accuracy/<criterion>"}.get(group, metric)
 
 
 QUICK = ("tiny_qwen2", "tiny_llava", "tiny_sd")

@@ -94,7 +94,7 @@ def test_every_algorithm_that_accepts_a_bound_reports_rewards_on_the_scale(name)
     _, metrics = objective(_Ahead(policy, batch), batch)
     sides = [metrics[f"reward/{side}"].item() for side in ("chosen", "rejected")]
     gained = next(side for side in sides if side)  # ratings have 0 for a side that no row is on
-    beta = (objective.parts["preference"] if name in MIXED else objective).beta
+    beta = (objective.objectives["preference"] if name in MIXED else objective).beta
     assert 0.98 <= gained / (beta * NATS * 1e-5) <= (1.52 if name == "mm_dpo" else 1.02)
 
 

@@ -287,12 +287,13 @@ def check(*overrides):
     [
         (
             ["algo=mdpo", "modality=ta2t"],
-            r"algo.parts.pictures.compare.corruption=crop acts on image, and the prompts of this data set show audio, .*"
-            r"type '\+\+algo.parts.pictures.compare.corruption={name:blank\|noise\|swap\|mute\|reverse,media:\[audio\]}'",
+            r"algo.objectives.images.comparison.corruption=crop acts on image, and the prompts of this data set show audio, "
+            r".*type '\+\+algo.objectives.images.comparison.corruption={name:blank\|noise\|swap\|mute\|reverse,"
+            r"media:\[audio\]}'",
         ),
         (
-            ["algo=image_dpo", "modality=tv2t", "++algo.compare.corruption={name:blur}"],
-            r"algo.compare.corruption=blur acts on image, and .* show video, .*name:blank.*freeze",
+            ["algo=image_dpo", "modality=tv2t", "++algo.comparison.corruption={name:blur}"],
+            r"algo.comparison.corruption=blur acts on image, and .* show video, .*name:blank.*freeze",
         ),
         (["modality=tv2t", "data.corruption=mute"], r"data.corruption=mute acts on audio, and .* show video"),
         (
@@ -312,12 +313,12 @@ def test_a_corruption_that_would_change_nothing_is_refused_with_those_that_would
 
 
 def test_what_the_refusal_says_to_type_works_and_so_does_every_corruption_for_its_media():
-    check("algo=mdpo", "modality=ta2t", "++algo.parts.pictures.compare.corruption={name:mute,media:[audio]}")
+    check("algo=mdpo", "modality=ta2t", "++algo.objectives.images.comparison.corruption={name:mute,media:[audio]}")
     for name in ("crop", "mute", "shuffle"):  # in the prompt with all media, each has its own
-        check("algo=image_dpo", "modality=any2t", f"++algo.compare.corruption={{name:{name}}}")
+        check("algo=image_dpo", "modality=any2t", f"++algo.comparison.corruption={{name:{name}}}")
     cfg = compose(["algo=image_dpo", "modality=any2t"])
     for name, kinds in SPOILS.items():
-        cfg.algo.compare.corruption.name = name
+        cfg.algo.comparison.corruption.name = name
         check_spoiled(cfg, instantiate(cfg.algo, _convert_="all"), kinds)
 
 

@@ -47,7 +47,7 @@ def test_dpo_has_the_loss_gradients_and_metrics_of_trl(model, layout, tmp_path):
 @each_family
 @each_layout
 def test_length_normalised_dpo_is_trls_sigmoid_norm(model, layout, tmp_path):
-    algorithm, policy = make(model, "dpo", layout, beta=2.0, reduce="mean", nll=0.0)
+    algorithm, policy = make(model, "dpo", layout, beta=2.0, reduction="mean", nll=0.0)
     rows = trl_rows(chosen=2, rejected=3)
     options = {"beta": 2.0, "loss_type": "sigmoid_norm"}
     trainer = trl_trainer(trl.DPOTrainer, trl.DPOConfig, policy, rows, tmp_path, reference=True, **options)

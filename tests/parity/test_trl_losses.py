@@ -30,11 +30,11 @@ DPO = {  # TRL's settings: ours
     "sigmoid": ({}, "dpo", {}),
     "hinge": ({}, "hinge", {}),
     "ipo": ({}, "ipo", {}),
-    "exo_pair": ({"label_smoothing": 0.01}, "exo", {"link": {"name": "exo", "label_smoothing": 0.01}}),
+    "exo_pair": ({"label_smoothing": 0.01}, "exo", {"loss": {"name": "exo_pair", "label_smoothing": 0.01}}),
     "nca_pair": ({}, "nca", {}),
     "robust": ({"label_smoothing": 0.1}, "robust_dpo", {}),
-    "bco_pair": ({}, "bco_pair", {"link": {"name": "bco", "shift": "none"}}),
-    "sppo_hard": ({}, "sppo", {"link": {"name": "sppo", "soft": False, "sides": "sum"}}),
+    "bco_pair": ({}, "bco_pair", {"loss": {"name": "bco", "shift": "none"}}),
+    "sppo_hard": ({}, "sppo", {"loss": {"name": "sppo", "soft": False, "reduction": "sum"}}),
     "aot": ({}, "aot_paired", {}),
     "aot_unpaired": ({}, "aot", {}),
     "apo_zero": ({}, "apo_zero", {}),
@@ -50,9 +50,13 @@ VARIANTS = {
         "f_dpo_alpha",
         {"alpha": 0.7},
     ),
-    "ld_alpha": ({"ld_alpha": 0.4}, "ld_dpo", {"terms": {"name": "tail", "alpha": 0.4}}),
+    "ld_alpha": ({"ld_alpha": 0.4}, "ld_dpo", {"token_weights": {"name": "tail", "alpha": 0.4}}),
     "use_weighting": ({"use_weighting": True}, "wpo", {"weight": {"name": "on_policy", "cap": None}}),
-    "sft": ({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}, "dpo", {"nll": 0.5, "nll_reduce": "token"}),
+    "sft": (
+        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]},
+        "dpo",
+        {"nll": 0.5, "nll_reduction": "token"},
+    ),
     "mpo": (
         {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
         "mpo",
@@ -88,9 +92,9 @@ def test_each_loss_of_the_dpo_trainer(model, case, tmp_path):
     expected.backward()
     own = {"beta": 0.3} if case != "mpo" else {}
     if case == "mpo":
-        parts = algorithm("mpo").parts
-        scaled = {key: {**_plain(part), "beta": 0.3} for key, part in parts.items()}
-        own = {"parts": scaled}
+        objectives = algorithm("mpo").objectives
+        scaled = {key: {**_plain(one), "beta": 0.3} for key, one in objectives.items()}
+        own = {"objectives": scaled}
     loss, found = ours_on(policy, batch, name, {**own, **options})
     assert loss == pytest.approx(expected.item(), rel=1e-5, abs=1e-5)
     assert_same_gradients(found, gradients(trainer.model))
@@ -116,8 +120,13 @@ def scores(model: str, reduce: str):
 
 CPO = {
     "sigmoid": ({"loss_type": "sigmoid", "alpha": 0.0}, "total", "cpo", {"nll": 0.0}),
-    "simpo": ({"loss_type": "simpo", "alpha": 0.0, "simpo_gamma": 0.7}, "mean", "simpo", {"offset": OFFSET}),
-    "alphapo": ({"loss_type": "simpo", "alpha": 0.25, "simpo_gamma": 0.7}, "mean", "alphapo", {"offset": OFFSET}),
+    "simpo": ({"loss_type": "simpo", "alpha": 0.0, "simpo_gamma": 0.7}, "mean", "simpo", {"target_margin": OFFSET}),
+    "alphapo": (
+        {"loss_type": "simpo", "alpha": 0.25, "simpo_gamma": 0.7},
+        "mean",
+        "alphapo",
+        {"target_margin": OFFSET},
+    ),
     "hinge": ({"loss_type": "hinge", "alpha": 0.0}, "total", "slic_hf", {"nll": 0.0}),
 }
 

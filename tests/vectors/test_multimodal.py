@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aa_lightning import losses
-from aa_lightning.algos.mixture import Mixture
+from aa_lightning.algos.weighted_sum import WeightedSum
 from aa_lightning.types import Batch, LogLikelihood
 from tests.vectors.support import algorithm, assert_close, empty_batch, leaves, padded, vector
 
@@ -145,8 +145,8 @@ def test_clean_and_adversarial_pairs_add_up(dtype):
         {"pairs": case.totals("ref_adv_chosen_logps", "ref_adv_rejected_logps")},
     )
     mixed = algorithm("adpo")
-    assert isinstance(mixed, Mixture) and mixed.weights == {"clean": 1.0, "adversarial": 1.0}
-    losses = [mixed.parts["clean"](policy, batch_with())[0] for policy in (clean, moved)]
+    assert isinstance(mixed, WeightedSum) and mixed.weights == {"clean": 1.0, "adversarial": 1.0}
+    losses = [mixed.objectives["clean"](policy, batch_with())[0] for policy in (clean, moved)]
     case.check(sum(losses))
 
 
@@ -260,8 +260,8 @@ def test_xpo_is_a_mixture_in_which_samples_of_the_reference_are_unlearnt(dtype, 
     pairs = case.pairs("policy")
     rows = torch.arange(3)
     drawn = LogLikelihood(pairs.terms[rows, of][:, None], pairs.mask[rows, of][:, None])
-    mixed = Mixture(
-        parts={"preference": algorithm("dpo"), "optimism": algorithm("sft", branch="gold", reduce="total")},
+    mixed = WeightedSum(
+        objectives={"preference": algorithm("dpo"), "optimism": algorithm("sft", branch="gold", reduction="sum")},
         weights={"preference": 1.0, "optimism": -case.vector["params"]["alpha"]},
     )
     loss, metrics = mixed(

@@ -10,7 +10,7 @@ from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_bat
 
 
 def logistic(smoothing: float = 0.0) -> dict:
-    return {"name": "logistic", "label_smoothing": smoothing}
+    return {"name": "sigmoid", "label_smoothing": smoothing}
 
 
 def beta(given: dict) -> dict:
@@ -20,26 +20,26 @@ def beta(given: dict) -> dict:
 # vector -> the published algorithm, and the vector's parameters in our words
 CASES_OF = {
     "dpo": lambda g: ("dpo", beta(g)),
-    "cdpo": lambda g: ("cdpo", beta(g) | {"link": logistic(g["label_smoothing"])}),
-    "robust_dpo": lambda g: ("robust_dpo", beta(g) | {"link": {"name": "robust", "label_smoothing": 0.1}}),
+    "cdpo": lambda g: ("cdpo", beta(g) | {"loss": logistic(g["label_smoothing"])}),
+    "robust_dpo": lambda g: ("robust_dpo", beta(g) | {"loss": {"name": "robust", "label_smoothing": 0.1}}),
     "ipo": lambda g: ("ipo", beta(g)),
     "hinge": lambda g: ("hinge", beta(g)),
-    "slic_hf": lambda g: ("slic_hf", {"link": {"name": "hinge", "target": g["delta"]}, "nll": g["lambda_reg"]}),
+    "slic_hf": lambda g: ("slic_hf", {"loss": {"name": "hinge", "target": g["delta"]}, "nll": g["lambda_reg"]}),
     "dpo_length_norm": lambda g: ("dpo_norm", beta(g)),
-    "r_dpo": lambda g: ("r_dpo", beta(g) | {"offset": {"name": "length", "alpha": g["alpha"]}}),
+    "r_dpo": lambda g: ("r_dpo", beta(g) | {"target_margin": {"name": "length", "alpha": g["alpha"]}}),
     "dpo_nll": lambda g: ("rpo", beta(g) | {"nll": g["alpha"]}),
     "f_dpo": lambda g: (F_DPO[g["f_divergence"]], beta(g) | ({"alpha": g["alpha"]} if "alpha" in g else {})),
-    "exo_pair": lambda g: ("exo", beta(g) | {"link": {"name": "exo", "label_smoothing": g["label_smoothing"]}}),
+    "exo_pair": lambda g: ("exo", beta(g) | {"loss": {"name": "exo_pair", "label_smoothing": g["label_smoothing"]}}),
     "nca_pair": lambda g: ("nca", beta(g)),
     "apo_zero": lambda g: ("apo_zero", beta(g)),
     "apo_down": lambda g: ("apo_down", beta(g)),
-    "sppo": lambda g: ("sppo", beta(g) | {"link": {"name": "sppo", "soft": True, "sides": g["sides"]}}),
-    "discopop": lambda g: ("discopop", beta(g) | {"link": {"name": "disco", "tau": g["tau"]}}),
+    "sppo": lambda g: ("sppo", beta(g) | {"loss": {"name": "sppo", "soft": True, "reduction": g["sides"]}}),
+    "discopop": lambda g: ("discopop", beta(g) | {"loss": {"name": "discopop", "tau": g["tau"]}}),
     "aot": lambda g: ("aot" if g["unpaired"] else "aot_paired", beta(g)),
     "cpo": lambda g: ("cpo", beta(g) | {"nll": g["cpo_alpha"]}),
-    "simpo": lambda g: ("simpo", beta(g) | {"offset": {"name": "constant", "gamma": g["gamma"]}}),
+    "simpo": lambda g: ("simpo", beta(g) | {"target_margin": {"name": "constant", "gamma": g["gamma"]}}),
     "orpo": lambda g: ("orpo", {"scale": g["beta"]}),
-    "ld_dpo": lambda g: ("ld_dpo", beta(g) | {"terms": {"name": "tail", "alpha": g["ld_alpha"]}}),
+    "ld_dpo": lambda g: ("ld_dpo", beta(g) | {"token_weights": {"name": "tail", "alpha": g["ld_alpha"]}}),
     "wpo": lambda g: ("wpo", beta(g) | {"weight": {"name": "on_policy", "cap": g["weight_max"]}}),
     "mm_dpo": lambda g: ("mm_dpo", {"beta": g["beta_ori"], "nll": 0.0}),
 }
@@ -117,5 +117,5 @@ def test_the_reported_rewards_are_the_means_of_the_worked_ones(name, vector):
 def test_smoothed_labels_of_rewards_give_the_worked_value_of_each_pair(dtype):
     ((_, vector),) = vectors("preference", "cdpo")
     rewards = {k: torch.tensor(vector["expected"][f"{k}_rewards"], dtype=dtype) for k in ("chosen", "rejected")}
-    per_pair = losses.preference.logistic(rewards["chosen"] - rewards["rejected"], 0.1)
+    per_pair = losses.preference.sigmoid(rewards["chosen"] - rewards["rejected"], 0.1)
     assert_close(per_pair, vector["expected"]["per_pair"], dtype)

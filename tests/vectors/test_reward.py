@@ -59,7 +59,7 @@ def test_center_and_l2_are_different_regularisers():
     rewards, _ = inputs(vector("reward", "rm_bt", "l2_both"), torch.float64)
     chosen, rejected = rewards.detach().unbind(1)
     assert losses.reward.center(chosen, rejected).mean().item() == pytest.approx(2.06)
-    assert losses.reward.square(chosen, rejected).mean().item() == pytest.approx(1.87 * 2 / 6)
+    assert losses.reward.l2(chosen, rejected).mean().item() == pytest.approx(1.87 * 2 / 6)
 
 
 @each_precision

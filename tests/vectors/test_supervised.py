@@ -48,7 +48,7 @@ def test_the_mean_over_supervised_tokens_of_logits_is_the_worked_one(dtype):
 def test_the_mean_over_responses_of_their_means_is_the_worked_one(dtype, side):
     case = vector("supervised", "sft", "sequence_mean")
     rows = leaves(case["inputs"]["token_logps"], dtype)
-    loss, _ = algorithm("sft", reduce="response")(GivenTerms(padded(rows, side=side)), empty_batch(2))
+    loss, _ = algorithm("sft", reduction="response")(GivenTerms(padded(rows, side=side)), empty_batch(2))
     loss.backward()
     assert_close(loss, case["expected"]["loss"], dtype)
     for row, expected in zip(rows, case["gradients"]["token_logps"], strict=True):

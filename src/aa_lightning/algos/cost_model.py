@@ -31,7 +31,7 @@ class CostModelling(RewardObjective):
         rewards, safe = policy.score(batch), batch.supervision["safe"]  # (P, 2)
         chosen, rejected = (-rewards).unbind(1)
         per_pair = losses.reward.cost(chosen, rejected, safe, self.sign)
-        loss = (per_pair + self.l2 * losses.reward.square(chosen, rejected)).mean()
+        loss = (per_pair + self.l2 * losses.reward.l2(chosen, rejected)).mean()
         told = (rewards > 0) == safe
         found = metrics.of_rewards(rewards, metrics.response_sizes(batch))
         return loss, {**found, "cost/sign_accuracy": told.to(rewards.dtype).mean()}

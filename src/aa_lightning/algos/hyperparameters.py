@@ -35,17 +35,17 @@ class Part:
 
 
 @hyperparameters
-class Moving:
-    """A reference that moves `share` of the way to the policy every so many steps (TR-DPO, 2404.09656)."""
+class ReferenceSync:
+    """A reference that moves `mixup` of the way to the policy every so many steps (TR-DPO, 2404.09656)."""
 
-    every: Count
-    share: Share
+    every_n_steps: Count
+    mixup: Share
 
 
 class Objective:
     """What every algorithm says of itself (`types.Algorithm`), where it says nothing else."""
 
-    moving: ClassVar = None
+    ref_sync: ClassVar = None
     wants: ClassVar = ()
     remembers: ClassVar = ()
 

@@ -18,7 +18,7 @@ NAMES = (
     *("reward/chosen", "reward/rejected", "reward/margin", "reward/accuracy", "reward/baseline", "reward/ties"),
     *("logp/chosen", "logp/rejected", "logp/per_term", "length/chosen", "length/rejected", "length/correlation"),
     *("entropy/chosen", "entropy/rejected", "token_accuracy/chosen", "token_accuracy/rejected"),
-    *("kl", "weight/best", "cost/sign_accuracy", "accuracy/<criterion>", "loss/<part>"),
+    *("kl", "weight/best", "cost/sign_accuracy", "accuracy/<criterion>", "loss/<objective>"),
     *("count/chosen", "count/rejected", *MOMENTS),
 )
 FEWEST = 4  # rows that a correlation is of: fewer would often agree by chance

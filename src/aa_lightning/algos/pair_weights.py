@@ -12,7 +12,7 @@ from aa_lightning.algos.hyperparameters import NonNegative, Part, Positive, Shar
 
 
 @hyperparameters
-class MarginStrength(Part):
+class MarginBeta(Part):
     """MM-DPO (2502.10391): beta grows with the data's margin, up to (1 + weight) beta."""
 
     name: Literal["margin"]
@@ -26,7 +26,7 @@ class MarginStrength(Part):
 
 
 @hyperparameters
-class BatchStrength(Part):
+class BatchBeta(Part):
     """β-DPO (2407.08639): beta follows the mean margin of a batch, whose outliers are left out.
 
     Attributes:
@@ -63,5 +63,5 @@ class OnPolicyWeight(Part):
         return both if self.cap is None else both.clamp(max=self.cap)
 
 
-Strength = Annotated[MarginStrength | BatchStrength, Field(discriminator="name")]
+DynamicBeta = Annotated[MarginBeta | BatchBeta, Field(discriminator="name")]
 Weight = OnPolicyWeight

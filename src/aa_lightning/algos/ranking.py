@@ -18,12 +18,12 @@ class RankingOptimization(PolicyObjective):
     Attributes:
         beta: pull to the reference, per nat.
         alpha: temperature of the scores; small: the best response takes all.
-        link: info_nca: relative rewards; nca: also their height.
+        loss: info_nca: relative rewards; nca: also their height.
     """
 
     beta: Positive
     alpha: Positive
-    link: Literal["info_nca", "nca"]
+    loss: Literal["info_nca", "nca"]
 
     supervision: ClassVar = "ranking"
 
@@ -33,6 +33,6 @@ class RankingOptimization(PolicyObjective):
             fixed = reference.log_likelihood(batch)
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         target = (batch.supervision["scores"] / self.alpha).softmax(-1).to(rewards.dtype)
-        of = losses.preference.info_nca if self.link == "info_nca" else losses.preference.nca_ranked
+        of = losses.preference.info_nca if self.loss == "info_nca" else losses.preference.nca_ranked
         found = {**metrics.of_rewards(rewards, likelihood.size), **metrics.of_likelihoods(likelihood, fixed)}
         return of(rewards, target).mean(), found

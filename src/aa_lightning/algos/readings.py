@@ -61,24 +61,26 @@ def _beside(first: LogLikelihood, second: LogLikelihood) -> LogLikelihood:
     return LogLikelihood(terms, torch.stack([first.mask[:, 0], second.mask[:, 0]], 1))
 
 
-def statistic_of(compare: Part, offset: Part | None, weight: Part | None) -> str | None:
+def statistic_of(comparison: Part, target_margin: Part | None, weight: Part | None) -> str | None:
     """The number of each whole distribution that comes with the log-likelihoods.
 
     Raises:
         ValueError: two parts want different ones, or the view has none.
     """
     wanting = {
-        name: part.statistic for name, part in (("offset", offset), ("weight", weight)) if part and part.statistic
+        name: part.statistic
+        for name, part in (("target_margin", target_margin), ("weight", weight))
+        if part and part.statistic
     }
     if len(wanting) > 1:
         raise ValueError(
-            f"algo.offset={offset.name} and algo.weight={weight.name} read different numbers of whole distributions, of "
-            "which one comes with the log-likelihoods: type algo.weight=null, or another offset"
+            f"algo.target_margin={target_margin.name} and algo.weight={weight.name} read different numbers of whole "
+            "distributions, of which one comes with the log-likelihoods: type algo.weight=null, or another target_margin"
         )
-    if wanting and compare.name != "responses":
+    if wanting and comparison.name != "responses":
         (name,) = wanting
         raise ValueError(
-            f"algo.{name} reads whole distributions at the tokens of two responses, and algo.compare={compare.name} compares "
-            f"something else: type algo.{name}=null, or 'algo.compare={{name: responses}}'"
+            f"algo.{name} reads whole distributions at the tokens of two responses, and algo.comparison={comparison.name} "
+            f"compares something else: type algo.{name}=null, or 'algo.comparison={{name: responses}}'"
         )
     return next(iter(wanting.values()), None)

@@ -42,7 +42,7 @@ class RewardModelling(RewardObjective):
         if self.margin == "scale":
             per_pair = per_pair * gap
         per_pair = per_pair + self.center * losses.reward.center(chosen, rejected)
-        loss = (per_pair + self.l2 * losses.reward.square(chosen, rejected)).mean()
+        loss = (per_pair + self.l2 * losses.reward.l2(chosen, rejected)).mean()
         return loss, metrics.of_rewards(rewards, metrics.response_sizes(batch))
 
 

@@ -17,8 +17,8 @@ class SupervisedFineTuning(PolicyObjective):
     """The negative log-likelihood of demonstrations; on a diffusion model, its denoising error.
 
     Attributes:
-        reduce: `token`: the mean over all supervised terms of a step, exact over ranks and accumulated batches;
-            `response`: the mean over responses of their own means; `total`: the mean over responses of their sums.
+        reduction: `token`: the mean over all supervised terms of a step, exact over ranks and accumulated batches;
+            `response`: the mean over responses of their own means; `sum`: the mean over responses of their sums.
         weighting: `probability`: each token counts its own detached probability (DFT, 2508.05629).
         noise: NEFTune's α (2310.05914): uniform noise on the embeddings of tokens, in training alone; 0: none.
         rows: demonstrations, or the critiques of feedback: what is said about each answer, after question and answer
@@ -27,7 +27,7 @@ class SupervisedFineTuning(PolicyObjective):
             (gold); None: its own rows.
     """
 
-    reduce: Literal["token", "response", "total"]
+    reduction: Literal["token", "response", "sum"]
     weighting: Literal["none", "probability"]
     noise: NonNegative
     rows: Literal["demonstration", "critique"]
@@ -64,9 +64,9 @@ class SupervisedFineTuning(PolicyObjective):
         if self.weighting == "probability":
             terms = (terms.detach() * likelihood.mask).exp() * terms  # whatever stands in padding must not overflow
         nll = losses.supervised.negative_log_likelihood(terms, likelihood.mask)  # (P, 1)
-        if self.reduce == "total":
+        if self.reduction == "sum":
             loss = nll.mean()
-        elif self.reduce == "response":
+        elif self.reduction == "response":
             loss = (nll / likelihood.size.clamp(min=1e-9)).mean()
         else:
             loss = nll.sum() / (likelihood.size.sum() if normalizer is None else normalizer)

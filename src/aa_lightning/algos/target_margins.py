@@ -11,7 +11,7 @@ from aa_lightning.algos.hyperparameters import NonNegative, Part, hyperparameter
 
 
 @hyperparameters
-class ConstantOffset(Part):
+class ConstantMargin(Part):
     """SimPO (2405.14734): a margin gamma that the gap must reach. Some codes give gamma / beta instead."""
 
     name: Literal["constant"]
@@ -22,7 +22,7 @@ class ConstantOffset(Part):
 
 
 @hyperparameters
-class LengthOffset(Part):
+class LengthMargin(Part):
     """R-DPO (2403.19159): longer chosen responses must win by more."""
 
     name: Literal["length"]
@@ -34,7 +34,7 @@ class LengthOffset(Part):
 
 
 @hyperparameters
-class PositiveOffset(Part):
+class PositiveMargin(Part):
     """DPOP (2402.13228): a chosen response below the reference costs weight times the shortfall."""
 
     name: Literal["positive"]
@@ -45,7 +45,7 @@ class PositiveOffset(Part):
 
 
 @hyperparameters
-class MarginOffset(Part):
+class ScoreMargin(Part):
     """ODPO (2402.10571): the gap must reach alpha log(score_chosen − score_rejected)."""
 
     name: Literal["margin"]
@@ -57,7 +57,7 @@ class MarginOffset(Part):
 
 
 @hyperparameters
-class DivergenceOffset(Part):
+class DivergenceMargin(Part):
     """TDPO (2404.11999): differences of summed KL(reference ‖ policy); detach: the chosen one as a constant (TDPO2)."""
 
     name: Literal["divergence"]
@@ -72,6 +72,6 @@ class DivergenceOffset(Part):
         return pairs.beta * self.alpha * (rejected - chosen)
 
 
-Offset = Annotated[
-    ConstantOffset | LengthOffset | PositiveOffset | MarginOffset | DivergenceOffset, Field(discriminator="name")
+TargetMargin = Annotated[
+    ConstantMargin | LengthMargin | PositiveMargin | ScoreMargin | DivergenceMargin, Field(discriminator="name")
 ]

@@ -11,7 +11,7 @@ from aa_lightning.algos.hyperparameters import Part, Positive, hyperparameters
 
 
 @hyperparameters
-class TailTerms(Part):
+class TailWeights(Part):
     """LD-DPO (2409.06411): terms beyond the shorter response count alpha."""
 
     name: Literal["tail"]
@@ -22,7 +22,7 @@ class TailTerms(Part):
 
 
 @hyperparameters
-class ChangedTerms(Part):
+class ChangedWeights(Part):
     """Dense DPO (RLHF-V, 2312.00849): tokens in which the two responses differ count gamma; normalise: a weighted mean."""
 
     name: Literal["changed"]
@@ -37,4 +37,4 @@ class ChangedTerms(Part):
         return losses.transforms.changed_weights(likelihood.mask, changed, self.gamma)
 
 
-Terms = Annotated[TailTerms | ChangedTerms, Field(discriminator="name")]
+TokenWeights = Annotated[TailWeights | ChangedWeights, Field(discriminator="name")]

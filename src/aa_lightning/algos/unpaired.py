@@ -16,7 +16,7 @@ class UnpairedOptimization(PolicyObjective):
 
     Attributes:
         beta: pull to the reference, per nat.
-        link: kto: λ_D (1 − σ(r − z₀)) and λ_U (1 − σ(z₀ − r)); bco: a classifier around the running mean of rewards;
+        loss: kto: λ_D (1 − σ(r − z₀)) and λ_U (1 − σ(z₀ − r)); bco: a classifier around the running mean of rewards;
             apo_zero: 1 − σ(r) and σ(r).
         baseline: of kto. mismatched: z₀ is the mean log-ratio of responses to other prompts, an estimate of the KL
             divergence (2402.01306 eq. 7); batch: the mean of the batch itself (Diffusion-KTO). Never negative, never
@@ -25,7 +25,7 @@ class UnpairedOptimization(PolicyObjective):
     """
 
     beta: Positive
-    link: Literal["kto", "bco", "apo_zero"]
+    loss: Literal["kto", "bco", "apo_zero"]
     baseline: Literal["mismatched", "batch"]
     desirable_weight: NonNegative
     undesirable_weight: NonNegative
@@ -39,11 +39,11 @@ class UnpairedOptimization(PolicyObjective):
 
     @property
     def wants(self) -> tuple[str, ...]:
-        return ("mismatched",) if self.link == "kto" and self.baseline == "mismatched" else ()
+        return ("mismatched",) if self.loss == "kto" and self.baseline == "mismatched" else ()
 
     @property
     def remembers(self) -> tuple[str, ...]:
-        return ("reward_sum", "reward_count") if self.link == "bco" else ()
+        return ("reward_sum", "reward_count") if self.loss == "bco" else ()
 
     def __call__(self, policy: Policy, batch: Batch):
         likelihood = policy.log_likelihood(batch)
@@ -52,11 +52,11 @@ class UnpairedOptimization(PolicyObjective):
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         desirable = batch.supervision["desirable"]
         middle = self._middle(policy, batch, rewards)
-        if self.link == "kto":
+        if self.loss == "kto":
             per_response = losses.preference.kto(
                 rewards, desirable, middle, (self.desirable_weight, self.undesirable_weight)
             )
-        elif self.link == "bco":
+        elif self.loss == "bco":
             per_response = losses.preference.bco_single(rewards, desirable, middle)
         else:
             per_response = losses.preference.apo_zero_single(rewards, desirable)
@@ -65,9 +65,9 @@ class UnpairedOptimization(PolicyObjective):
 
     def _middle(self, policy: Policy, batch: Batch, rewards):
         """() what rewards are compared with."""
-        if self.link == "apo_zero":
+        if self.loss == "apo_zero":
             return rewards.new_zeros(())
-        if self.link == "bco":
+        if self.loss == "bco":
             return losses.distributed.running_mean(rewards, batch.memory)
         if self.baseline == "batch":
             return losses.distributed.mean(rewards).clamp(min=0)

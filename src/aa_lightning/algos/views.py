@@ -40,10 +40,10 @@ class Prompts(Part):
 
 
 @hyperparameters
-class Own(Part):
+class SelfGenerated(Part):
     """The chosen response and the policy's likeliest tokens in its place under a corrupted prompt (POVID 2402.11411)."""
 
-    name: Literal["own"]
+    name: Literal["self_generated"]
     corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
 
@@ -85,4 +85,4 @@ class Adversarial(Part):
         return {key: value.detach() for key, value in found.items()}
 
 
-Compare = Annotated[Responses | Prompts | Own | Adversarial, Field(discriminator="name")]
+Comparison = Annotated[Responses | Prompts | SelfGenerated | Adversarial, Field(discriminator="name")]

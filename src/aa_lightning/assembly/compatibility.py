@@ -68,7 +68,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
             "tokens that a frozen model chose, which have none: type a model that sees pixels, for example "
             "model=tiny_llava, or another algo="
         )
-    if algorithm.moving is not None:
+    if algorithm.ref_sync is not None:
         _check_moving(cfg)
     if data.writes_media and likelihood == "exact" and algorithm.trains == "policy":
         _check_draws(cfg)
@@ -167,15 +167,15 @@ def _check_moving(cfg: DictConfig) -> None:
     """
     if cfg.model.lora.rank > 0 and cfg.model.reference != "frozen":
         raise ValueError(
-            "algo.moving moves the reference, and with model.lora.rank > 0 the reference is the model without its "
-            "adapter: type model.reference=frozen, or algo.moving=null"
+            "algo.ref_sync moves the reference, and with model.lora.rank > 0 the reference is the model without its "
+            "adapter: type model.reference=frozen, or algo.ref_sync=null"
         )
     target = OmegaConf.to_container(cfg.trainer, resolve=True).get("strategy")
     sharded = isinstance(target, dict) and (target.get("stage") == 3 or target["_target_"].endswith("FSDP"))
     if sharded:
         raise ValueError(
-            "algo.moving needs a whole reference on every process, and this strategy shards it: type strategy=ddp or "
-            "strategy=deepspeed_zero2, or algo.moving=null"
+            "algo.ref_sync needs a whole reference on every process, and this strategy shards it: type strategy=ddp or "
+            "strategy=deepspeed_zero2, or algo.ref_sync=null"
         )
 
 

@@ -29,17 +29,17 @@ def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, a
     from aa_lightning.training.callbacks.heldout import HeldOut
     from aa_lightning.training.callbacks.progress import Progress
     from aa_lightning.training.callbacks.random_state import RandomStates
-    from aa_lightning.training.callbacks.reference_update import MovingReference
+    from aa_lightning.training.callbacks.reference_update import SyncReference
     from aa_lightning.training.callbacks.sigterm import Stopping
     from aa_lightning.training.callbacks.throughput import Throughput
     from aa_lightning.training.callbacks.warnings import Alarms
 
     kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
-    moving = [] if algorithm.moving is None else [MovingReference(algorithm.moving)]
+    syncing = [] if algorithm.ref_sync is None else [SyncReference(algorithm.ref_sync)]
     return [
         Progress(folder / "train.log"),  # first, so that its bar closes before measuring
-        *moving,
+        *syncing,
         Stopping(),
         RandomStates(),
         Throughput(),

@@ -158,7 +158,7 @@ def _section_mistakes(plain: Mapping[str, Any], everywhere: Everywhere, with_dat
         names = _mistakes_in_names(section, everywhere) if name == "algo" else []
         mistakes += names or _mistakes_in(name, section, schema, everywhere)
         if name == "algo" and not names:
-            mistakes += _mistakes_in_parts(name, section, everywhere)
+            mistakes += _mistakes_in_objectives(name, section, everywhere)
     return mistakes + _trainer_mistakes(plain, everywhere)
 
 
@@ -176,28 +176,28 @@ def _mistakes_in(path: str, section: Mapping[str, Any], schema: type, everywhere
     return []
 
 
-def _mistakes_in_parts(path: str, section: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
-    """Of the objectives inside a mixture, each with a `_target_` of its own: the first one's, whose values others share."""
+def _mistakes_in_objectives(path: str, section: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
+    """Of the objectives of a weighted sum, each with a `_target_` of its own: the first one's, whose values others share."""
     for key, value in section.items():
         if isinstance(value, Mapping):
             target = value.get("_target_")
             schema = None if target is None else algorithm_schema(target)
             found = [] if schema is None else _mistakes_in(f"{path}.{key}", value, schema, everywhere)
-            if found := found or _mistakes_in_parts(f"{path}.{key}", value, everywhere):
+            if found := found or _mistakes_in_objectives(f"{path}.{key}", value, everywhere):
                 return found
     return []
 
 
 def _mistakes_in_names(section: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
-    """Names of objectives of a mixture, and of their weights, that it does not have."""
-    parts, weights = section.get("parts"), section.get("weights")
-    if not isinstance(parts, Mapping) or not isinstance(weights, Mapping):
+    """Names of objectives of a weighted sum, and of their weights, that it does not have."""
+    objectives, weights = section.get("objectives"), section.get("weights")
+    if not isinstance(objectives, Mapping) or not isinstance(weights, Mapping):
         return []
-    known = [name for name in parts if name in weights]
+    known = [name for name in objectives if name in weights]
     others = Everywhere([name for name in everywhere.keys if name.split(".")[2:3] in [[one] for one in known]])
     return [
         unknown(f"algo.{key}", name, value, known, others)
-        for key, several in (("parts", parts), ("weights", weights))
+        for key, several in (("objectives", objectives), ("weights", weights))
         for name, value in several.items()
         if name not in known
         and (key == "weights" or "_target_" not in value or any(is_slip(name, one) for one in known))

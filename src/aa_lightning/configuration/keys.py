@@ -135,8 +135,8 @@ class Configuration:
             return COMMANDS[self.config_name], steps
         if not isinstance(section, Mapping):
             return None, steps
-        if steps[0] == "algo" and steps[1] == "parts" and len(steps) > 3 and steps[2] in section.get("parts", {}):
-            return named_class(section["parts"][steps[2]]["_target_"]), steps[3:]
+        if steps[:2] == ["algo", "objectives"] and len(steps) > 3 and steps[2] in section.get("objectives", {}):
+            return named_class(section["objectives"][steps[2]]["_target_"]), steps[3:]
         return section_schema(steps[0], section), steps[1:]
 
     def _of_trainer(self, steps: list[str]) -> Told:

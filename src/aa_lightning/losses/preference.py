@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def logistic(logit: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def sigmoid(logit: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Negative log-likelihood of the preference under Bradley–Terry, −log σ(z).
 
     With label smoothing ε the label counts as flipped with probability ε: −(1−ε) log σ(z) − ε log σ(−z) (cDPO).
@@ -43,19 +43,19 @@ def hinge(logit: Tensor, target: float = 1.0) -> Tensor:
     return (target - logit).clamp(min=0)
 
 
-def square(logit: Tensor, beta: float) -> Tensor:
+def ipo(logit: Tensor, beta: float) -> Tensor:
     """(P,) (m − 1/(2β))² of the unscaled margin m = z/β: pulled to its target from both sides. 2310.12036 eq. 17."""
     return ((logit - 0.5) / beta) ** 2
 
 
-def exo(logit: Tensor, label_smoothing: float) -> Tensor:
+def exo_pair(logit: Tensor, label_smoothing: float) -> Tensor:
     """(P,) KL((σ(z), σ(−z)) ‖ (1−ε, ε)), the reverse of DPO's. 2402.00856 eq. 16; ε must not be 0."""
     right, wrong = F.logsigmoid(logit), F.logsigmoid(-logit)
     right_label, wrong_label = math.log1p(-label_smoothing), math.log(label_smoothing)
     return right.exp() * (right - right_label) + wrong.exp() * (wrong - wrong_label)
 
 
-def disco(logit: Tensor, tau: float) -> Tensor:
+def discopop(logit: Tensor, tau: float) -> Tensor:
     """(P,) the log-ratio modulated loss −log σ(z) (1 − σ(z/τ)) + e^{−z} σ(z/τ). 2406.08414 eq. 5."""
     share = torch.sigmoid(logit / tau)
     return -F.logsigmoid(logit) * (1 - share) + torch.exp(-logit) * share

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aa_lightning.losses.preference import logistic
+from aa_lightning.losses.preference import sigmoid
 
 # ---------------------------------------------------------------- pairs
 
@@ -26,7 +26,7 @@ def bradley_terry(
         (P,) nats. 2203.02155 eq. 1.
     """
     difference = chosen - rejected
-    return logistic(difference if margin is None else difference - margin, label_smoothing)
+    return sigmoid(difference if margin is None else difference - margin, label_smoothing)
 
 
 def rao_kupper(chosen: Tensor, rejected: Tensor, tie: Tensor, theta: float) -> Tensor:
@@ -52,7 +52,7 @@ def center(chosen: Tensor, rejected: Tensor) -> Tensor:
     return (chosen + rejected) ** 2
 
 
-def square(chosen: Tensor, rejected: Tensor) -> Tensor:
+def l2(chosen: Tensor, rejected: Tensor) -> Tensor:
     """(P,) the mean square of the two rewards, as Safe RLHF regularises them. 2310.12773."""
     return (chosen**2 + rejected**2) / 2
 

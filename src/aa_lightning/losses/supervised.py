@@ -18,8 +18,8 @@ def negative_log_likelihood(terms: Tensor, mask: Tensor) -> Tensor:
     return -(terms * mask).sum(-1)
 
 
-def mean_nll(terms: Tensor, mask: Tensor, reduce: str, normalizer: Tensor | None = None) -> Tensor:
-    """() of the first response of each prompt: summed (`total`) or averaged per `response`, then the mean over prompts;
+def mean_nll(terms: Tensor, mask: Tensor, reduction: str, normalizer: Tensor | None = None) -> Tensor:
+    """() of the first response of each prompt: summed (`sum`) or averaged per `response`, then the mean over prompts;
     or the mean over all tokens of the step (`token`).
 
     Args:
@@ -27,9 +27,9 @@ def mean_nll(terms: Tensor, mask: Tensor, reduce: str, normalizer: Tensor | None
         normalizer: () tokens of the step; None: those of this batch.
     """
     summed, size = negative_log_likelihood(terms[:, 0], mask[:, 0]), mask[:, 0].sum(-1)
-    if reduce == "token":
+    if reduction == "token":
         return summed.sum() / (size.sum() if normalizer is None else normalizer)
-    return summed.mean() if reduce == "total" else (summed / size.clamp(min=1e-9)).mean()
+    return summed.mean() if reduction == "sum" else (summed / size.clamp(min=1e-9)).mean()
 
 
 def exponential_weights(scores: Tensor, temperature: float, cap: float) -> Tensor:

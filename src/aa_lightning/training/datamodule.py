@@ -242,7 +242,7 @@ def refined(example: Feedback) -> Response:
     if found is None:
         raise ValueError(
             f"row {example.id} has no refined response, and the algorithm imitates them: leave such rows out of the data, "
-            "or set the branch of this part of algo.parts to null"
+            "or set the branch of this objective in algo.objectives to null"
         )
     return found
 

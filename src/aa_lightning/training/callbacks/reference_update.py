@@ -8,19 +8,19 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from aa_lightning.algos.hyperparameters import Moving
+from aa_lightning.algos.hyperparameters import ReferenceSync
 from aa_lightning.models.state_dict import Weights, merged
 
 
-class MovingReference(L.Callback):
+class SyncReference(L.Callback):
     """π_ref ← share · π + (1 − share) · π_ref, every so many steps (TR-DPO, 2404.09656).
 
     A reference that moves can no longer be made from the start of the run, so it goes into checkpoints: the one exception
     to the rule that references stay out of them.
     """
 
-    def __init__(self, moving: Moving):
-        self.every, self.share = moving.every, moving.share
+    def __init__(self, sync: ReferenceSync):
+        self.every, self.share = sync.every_n_steps, sync.mixup
         self._moved_at = 0
         self._saved: list[dict[str, Tensor]] = []
 

@@ -1,11 +1,78 @@
-"""Links that read the two rewards of a pair, or of all pairs, and not their difference alone."""
+"""Losses of pairs: `loss(pairs, logit) -> (P,)` from both rewards, or from logit = their difference − the target margin."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.hyperparameters import Flipped, Part, hyperparameters
+from aa_lightning.algos.hyperparameters import Flipped, Part, Positive, hyperparameters
+
+
+@hyperparameters
+class Sigmoid(Part):
+    """−log σ(z), label_smoothing: the share of labels taken to be flipped (cDPO)."""
+
+    name: Literal["sigmoid"]
+    label_smoothing: Flipped
+
+    def __call__(self, pairs, logit):
+        return losses.preference.sigmoid(logit, self.label_smoothing)
+
+
+@hyperparameters
+class Robust(Part):
+    """Unbiased under labels flipped at the rate label_smoothing."""
+
+    name: Literal["robust"]
+    label_smoothing: Flipped
+
+    def __call__(self, pairs, logit):
+        return losses.preference.robust(logit, self.label_smoothing)
+
+
+@hyperparameters
+class Hinge(Part):
+    """max(0, target − z)."""
+
+    name: Literal["hinge"]
+    target: Positive
+
+    def __call__(self, pairs, logit):
+        return losses.preference.hinge(logit, self.target)
+
+
+@hyperparameters
+class Ipo(Part):
+    """(margin − 1/(2β))², the margin in nats."""
+
+    name: Literal["ipo"]
+
+    def __call__(self, pairs, logit):
+        return losses.preference.ipo(logit, pairs.beta)
+
+
+@hyperparameters
+class ExoPair(Part):
+    """Reverse KL to the smoothed label."""
+
+    name: Literal["exo_pair"]
+    label_smoothing: Annotated[float, Field(gt=0, lt=0.5)]
+
+    def __call__(self, pairs, logit):
+        return losses.preference.exo_pair(logit, self.label_smoothing)
+
+
+@hyperparameters
+class DiscoPop(Part):
+    """Log-ratio modulated, tau: where it changes from logistic to exponential."""
+
+    name: Literal["discopop"]
+    tau: Positive
+
+    def __call__(self, pairs, logit):
+        return losses.preference.discopop(logit, self.tau)
 
 
 @hyperparameters
@@ -72,7 +139,7 @@ class Sppo(Part):
 
     name: Literal["sppo"]
     soft: bool
-    sides: Literal["sum", "mean"]
+    reduction: Literal["sum", "mean"]
 
     @property
     def wants(self) -> tuple[str, ...]:
@@ -81,7 +148,7 @@ class Sppo(Part):
     def __call__(self, pairs, logit):
         win = pairs.batch.supervision["margin"].sigmoid() if self.soft else 1.0
         both = losses.preference.sppo(*pairs.rewards.unbind(1), win, pairs.beta)
-        return both if self.sides == "sum" else both / 2
+        return both if self.reduction == "sum" else both / 2
 
 
 @hyperparameters
@@ -92,7 +159,7 @@ class Anchor(Part):
     delta: float
 
     def __call__(self, pairs, logit):
-        return losses.preference.logistic(pairs.rewards[:, 0] - self.delta)
+        return losses.preference.sigmoid(pairs.rewards[:, 0] - self.delta)
 
 
 @hyperparameters
@@ -114,4 +181,10 @@ class Aot(Part):
         else:
             ahead, behind = pairs.ratio.unbind(1)
         ahead, behind = (losses.distributed.gathered(side).sort().values for side in (ahead, behind))
-        return losses.preference.logistic(pairs.beta * (ahead - behind), self.label_smoothing)
+        return losses.preference.sigmoid(pairs.beta * (ahead - behind), self.label_smoothing)
+
+
+PairwiseLoss = Annotated[
+    Sigmoid | Robust | Hinge | Ipo | ExoPair | DiscoPop | ApoZero | ApoDown | Nca | Bco | Sppo | Anchor | Aot | KtoPair,
+    Field(discriminator="name"),
+]

@@ -12,91 +12,100 @@ from aa_lightning.types import Batch, LikelihoodKind, Policy
 
 
 @hyperparameters
-class Mixture(PolicyObjective):
-    """Σ weight · loss over its parts (MPO, mDPO, HA-DPO …); what two parts read of a model is computed once.
+class WeightedSum(PolicyObjective):
+    """Σ weight · loss over its objectives (MPO, mDPO, HA-DPO …); what two of them read of a model is computed once.
 
     Attributes:
-        parts: objectives by name.
+        objectives: by name.
         weights: of each, by the same names.
     """
 
-    parts: dict[str, Any]
+    objectives: dict[str, Any]
     weights: dict[str, float]
 
     def __post_init__(self):
-        if set(self.parts) != set(self.weights):
-            raise ValueError(f"algo.parts has {', '.join(self.parts)} and algo.weights {', '.join(self.weights)}")
-        # while options are checked, parts are settings still
-        made = {name: part if isinstance(part, dict) else completed(part) for name, part in self.parts.items()}
-        object.__setattr__(self, "parts", made)
+        if set(self.objectives) != set(self.weights):
+            raise ValueError(
+                f"algo.objectives has {', '.join(self.objectives)} and algo.weights {', '.join(self.weights)}"
+            )
+        # while options are checked, objectives are settings still
+        made = {
+            name: objective if isinstance(objective, dict) else completed(objective)
+            for name, objective in self.objectives.items()
+        }
+        object.__setattr__(self, "objectives", made)
 
     @property
     def supervision(self) -> str:
-        """The richest kind that a part learns from."""
-        kinds = [part.supervision for part in self.parts.values()]
+        """The richest kind that an objective learns from."""
+        kinds = [objective.supervision for objective in self.objectives.values()]
         return next((kind for kind in ("feedback", "preference") if kind in kinds), kinds[0])
 
     @property
     def uses_reference(self) -> bool:
-        return any(part.uses_reference for part in self.parts.values())
+        return any(objective.uses_reference for objective in self.objectives.values())
 
     @property
-    def moving(self) -> None:
-        """All parts share one reference, which stays.
+    def ref_sync(self) -> None:
+        """All objectives share one reference, which stays.
 
         Raises:
-            ValueError: a part would move it.
+            ValueError: an objective would move it.
         """
-        for name, part in self.parts.items():
-            if part.moving is not None:
+        for name, objective in self.objectives.items():
+            if objective.ref_sync is not None:
                 raise ValueError(
-                    f"algo.parts.{name}.moving moves a reference that all parts of a mixture share: type "
-                    f"algo.parts.{name}.moving=null, or algo=tr_dpo, which stands alone"
+                    f"algo.objectives.{name}.ref_sync moves a reference that all objectives share: type "
+                    f"algo.objectives.{name}.ref_sync=null, or algo=tr_dpo, which stands alone"
                 )
 
     @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
-        return tuple(kind for kind in ("exact", "bound") if all(kind in part.accepts for part in self.parts.values()))
+        return tuple(
+            kind
+            for kind in ("exact", "bound")
+            if all(kind in objective.accepts for objective in self.objectives.values())
+        )
 
     @property
     def wants(self) -> tuple[str, ...]:
-        return tuple(sorted({name for part in self.parts.values() for name in part.wants}))
+        return tuple(sorted({name for objective in self.objectives.values() for name in objective.wants}))
 
     @property
     def corruption(self):
         """How the corrupted branch is made.
 
         Raises:
-            ValueError: two parts want two of them.
+            ValueError: two objectives want two of them.
         """
-        wanted = [part.corruption for part in self.parts.values() if "corrupted" in part.wants]
+        wanted = [objective.corruption for objective in self.objectives.values() if "corrupted" in objective.wants]
         if any(one != wanted[0] for one in wanted):
-            raise ValueError("the parts of a mixture share one corrupted prompt: give all of them the same corruption")
+            raise ValueError("all objectives share one corrupted prompt: give all of them the same corruption")
         return wanted[0] if wanted else None
 
     @property
     def remembers(self) -> tuple[str, ...]:
-        """Each part's statistics under its own name: two running means are two."""
-        return tuple(f"{name}/{key}" for name, part in self.parts.items() for key in part.remembers)
+        """Each objective's statistics under its own name: two running means are two."""
+        return tuple(f"{name}/{key}" for name, objective in self.objectives.items() for key in objective.remembers)
 
     def normalizer(self, batch: Batch) -> list[float]:
-        """Each part's own."""
-        return [part.normalizer(batch) for part in self.parts.values()]
+        """Each objective's own."""
+        return [objective.normalizer(batch) for objective in self.objectives.values()]
 
     def __call__(self, policy: Policy, batch: Batch):
         once, loss, metrics = Once(policy), 0.0, {}
-        for place, (name, part) in enumerate(self.parts.items()):
-            memory = {key: batch.memory[f"{name}/{key}"] for key in part.remembers}
+        for place, (name, objective) in enumerate(self.objectives.items()):
+            memory = {key: batch.memory[f"{name}/{key}"] for key in objective.remembers}
             normalizer = None if batch.normalizer is None else batch.normalizer[place]
-            own, found = part(once, replace(batch, memory=memory, normalizer=normalizer))
+            one_loss, one_metrics = objective(once, replace(batch, memory=memory, normalizer=normalizer))
             batch.memory.update({f"{name}/{key}": value for key, value in memory.items()})
-            loss = loss + self.weights[name] * own
-            metrics = {**found, **metrics, f"loss/{name}": own.detach()}
+            loss = loss + self.weights[name] * one_loss
+            metrics = {**one_metrics, **metrics, f"loss/{name}": one_loss.detach()}
         return loss, metrics
 
 
 class Once:
-    """A policy that reads each batch once; the parts of a mixture ask for the same numbers."""
+    """A policy that reads each batch once; the objectives of a sum ask for the same numbers."""
 
     def __init__(self, policy: Policy):
         self._policy, self._ours, self._theirs = policy, {}, {}
@@ -108,14 +117,12 @@ class Once:
         return _remembered(self._ours, self._policy, batch)
 
     def noisy_embeddings(self, alpha: float):
-        """What a part reads under noise would be read by the others too.
+        """All objectives share one forward pass, so noise for one would reach the others.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError(
-            "noise on embeddings stands alone: set the noise of this part of algo.parts to 0, or algo=neftune"
-        )
+        raise ValueError("noise on embeddings stands alone: set the noise of this objective to 0, or algo=neftune")
 
     def likeliest(self, batch: Batch):
         return self._policy.likeliest(batch)
