@@ -13,6 +13,7 @@ from PIL import Image
 
 from aa_lightning.assembly import build
 from aa_lightning.configuration.check import check_config
+from aa_lightning.configuration.composed import composed
 from aa_lightning.data.template.schema import Select
 from aa_lightning.launch.command import conf_dir
 
@@ -40,10 +41,7 @@ def workplace(tmp_path, monkeypatch):
 
 
 def examples(folder, name, *overrides):
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("check", [f"data={name}", f"hydra.searchpath=[file://{folder / 'my_conf'}]", *overrides])
+    cfg = composed("check", [f"data={name}", *overrides], [conf_dir(), folder / "my_conf"])
     check_config(cfg)
     return build.examples(build.data_options(cfg), "train", "preference")
 
