@@ -1,6 +1,7 @@
 """Every benchmark, one after another: `make bench`."""
 
-from benchmarks import dpo_step, layouts
+from benchmarks import dpo_step, layouts, rollout_memory
 
 dpo_step.main()
 layouts.main()
+rollout_memory.main()

@@ -42,24 +42,10 @@ def measure_memory(side: str, device: str) -> float:
     """The same, in this process."""
     step = make(side, device)
     gc.collect()
-    before = _in_use(device)
+    before = machine.memory_in_use(device)
     for _ in range(2):
         step()
-    return (_peak(device) - before) / 2**20
-
-
-def _peak(device: str) -> int:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status").read_text()  # not ru_maxrss, which starts at the parent's
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-
-
-def _in_use(device: str) -> int:
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return (machine.peak_memory(device) - before) / 2**20
 
 
 def table(losses: list[float], times: list[list[float]], peaks: list[float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import sys
@@ -63,6 +64,22 @@ def write(name: str, device: str, content: str) -> None:
     path = RESULTS / f"{name}_{device}.md"
     path.write_text(content)
     print(f"{content}\nwritten to {path.relative_to(Path.cwd())}")
+
+
+def peak_memory(device: str) -> int:
+    """Bytes that this process held at most."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status").read_text()  # not ru_maxrss, which starts at the parent's
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def memory_in_use(device: str) -> int:
+    """Bytes that this process holds."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def _wait(device: str) -> None:

@@ -16,6 +16,7 @@ from aa_lightning.media import MediaOptions
 from aa_lightning.runs.resume import overrides_of
 from aa_lightning.system.shown import printable
 from aa_lightning.system.signals import listen
+from aa_lightning.types import SAMPLING, Sampling
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,7 +56,7 @@ class Chat:
         policy: any policy.
         system: a system message, or None.
         n: responses drawn for each prompt; the first one goes on in the conversation.
-        options: of `policy.sample`.
+        sampling: how they are drawn.
         media_options: which frames of a video are read, and the limits of media; None: the usual ones.
     """
 
@@ -64,10 +65,10 @@ class Chat:
         policy: Any,
         system: str | None = None,
         n: int = 1,
-        options: dict[str, Any] | None = None,
+        sampling: Sampling = SAMPLING,
         media_options: MediaOptions | None = None,
     ):
-        self.policy, self.n, self.options = policy, n, options or {}
+        self.policy, self.n, self.sampling = policy, n, sampling
         self.media_options = media_options or MediaOptions()
         self.messages: list[Message] = []
         if system is not None:
@@ -93,11 +94,9 @@ class Chat:
                 "(docs/models.md), or modality=ti2t with the same model= for texts alone"
             )
         policy = build_chat_policy(cfg).to("cuda" if torch.cuda.is_available() else "cpu")
-        options = {}
-        if cfg.model.likelihood == "exact":
-            options = {"max_new_tokens": cfg.max_new_tokens, "temperature": cfg.temperature}
+        sampling = Sampling(max_new_tokens=cfg.max_new_tokens, temperature=cfg.temperature)
         limits = TypeAdapter(MediaOptions).validate_python(OmegaConf.to_container(cfg.data.media, resolve=True))
-        return cls(policy, cfg.system, cfg.n, options, limits)
+        return cls(policy, cfg.system, cfg.n, sampling, limits)
 
     def ask(
         self,
@@ -123,7 +122,7 @@ class Chat:
         batch = self.policy.encoder.collate([self.policy.encoder.encode(asked, [])])
         device = next(self.policy.parameters()).device
         with torch.no_grad():
-            responses = self.policy.sample(batch.to(device), self.n, **self.options).responses[0]
+            responses = self.policy.sample(batch.to(device), self.n, self.sampling).responses[0]
         self.messages.append({"role": "assistant", "content": responses[0]})
         return responses
 

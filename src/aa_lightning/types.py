@@ -218,6 +218,22 @@ class LogLikelihood:
         return self.total / self.size.clamp(min=1e-9)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How responses are drawn; what a kind of policy has no use for is not looked at.
+
+    Attributes:
+        max_new_tokens: tokens of a text at most.
+        temperature: divides the logits; 0 takes the likeliest token every time.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 1.0
+
+
+SAMPLING = Sampling()
+
+
 @dataclass
 class Rollout:
     """Responses drawn from a policy, with the log-probability of each action at the time of drawing.
@@ -264,7 +280,7 @@ class Policy(Likelihood, Protocol):
 
     def prepare(self, batch: Batch) -> Batch: ...
 
-    def sample(self, batch: Batch, n: int) -> Rollout: ...
+    def sample(self, batch: Batch, n: int, sampling: Sampling = SAMPLING) -> Rollout: ...
 
     def action_logprobs(self, rollout: Rollout) -> Tensor: ...
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from aa_lightning.media.video import Clip
 from aa_lightning.models.families.table import FAMILIES
-from aa_lightning.types import Prompt, text
+from aa_lightning.types import Prompt, Sampling, text
 from tests.contract.support import MODELS, borrow, modality
 
 WATCHING = [
@@ -65,6 +65,6 @@ def test_rollouts_of_prompts_with_two_clips_are_reproduced(policy):
     prompts = [prompt(clip(0, 4), clip(1, 6)), prompt(clip(2, 4))]
     batch = policy.encoder.collate([policy.encoder.encode(asked, []) for asked in prompts])
     torch.manual_seed(0)
-    rollout = policy.sample(batch, 2, max_new_tokens=5)
+    rollout = policy.sample(batch, 2, Sampling(max_new_tokens=5))
     again = policy.action_logprobs(rollout)
     assert torch.allclose(again * rollout.mask, rollout.logprobs, atol=1e-4)

@@ -7,7 +7,7 @@ import torch
 
 from aa_lightning.models.token import logprobs
 from aa_lightning.training.datamodule import EncodedExamples
-from aa_lightning.types import Batch
+from aa_lightning.types import Batch, Sampling
 from tests.contract.support import MODELS, SHOWN, batch_of, borrow, build, make, modality
 
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]
@@ -114,7 +114,7 @@ def make_with_lora(frozen):
 def test_rollout_log_probabilities_are_reproduced(made):
     _, policy, cfg = made
     batch = batch_of(cfg, policy, "prompt")
-    rollout = policy.sample(batch, 2, max_new_tokens=12) if policy.likelihood == "exact" else policy.sample(batch, 2)
+    rollout = policy.sample(batch, 2, Sampling(max_new_tokens=12))
     again = policy.action_logprobs(rollout)
     assert again.shape == rollout.logprobs.shape
     assert torch.allclose(again * rollout.mask, rollout.logprobs * rollout.mask, atol=1e-4)
@@ -128,7 +128,7 @@ def test_checkpoint_defaults_do_not_bend_the_sampling_distribution(model):
     policy.network.model.generation_config.top_k = 1
     batch = batch_of(cfg, policy, "prompt")
     torch.manual_seed(1)
-    rollout = policy.sample(batch, 4, max_new_tokens=6, temperature=2.0)
+    rollout = policy.sample(batch, 4, Sampling(max_new_tokens=6, temperature=2.0))
     assert torch.allclose(policy.action_logprobs(rollout), rollout.logprobs, atol=1e-4)
     tokens = rollout.batch.response["input_ids"][:, :, 0]
     assert any(len(set(row.tolist())) > 1 for row in tokens)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.families.table import FAMILIES
-from aa_lightning.types import Batch, Prompt, text
+from aa_lightning.types import Batch, Prompt, Sampling, text
 from tests.contract.support import MODELS, borrow, modality
 
 
@@ -58,7 +58,7 @@ def test_prompts_with_different_numbers_of_pictures_give_the_numbers_of_each_alo
 def test_rollouts_of_prompts_with_different_numbers_of_pictures_are_reproduced(policy):
     batch = batch_of(policy, prompt(noise(1), noise(2, 30, 60)), prompt(), prompt(noise(3)), answers=())
     torch.manual_seed(0)
-    rollout = policy.sample(batch, 2, max_new_tokens=5)
+    rollout = policy.sample(batch, 2, Sampling(max_new_tokens=5))
     again = policy.action_logprobs(rollout)
     assert torch.allclose(again * rollout.mask, rollout.logprobs, atol=1e-4)
     assert rollout.logprobs[rollout.mask.bool()].max() < 0

@@ -11,7 +11,7 @@ from torch import nn
 
 from aa_lightning.configuration.check import Lora
 from aa_lightning.data.shapes import Shapes
-from aa_lightning.models.diffusion.options import Diffusion, Sampling
+from aa_lightning.models.diffusion.options import Denoising, Diffusion
 from aa_lightning.models.diffusion.policy import load_diffusion
 from aa_lightning.models.tiny import stable_diffusion
 from aa_lightning.models.token.encoder import TooLong
@@ -46,7 +46,7 @@ def options(folder, **changes):
         "gradient_checkpointing": False,
         "lora": Lora(rank=0, alpha=16, dropout=0.0, target="attention"),
         "reference": "auto",
-        "sampling": Sampling(steps=4, eta=1.0, guidance=1.0),
+        "sampling": Denoising(steps=4, eta=1.0, guidance=1.0),
     }
     return Diffusion(**{**given, **changes})
 
@@ -234,7 +234,7 @@ def test_dropped_captions_are_read_as_the_empty_caption_and_only_while_training(
 
 @pytest.mark.parametrize(("eta", "guidance"), [(1.0, 1.0), (0.5, 3.0)])
 def test_action_logprobs_reproduce_the_rollout(folder, eta, guidance):
-    policy = load(folder, sampling=Sampling(steps=4, eta=eta, guidance=guidance))
+    policy = load(folder, sampling=Denoising(steps=4, eta=eta, guidance=guidance))
     rollout = policy.sample(batch_of(policy, responses=False), 2)
     assert rollout.logprobs.shape == rollout.mask.shape == (3, 2, 4)
     assert rollout.mask.min() == 1
@@ -262,7 +262,7 @@ def test_a_rollout_holds_pictures_whose_likelihood_can_be_asked_for(folder):
 
 
 def test_without_eta_sampling_is_the_ddim_of_diffusers_and_takes_no_action(folder):
-    policy = load(folder, sampling=Sampling(steps=4, eta=0.0, guidance=3.0))
+    policy = load(folder, sampling=Denoising(steps=4, eta=0.0, guidance=3.0))
     torch.manual_seed(3)
     rollout = policy.sample(batch_of(policy, count=1, responses=False), 1)
     assert rollout.mask.sum() == 0 and rollout.logprobs.abs().sum() == 0

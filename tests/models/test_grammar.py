@@ -4,6 +4,7 @@ import torch
 
 from aa_lightning.models.image_tokens.grammar import DRAWN, FORCED, TEXT, Grammar, Restricted
 from aa_lightning.models.image_tokens.vq import CODE, Spelling
+from aa_lightning.models.token.sampling import FREE
 
 BEGIN, PLACE, SIZE, ROW_END, CLOSE, CODES, WORDS = 1, 2, 3, 4, 5, (6, 7, 8), (9, 10, 11)
 
@@ -48,10 +49,11 @@ def test_codes_stand_where_there_is_a_choice_and_text_goes_on_behind_a_picture()
 
 def test_the_next_token_is_free_or_the_only_one_that_fits():
     rows = torch.tensor([[9, 10, 11], [9, 10, BEGIN], [9, BEGIN, SIZE], [BEGIN, SIZE, 6]])
-    kind, must = grammar().next(rows)
-    assert kind.tolist() == [TEXT, FORCED, DRAWN, DRAWN]
-    assert must.tolist() == [CODE, SIZE, CODE, CODE]
-    assert grammar().next(torch.empty(2, 0, dtype=torch.long))[0].tolist() == [TEXT, TEXT]
+    banned, must = grammar().next(rows)
+    kinds = [grammar().banned(kind, torch.device("cpu")) for kind in (TEXT, DRAWN, DRAWN, DRAWN)]
+    assert torch.equal(banned, torch.stack(kinds))
+    assert must.tolist() == [FREE, SIZE, FREE, FREE]
+    assert torch.equal(grammar().next(torch.empty(2, 0, dtype=torch.long))[0], torch.stack(kinds[:1] * 2))
 
 
 def test_words_are_banned_in_pictures_and_codes_in_text():

@@ -9,7 +9,7 @@ from PIL import Image
 
 from aa_lightning.data.shapes import Shapes, check_picture
 from aa_lightning.models.token.encoder import Limits, TooLong
-from aa_lightning.types import Prompt, text
+from aa_lightning.types import Prompt, Sampling, text
 from tests.contract.support import make
 
 HELD_OUT = Shapes(modality="t2i", split="val", size=40, image_size=24, max_shapes=1, kinds=["colour"])
@@ -105,7 +105,7 @@ def test_drawn_pictures_are_whole_and_their_probabilities_are_those_of_the_gramm
     hook = drawing(policy)
     torch.manual_seed(0)
     prompts = policy.encoder.collate([policy.encoder.encode(asked(text("Draw.")), []) for _ in range(2)])
-    rollout = policy.sample(prompts, 2, max_new_tokens=20, temperature=0.7)
+    rollout = policy.sample(prompts, 2, Sampling(max_new_tokens=20, temperature=0.7))
     again = policy.action_logprobs(rollout)
     hook.remove()
     for row in rollout.responses:
@@ -124,7 +124,7 @@ def test_the_likelihood_of_drawn_tokens_is_below_that_under_the_grammar():
     policy = built()
     hook = drawing(policy)
     prompts = policy.encoder.collate([policy.encoder.encode(asked(text("Draw.")), [])])
-    rollout = policy.sample(prompts, 2, max_new_tokens=20)
+    rollout = policy.sample(prompts, 2, Sampling(max_new_tokens=20))
     whole = policy.log_likelihood(rollout.batch)
     hook.remove()
     assert torch.all(whole.terms * rollout.mask <= rollout.logprobs + 1e-5)

@@ -18,7 +18,7 @@ from aa_lightning.models import load
 from aa_lightning.models.families.table import FAMILIES
 from aa_lightning.models.token import processor_inputs
 from aa_lightning.models.token.encoder import Limits, TooLong
-from aa_lightning.types import Prompt, text
+from aa_lightning.types import Prompt, Sampling, text
 
 HEARING = ["tiny_qwen2_audio", "tiny_audioflamingo3", "tiny_qwen2_5_omni", "tiny_qwen3_omni"]
 WATCHING = ["tiny_qwen2_5_vl", "tiny_qwen2_5_omni", "tiny_qwen3_omni"]  # in seconds
@@ -172,9 +172,8 @@ def test_sounds_of_other_lengths_in_the_batch_change_nothing():
 def test_rollouts_of_prompts_with_unequal_media_are_reproduced(model):
     policy = policy_of(model)
     prompts = [asked(picture(), tone(), clip()), asked(tone(0.8), tone(0.3, 900.0)), asked(clip(6), picture(1))]
-    rollout = policy.sample(
-        policy.encoder.collate([policy.encoder.encode(p, []) for p in prompts]), 3, max_new_tokens=5
-    )
+    batch = policy.encoder.collate([policy.encoder.encode(p, []) for p in prompts])
+    rollout = policy.sample(batch, 3, Sampling(max_new_tokens=5))
     assert rollout.logprobs.shape[:2] == (3, 3)
     assert torch.allclose(policy.action_logprobs(rollout) * rollout.mask, rollout.logprobs, atol=1e-4)
 

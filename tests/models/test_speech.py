@@ -13,7 +13,7 @@ from aa_lightning.media.video import Clip
 from aa_lightning.models.speech.load import function
 from aa_lightning.models.speech.talker import chosen_voice
 from aa_lightning.models.tiny import codec
-from aa_lightning.types import Prompt, text
+from aa_lightning.types import Prompt, Sampling, text
 from tests.contract.support import batch_of, borrow, make
 
 MODEL, EXPERTS = "tiny_qwen2_5_omni_speech", "tiny_qwen3_omni_speech"
@@ -71,7 +71,7 @@ def test_the_log_probabilities_of_speech_are_those_of_the_library(monkeypatch):
     batch, first = batch_of(cfg, policy, "prompt", slice(4, 7)), policy.network.first_code
     assert not batch.prompt["attention_mask"].all()
     monkeypatch.setattr(policy, "longest", 1)
-    texts = policy.sample(batch, 1, max_new_tokens=12, temperature=0.0).batch.response["input_ids"]
+    texts = policy.sample(batch, 1, Sampling(max_new_tokens=12, temperature=0.0)).batch.response["input_ids"]
     monkeypatch.setattr(policy.network.model.token2wav, "forward", lambda codes, **given: torch.zeros(8))
     theirs = spoken_by_the_library(policy.network.model, policy, batch, monkeypatch)
     assert len(theirs) == 3
@@ -139,7 +139,7 @@ def test_every_code_of_a_step_has_the_probability_that_the_library_gives_it(talk
     asked = Prompt(id="asked", messages=messages)
     batch = policy.encoder.collate([policy.encoder.encode(asked, [[text("")]])])
     monkeypatch.setattr(policy, "longest", 1)
-    drawn = policy.sample(batch, 1, max_new_tokens=12, temperature=0.0).batch.response["input_ids"][0, 0]
+    drawn = policy.sample(batch, 1, Sampling(max_new_tokens=12, temperature=0.0)).batch.response["input_ids"][0, 0]
     codes, expected = steps_of_the_library(policy.network.model, policy, batch, monkeypatch)
     assert codes.shape == (11, 3)
     ids = torch.cat([drawn[drawn < policy.network.first_code], codes.flatten() + policy.network.first_code])[None, None]
@@ -216,7 +216,9 @@ def test_what_is_drawn_has_the_probability_with_which_it_was_drawn(model, temper
     _, policy, cfg = borrow(model)
     monkeypatch.setattr(policy, "longest", 5)
     torch.manual_seed(0)
-    rollout = policy.sample(batch_of(cfg, policy, "prompt", slice(4, 7)), 2, max_new_tokens=8, temperature=temperature)
+    rollout = policy.sample(
+        batch_of(cfg, policy, "prompt", slice(4, 7)), 2, Sampling(max_new_tokens=8, temperature=temperature)
+    )
     spoken = (rollout.batch.response["input_ids"] >= policy.network.first_code) & rollout.mask.bool()
     assert spoken.any(-1).all()
     assert torch.allclose(policy.action_logprobs(rollout), rollout.logprobs, atol=1e-4)

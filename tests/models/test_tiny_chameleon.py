@@ -8,7 +8,7 @@ import torch
 from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.models.image_tokens.load import image_decoder
 from aa_lightning.models.load import load_encoder, load_policy
-from aa_lightning.types import text
+from aa_lightning.types import Sampling, text
 from tests.contract.support import build, config, instantiate, make
 from tests.models.drawn import asked, colours_that_survive, picture, wishing_for_a_picture
 
@@ -85,7 +85,7 @@ def test_drawing_without_a_decoder_is_refused_with_what_to_bring():
     check_compatible(cfg, algorithm, data)
     policy = load_policy(build.options(cfg, "model"), built().encoder.limits, reference=False).eval()
     prompts = policy.encoder.collate([policy.encoder.encode(asked(text("Draw.")), [])])
-    tokens = policy.sample(prompts, 8, max_new_tokens=8).batch.response["input_ids"]
+    tokens = policy.sample(prompts, 8, Sampling(max_new_tokens=8)).batch.response["input_ids"]
     assert not policy.pictures.draws and policy.pictures.spelling.begin not in tokens
 
 
@@ -117,7 +117,7 @@ def test_drawn_pictures_are_whole_and_their_probabilities_are_those_of_the_gramm
     torch.manual_seed(0)
     prompts = policy.encoder.collate([policy.encoder.encode(asked(picture(3), text("Draw.")), [])])
     with wishing_for_a_picture(policy):
-        rollout = policy.sample(prompts, 2, max_new_tokens=11)
+        rollout = policy.sample(prompts, 2, Sampling(max_new_tokens=11))
         again = policy.action_logprobs(rollout)
     (responses,) = rollout.responses
     assert [[part["image"].size for part in response] for response in responses] == [[(24, 24)], [(24, 24)]]

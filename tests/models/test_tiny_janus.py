@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from aa_lightning.types import text
+from aa_lightning.types import Sampling, text
 from tests.contract.support import make
 from tests.models.drawn import asked, colours_that_survive, picture, wishing_for_a_picture
 
@@ -90,7 +90,7 @@ def test_drawn_pictures_are_whole_and_their_probabilities_are_those_of_the_head_
     torch.manual_seed(0)
     prompts = policy.encoder.collate([policy.encoder.encode(asked(picture(3), text("Draw.")), []) for _ in range(2)])
     with wishing_for_a_picture(policy):
-        rollout = policy.sample(prompts, 2, max_new_tokens=11)
+        rollout = policy.sample(prompts, 2, Sampling(max_new_tokens=11))
         again, whole = policy.action_logprobs(rollout), policy.log_likelihood(rollout.batch).terms
     for row in rollout.responses:
         assert [[part["image"].size for part in response] for response in row] == [[(24, 24)], [(24, 24)]]

@@ -7,6 +7,7 @@ from aa_lightning.configuration.compose import compose
 from aa_lightning.evaluate import evaluate
 from aa_lightning.generate import Chat
 from aa_lightning.train import train
+from aa_lightning.types import Sampling
 from tests.reliability.support import TINY, trained_policy
 
 LLAVA, PICTURES = ["modality=ti2t", "model=tiny_llava"], ["modality=t2i", "model=tiny_sd", "algo.beta=10"]
@@ -55,7 +56,7 @@ def test_generate_answers_with_the_trained_weights(ran, kind):
     folder, _ = ran(kind)
     chat = Chat.of(compose([*KINDS[kind], *TINY, f"run={folder}", "max_new_tokens=8"], "generate"))
     _, policy = trained_policy([*KINDS[kind], *TINY], folder)
-    trained = Chat(policy, options={"max_new_tokens": 8, "temperature": 0.0})
+    trained = Chat(policy, sampling=Sampling(max_new_tokens=8, temperature=0.0))
     assert chat.ask("What colour is the circle?") == trained.ask("What colour is the circle?")
     own = dict(chat.policy.network.model.named_parameters())["model.language_model.layers.0.mlp.up_proj.weight"]
     cfg = compose([*KINDS["plain"], *TINY], "generate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from aa_lightning.evaluation import measures
 from aa_lightning.evaluation.measures import Measured
 from aa_lightning.models.reference import evaluating
 from aa_lightning.system.random_state import fixed_draws
-from aa_lightning.types import Batch, Example, Rollout
+from aa_lightning.types import Example, Sampling
 
 Loader = Any  # yields batches, afresh at each iteration
 
@@ -84,17 +85,12 @@ class Suite:
             measured.add(measures.demonstrations(model, sets.demonstrations, device, self.groups))
         if sets.prompts is not None:
             with whole():
-                answered = measures.answers(
-                    self._greedy(model), sets.prompts, device, self.groups, written=_written(sets.examples)
-                )
+                greedy = Sampling(max_new_tokens=self.max_new_tokens, temperature=0.0)
+                drawn = partial(model.sample, n=1, sampling=greedy)
+                answered = measures.answers(drawn, sets.prompts, device, self.groups, written=_written(sets.examples))
             measured.add(answered)
             measured.responses, measured.verdicts = answered.responses, answered.verdicts
         return measured
-
-    def _greedy(self, model: Any) -> Callable[[Batch], Rollout]:
-        if model.likelihood == "bound":
-            return lambda batch: model.sample(batch, 1)
-        return lambda batch: model.sample(batch, 1, max_new_tokens=self.max_new_tokens, temperature=0.0)
 
 
 def _written(examples: Sequence[Example]) -> str:

@@ -11,7 +11,7 @@ from aa_lightning.configuration.check import STRICT, Lora, Share
 
 
 @dataclass(config=STRICT, kw_only=True, frozen=True)
-class Sampling:
+class Denoising:
     """How pictures are drawn.
 
     Attributes:
@@ -44,4 +44,4 @@ class Diffusion:
     gradient_checkpointing: bool
     lora: Lora
     reference: Literal["auto", "frozen", "adapter", "none"]
-    sampling: Sampling
+    sampling: Denoising

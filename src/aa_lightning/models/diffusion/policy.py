@@ -19,12 +19,12 @@ from transformers import CLIPTokenizer
 from aa_lightning.models.diffusion.denoiser import Denoiser, step_logprob
 from aa_lightning.models.diffusion.encoder import PixelEncoder
 from aa_lightning.models.diffusion.lora import UNetAdapters, adapter_base, merge_saved
-from aa_lightning.models.diffusion.options import Diffusion, Sampling
+from aa_lightning.models.diffusion.options import Diffusion
 from aa_lightning.models.lora import BESIDE
 from aa_lightning.models.reference import Reference, choose_form, evaluating, frozen
 from aa_lightning.models.state_dict import below, folder_of, of_checkpoint, reading, take
 from aa_lightning.models.whole import check_finite, check_folder, check_tokenizer, check_unet
-from aa_lightning.types import Batch, LogLikelihood, Rollout
+from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Rollout, Sampling
 
 
 class DiffusionPolicy(nn.Module):
@@ -141,24 +141,23 @@ class DiffusionPolicy(nn.Module):
     # ------------------------------------------------------------ sampling
 
     @torch.no_grad()
-    def sample(self, batch: Batch, n: int, sampling: Sampling | None = None) -> Rollout:
-        """Draw n pictures for each prompt.
+    def sample(self, batch: Batch, n: int, sampling: Sampling = SAMPLING) -> Rollout:
+        """Draw n pictures for each prompt, with steps, eta and guidance of the options.
 
         Args:
             batch: prompts; pictures in it are not looked at.
             n: pictures per prompt.
-            sampling: steps, eta and guidance; None: those of the options.
+            sampling: of tokens, which there are none.
 
         Returns:
             A rollout with one action per denoising step. Its log-probabilities are means over the latent elements;
             steps without randomness (eta 0, or an end without noise) have mask 0.
         """
-        sampling = sampling or self.options.sampling
         with evaluating(self):
-            drawn = replace(batch, draws=self._chain_inputs(batch, n, sampling), supervision={}, normalizer=None)
+            drawn = replace(batch, draws=self._chain_inputs(batch, n), supervision={}, normalizer=None)
             start = torch.randn(len(batch) * n, *self._latent_shape(), device=self.network.alphas_cumprod.device)
             latents, logprobs, mask = [start], [], []
-            for action in range(sampling.steps):
+            for action in range(self.options.sampling.steps):
                 mean, std = self._step(drawn, latents[-1], action)
                 latents.append(mean + std * torch.randn_like(mean))
                 logprobs.append(step_logprob(latents[-1], mean, std))
@@ -184,9 +183,9 @@ class DiffusionPolicy(nn.Module):
             logprobs.append(step_logprob(states[:, action + 1], mean, std))
         return torch.stack(logprobs, 1).unflatten(0, chain.shape[:2])
 
-    def _chain_inputs(self, batch: Batch, n: int, sampling: Sampling) -> dict[str, Tensor]:
+    def _chain_inputs(self, batch: Batch, n: int) -> dict[str, Tensor]:
         """What a chain depends on besides the weights, every entry with the leading axis P; `repeats` is n."""
-        p, device = len(batch), self.network.alphas_cumprod.device
+        p, device, sampling = len(batch), self.network.alphas_cumprod.device, self.options.sampling
         return {
             "context": self._context(batch.prompt["input_ids"]),
             "blank": self._context(self._blank_ids()).expand(p, -1, -1),

@@ -54,8 +54,6 @@ class Family:
             parts.
         sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
         shares_prefix: whether several responses may share one prompt in a row with a block mask.
-        run: (backbone, inputs) → last hidden states, where the library's own forward is wrong for some batches.
-        alike: prompt tensors → (rows, their tensors) of the prompts that `generate` may take together.
     """
 
     name: str
@@ -89,8 +87,10 @@ class Family:
     of: Callable[[Family, Any, Family], Family] | None = None
     sees_ahead: str | None = None
     shares_prefix: bool = True
-    run: Callable[[nn.Module, Mapping[str, Any]], Tensor] | None = None
-    alike: Callable[[Mapping[str, Tensor]], list[tuple[Tensor, dict[str, Tensor]]]] | None = None
+
+    def forward(self, backbone: nn.Module, inputs: Mapping[str, Any]) -> Any:
+        """Run a backbone on rows; its output has `last_hidden_state` (R, L, H)."""
+        return backbone(**inputs)
 
     def parameters(self, group: str) -> re.Pattern[str]:
         """The pattern of a freeze group.

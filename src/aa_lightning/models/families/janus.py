@@ -7,13 +7,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from aa_lightning.models.families.family import Family
 
-def hidden_states(backbone: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
-    """Last hidden states (R, L, H) of rows whose tokens are words and, behind them, codes."""
-    given = dict(inputs)
-    pixels = given.pop("pixel_values", None)
-    embeds = embed(backbone, given.pop("input_ids"), pixels)
-    return backbone.language_model(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
+
+class Janus(Family):
+    """The family whose rows are words and, behind them, codes."""
+
+    def forward(self, backbone: nn.Module, inputs: Mapping[str, Any]) -> Any:
+        """Run the language model on words, pictures that are read, and codes."""
+        given = dict(inputs)
+        embeds = embed(backbone, given.pop("input_ids"), given.pop("pixel_values", None))
+        return backbone.language_model(inputs_embeds=embeds, **given)
 
 
 def embed(backbone: nn.Module, ids: Tensor, pixels: Tensor | None = None) -> Tensor:

@@ -14,44 +14,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aa_lightning.models.families.family import Family
+
 _PICTURE_KEYS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")  # (P, pictures, …)
 _MASK = "cross_attention_mask"  # (P, L, pictures, tiles)
 
 
-def hidden_states(backbone: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
-    """(R, L, H) last hidden states of the text model, each row as if it were alone.
+class Mllama(Family):
+    """The family whose pictures are read through cross-attention."""
 
-    Args:
-        backbone: `MllamaModel`.
-        inputs: of rows with any numbers of pictures; where a row has fewer, its `aspect_ratio_ids` are 0.
-    """
-    text = {key: value for key, value in inputs.items() if key not in (*_PICTURE_KEYS, _MASK)}
-    if "pixel_values" in inputs:
-        present = inputs["aspect_ratio_ids"] > 0
-        text["cross_attention_states"] = _states(backbone, inputs, present)
-        text[_MASK], text["full_text_row_masked_out_mask"] = _masks(backbone, inputs[_MASK], present)
-    return backbone.language_model(**text, use_cache=False).last_hidden_state
+    def forward(self, backbone: nn.Module, inputs: Mapping[str, Any]) -> Any:
+        """Run the text model on rows, each as if it were alone.
 
-
-def alike(prompt: Mapping[str, Tensor]) -> list[tuple[Tensor, dict[str, Tensor]]]:
-    """The prompts in groups of equal numbers of pictures, for which the library's own `generate` is right.
-
-    Returns:
-        for each group its rows, and its tensors without absent pictures.
-    """
-    if "aspect_ratio_ids" not in prompt:
-        return [(torch.arange(len(prompt["input_ids"])), dict(prompt))]
-    counts = (prompt["aspect_ratio_ids"] > 0).sum(1)
-    groups = []
-    for count in counts.unique().tolist():
-        rows = (counts == count).nonzero()[:, 0]
-        own = {key: value[rows] for key, value in prompt.items() if count or key not in (*_PICTURE_KEYS, _MASK)}
-        for key in own.keys() & {*_PICTURE_KEYS}:
-            own[key] = own[key][:, :count]
-        if count:
-            own[_MASK] = own[_MASK][:, :, :count]
-        groups.append((rows, own))
-    return groups
+        Args:
+            backbone: `MllamaModel`.
+            inputs: of rows with any numbers of pictures; where a row has fewer, its `aspect_ratio_ids` are 0. Rows that go
+                on from a cache have their mask alone.
+        """
+        text = {key: value for key, value in inputs.items() if key not in (*_PICTURE_KEYS, _MASK)}
+        if "pixel_values" in inputs:
+            present = inputs["aspect_ratio_ids"] > 0
+            text["cross_attention_states"] = _states(backbone, inputs, present)
+        elif _MASK in inputs:
+            present = inputs[_MASK].any(-1)[:, -1]
+        if _MASK in inputs:
+            text[_MASK], text["full_text_row_masked_out_mask"] = _masks(backbone, inputs[_MASK], present)
+        return backbone.language_model(**text)
 
 
 def _states(backbone: nn.Module, inputs: Mapping[str, Any], present: Tensor) -> Tensor:

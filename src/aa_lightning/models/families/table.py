@@ -125,7 +125,7 @@ FAMILIES = {
             rope=rope.qwen,
             fewest_frames=2,  # its processor refuses a clip of one
         ),
-        Family(
+        mllama.Mllama(
             "mllama",
             parameter_groups.CROSSED,
             media=("image",),
@@ -133,8 +133,6 @@ FAMILIES = {
             per_prompt=_MLLAMA_KEYS,
             required={"image": (*_MLLAMA_KEYS, "cross_attention_mask")},
             placeholders=("image_token",),
-            run=mllama.hidden_states,
-            alike=mllama.alike,
         ),
         Family(
             "gemma3",
@@ -272,14 +270,13 @@ FAMILIES = {
             needs_decoder=True,
             placeholders=("image_token",),
         ),
-        Family(
+        janus.Janus(
             "janus",
             parameter_groups.SPLIT,
             media=("image",),
             required={"image": ("pixel_values",)},
             writes=("text", "image"),
             placeholders=("image_token",),
-            run=janus.hidden_states,
         ),
         Family(
             "compose",

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from aa_lightning.models.image_tokens.vq import CODE, Spelling
+from aa_lightning.models.token.sampling import FREE, Rules
 
 TEXT, DRAWN, FORCED = 0, 1, 2  # kinds of a position: any text token, any code of a picture, one token only
 
 
-class Grammar:
+class Grammar(Rules):
     """The sequences that sampling can draw: text with pictures of one size in it.
 
     A position of text allows every token but those that occur in pictures only. A position in a picture allows the
@@ -25,6 +26,8 @@ class Grammar:
         vocabulary: how many logits there are.
         draws: whether a picture may begin.
     """
+
+    renormalise = True
 
     def __init__(self, spelling: Spelling, tokenizer: Any, size: tuple[int, int], vocabulary: int, draws: bool):
         whole = spelling.whole(tokenizer, *size)
@@ -46,12 +49,11 @@ class Grammar:
         kind = torch.where(self._inside == CODE, DRAWN, FORCED).to(ids.device)
         return torch.where(where > 0, kind[(where - 1).clamp(min=0)], TEXT)
 
-    def next(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the position behind (R, T) tokens: its kind (R,), and the token that must stand there (R,), or CODE."""
-        longer = torch.nn.functional.pad(ids, (0, 1), value=CODE)
-        where = self._where(longer)[:, -1]
-        must = torch.where(where > 0, self._inside.to(ids.device)[(where - 1).clamp(min=0)], CODE)
-        return self.kinds(longer)[:, -1], must
+    def next(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        where = self._where(torch.nn.functional.pad(tokens, (0, 1), value=CODE))[:, -1]
+        inside = self._inside.to(tokens.device)[(where - 1).clamp(min=0)]
+        must = torch.where((where > 0) & (inside != CODE), inside, FREE)
+        return self._banned.to(tokens.device)[(where > 0).long()], must
 
     def banned(self, kind: int, device: torch.device) -> Tensor:
         """(V,) the tokens that a position of this kind does not allow."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,10 +11,9 @@ from torch import Tensor, nn
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.image_tokens.encoder import PictureEncoder
 from aa_lightning.models.image_tokens.grammar import DRAWN, FORCED, TEXT, Grammar, Restricted
-from aa_lightning.models.image_tokens.sampling import draw
 from aa_lightning.models.image_tokens.vq import PictureTokenizer, refuse_pixels
 from aa_lightning.models.lora import Adapters
-from aa_lightning.models.reference import Reference, evaluating
+from aa_lightning.models.reference import Reference
 from aa_lightning.models.reward.scorer import Head, Scorer
 from aa_lightning.models.token.layouts import Layout
 from aa_lightning.models.token.logprobs import Statistic, token_logprobs
@@ -72,23 +70,6 @@ class PictureNetwork(TokenNetwork):
             terms = terms.to(logprobs.dtype).masked_scatter(chosen, logprobs)
         return LogLikelihood(terms, mask * (kinds != FORCED))
 
-    def opening(self, batch: Batch) -> dict[str, Tensor]:
-        """Inputs of the backbone for the prompts."""
-        return {"input_ids": batch.prompt["input_ids"]}
-
-    def following(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Inputs of the backbone for drawn tokens (R, 1)."""
-        return {"input_ids": tokens}
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(R, V) float32."""
-        return self.head(hidden).float()
-
-    @property
-    def head(self) -> nn.Module:
-        """(…, H) → (…, V) logits of all tokens."""
-        return self.model.get_output_embeddings()
-
 
 class WithPictures(nn.Module):
     """What holds a VQ model that is no part of it: it trains nothing, and stands in no checkpoint."""
@@ -130,46 +111,16 @@ class PicturePolicy(WithPictures, AutoregressivePolicy):
 
     # ------------------------------------------------------------ sampling
 
-    @torch.no_grad()
-    def sample(self, batch: Batch, n: int, max_new_tokens: int = 64, temperature: float = 1.0) -> Rollout:
-        """Draw n responses of text and pictures for each prompt; temperature 0 takes the likeliest token every time.
+    @property
+    def rules(self) -> Grammar:
+        """Texts, with whole pictures of the policy's size in them.
 
-        The distribution is softmax(logits / temperature) **restricted to a grammar** and renormalised at each place
-        (`models/image_tokens/grammar.py`): in a text, no token that occurs in pictures only; after the token that opens a
-        picture, exactly one picture of the policy's size. Tokens without a choice (the size, row ends, the closing) have
-        log-probability 0 and are no actions. `action_logprobs` is of this distribution, `log_likelihood` of the model's
-        own over all tokens: they differ by what the model puts on tokens that the grammar forbids.
-
-        A picture that `max_new_tokens` cuts short is left out of the decoded response. Without a decoder for pictures
-        none is ever begun.
+        Log-probabilities are **among the tokens that the grammar allows at each place**: `action_logprobs` is of this
+        distribution, `log_likelihood` of the model's own over all tokens. They differ by what the model puts on tokens that
+        the grammar forbids. Tokens without a choice (the size, row ends, the closing) have log-probability 0 and are no
+        actions. Without a decoder for pictures none is ever begun.
         """
-        with evaluating(self):
-            batch = self.prepare(batch)
-            drawn = draw(
-                self.network,
-                self.network.grammar,
-                batch,
-                n,
-                max_new_tokens,
-                temperature,
-                end=self.encoder.end,
-                pad=self.encoder.pad,
-            )
-        tokens, logprobs, said, chosen = (
-            tensor.unflatten(0, (len(batch), n)) for tensor in (drawn.tokens, drawn.logprobs, drawn.said, drawn.chosen)
-        )
-        rollout = replace(
-            batch,
-            response={"input_ids": tokens, "mask": said},
-            draws={"temperature": torch.tensor(temperature or 1.0)},
-            supervision={},
-            normalizer=None,
-        )
-        responses = [
-            [self.decode(ids[own.bool()]) for ids, own in zip(*row, strict=True)]
-            for row in zip(tokens.cpu(), said.cpu(), strict=True)
-        ]
-        return Rollout(rollout, responses, logprobs, chosen)
+        return self.network.grammar
 
     def action_logprobs(self, rollout: Rollout) -> Tensor:
         """(P, K, A): log-probabilities of the drawn tokens under the current weights and the grammar of `sample`."""
@@ -177,7 +128,7 @@ class PicturePolicy(WithPictures, AutoregressivePolicy):
         return self.network(rollout.batch, temperature, restricted=True).terms
 
     def decode(self, tokens: Tensor) -> Response:
-        """The parts that drawn tokens (T,) spell, without control tokens."""
+        """The parts that drawn tokens (T,) spell, without control tokens and without a picture that was cut short."""
         grammar, parts, done = self.network.grammar, [], 0
         for start, stop in grammar.pictures(tokens):
             parts += self._text(tokens[done:start])

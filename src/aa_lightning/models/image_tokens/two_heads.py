@@ -12,12 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aa_lightning.models.families.janus import embed
 from aa_lightning.models.image_tokens.grammar import Grammar
 from aa_lightning.models.image_tokens.policy import PictureNetwork
 from aa_lightning.models.token.logprobs import Statistic, statistic
 from aa_lightning.models.token.multi_head import KindHeads, marked
-from aa_lightning.types import Batch
 
 
 class SplitNetwork(PictureNetwork):
@@ -58,15 +56,6 @@ class SplitNetwork(PictureNetwork):
     def _of_codes(self) -> nn.Module:
         head = self.backbone.generation_head
         return _Sized(head, self.model.get_output_embeddings().in_features, head.vision_head.out_features)
-
-    def opening(self, batch: Batch) -> dict[str, Tensor]:
-        """Inputs of the backbone for the prompts."""
-        pixels = batch.prompt.get("pixel_values")
-        return {"inputs_embeds": embed(self.backbone, batch.prompt["input_ids"], pixels)}
-
-    def following(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Inputs of the backbone for drawn tokens (R, 1)."""
-        return {"inputs_embeds": embed(self.backbone, tokens)}
 
 
 class _Sized(nn.Module):

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reward import classifier
 from aa_lightning.models.state_dict import below
-from aa_lightning.models.token import layouts, sampling
+from aa_lightning.models.token import layouts
 from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.models.token.network import TokenNetwork
+from aa_lightning.models.token.sampling import Except, draw
 from aa_lightning.models.whole import take_weights
-from aa_lightning.types import Batch, LogLikelihood
+from aa_lightning.types import Batch, LogLikelihood, Sampling
 
 _TITLE = "# Reward model"
 _AS_CLASSIFIER = (
@@ -121,10 +122,11 @@ class Scorer(nn.Module):
     def criticised(self, batch: Batch) -> Batch:
         """The same responses, each with the likeliest words about it behind it."""
         ids, mask = batch.response["input_ids"], batch.response["mask"].bool()
-        rows = layouts.complete(batch, self.network.network.family)
-        words, _ = sampling.draw(self.network.network, self.encoder, rows, self.speaks, temperature=0.0)
-        words, (p, k, _) = words.unflatten(0, ids.shape[:2]), ids.shape
-        said = sampling.until(words, self.encoder.end).bool()
+        network, greedy = self.network.network, Sampling(max_new_tokens=self.speaks, temperature=0.0)
+        rules = Except(self.encoder.placeholders, network.head.out_features)
+        drawn = draw(network, rules, self.encoder, layouts.complete(batch, network.family), 1, greedy)
+        p, k, _ = ids.shape
+        words, said = (values[:, 0].unflatten(0, (p, k)) for values in (drawn.tokens, drawn.said.bool()))
         whole = [
             [torch.cat([ids[i, j][mask[i, j]], words[i, j][said[i, j]]]).cpu() for j in range(k)] for i in range(p)
         ]

@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from aa_lightning.media.audio import Sound
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.lora import Adapters
-from aa_lightning.models.reference import Reference, evaluating
+from aa_lightning.models.reference import Reference
 from aa_lightning.models.speech import talker
 from aa_lightning.models.speech.encoder import SpeechEncoder
-from aa_lightning.models.token import layouts, sampling
+from aa_lightning.models.token import layouts
+from aa_lightning.models.token.logprobs import Statistic, statistic
 from aa_lightning.models.token.multi_head import KindHeads, in_place, marked
 from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.models.token.policy import AutoregressivePolicy
-from aa_lightning.types import Batch, Response, Rollout
+from aa_lightning.models.token.sampling import Drawn
+from aa_lightning.types import Batch, Response, Sampling
 
 
 class SpeechNetwork(TokenNetwork):
@@ -63,14 +65,18 @@ class SpeechNetwork(TokenNetwork):
         return self.writer.get_output_embeddings().out_features
 
     @property
-    def head(self) -> KindHeads:
-        """Of text, and of each codec token of a step."""
+    def _by_kind(self) -> KindHeads:
+        """Heads of text, and of each codec token of a step."""
         codec = self.talker.heads
         return KindHeads([self.writer.get_output_embeddings(), *codec], [0, *[self.first_code] * len(codec)])
 
     def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
         """Of text among text, of codec tokens among those of their group."""
-        return self.head.logprobs(states, ids, temperature)
+        return self._by_kind.logprobs(states, ids, temperature)
+
+    def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
+        """Over texts in the places of texts, over the codec tokens of a group in those of the group."""
+        return statistic(states, self._by_kind, of)
 
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The states that predict the counted tokens, and all hidden states of the thinker."""
@@ -102,11 +108,11 @@ class SpeechNetwork(TokenNetwork):
             hook.remove()
         return hidden, told[0], layout
 
-    def speak(self, texts: Batch, longest: int, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Codec tokens (P, K, S·G) for texts, their log-probabilities, and which of them are said."""
+    def speak(self, texts: Batch, longest: int, temperature: float) -> Drawn:
+        """Draw S steps of G codec tokens for each of P × K texts, as (P, K, S·G)."""
         _, told, layout = self._thought(texts)
-        drawn = talker.speak(self.talker, self.talker.begun(texts, told, layout), longest, temperature)
-        return tuple(tensor.unflatten(0, texts.response["mask"].shape[:2]) for tensor in drawn)
+        begun = self.talker.begun(texts, told, layout)
+        return talker.speak(self.talker, begun, longest, temperature, texts.response["mask"].shape[1])
 
     def _texts(self, batch: Batch, written: Tensor) -> Batch:
         """The batch with the text of its responses alone."""
@@ -116,6 +122,8 @@ class SpeechNetwork(TokenNetwork):
 
 class SpeechPolicy(AutoregressivePolicy):
     """p(text, speech | prompt) = p(text | prompt) · p(codec tokens | text, prompt).
+
+    `Sampling.max_new_tokens` is the limit of the text alone.
 
     Args:
         network: thinker and talker.
@@ -136,35 +144,21 @@ class SpeechPolicy(AutoregressivePolicy):
         super().__init__(network, encoder, reference, adapters)
         self.decoder, self.longest = decoder, longest
 
-    @torch.no_grad()
-    def sample(self, batch: Batch, n: int, max_new_tokens: int = 64, temperature: float = 1.0) -> Rollout:
-        """Draw n texts for each prompt and speak each of them; temperature 0 takes the likeliest token every time.
-
-        Log-probabilities are of softmax(logits / temperature) for text and speech. Media placeholders, and codec tokens
-        that stand for no sound, are never drawn. `max_new_tokens` is the limit of the text alone.
-        """
-        with evaluating(self):
-            drawn = sampling.draw(self.network, self.encoder, layouts.repeat(batch, n), max_new_tokens, temperature)
-            tokens, logprobs = (rows.view(len(batch), n, -1) for rows in drawn)
-            mask = sampling.until(tokens, self.encoder.end)
-            texts = replace(batch, response={"input_ids": tokens, "mask": mask}, supervision={}, normalizer=None)
-            codes, spoken, heard = self.network.speak(texts, self.longest, temperature)
-        said = torch.cat([mask, heard], -1)
+    def _draw(self, batch: Batch, n: int, sampling: Sampling) -> Drawn:
+        """Texts, and speech behind each of them; codec tokens that stand for no sound are never drawn."""
+        texts = super()._draw(batch, n, sampling)
+        response = {"input_ids": texts.tokens, "mask": texts.said}
+        speech = self.network.speak(replace(batch, response=response), self.longest, sampling.temperature)
+        said = torch.cat([texts.said, speech.said], -1)
         order = said.argsort(dim=-1, descending=True, stable=True)
-        ids = torch.cat([tokens, codes + self.network.first_code], -1).gather(-1, order)
-        said, logprobs = said.gather(-1, order), torch.cat([logprobs, spoken], -1).gather(-1, order)
-        ids = ids.masked_fill(said == 0, self.encoder.pad)
-        draws = {"temperature": torch.tensor(temperature or 1.0)}
-        rollout = replace(texts, response={"input_ids": ids, "mask": said}, draws=draws)
-        responses = [
-            [self.decode(t[m.bool()]) for t, m in zip(*row, strict=True)] for row in zip(ids, said, strict=True)
-        ]
-        return Rollout(rollout, responses, logprobs * said, said)
+        tokens = torch.cat([texts.tokens, speech.tokens + self.network.first_code], -1).gather(-1, order)
+        logprobs, said = torch.cat([texts.logprobs, speech.logprobs], -1).gather(-1, order), said.gather(-1, order)
+        return Drawn(tokens.masked_fill(said == 0, self.encoder.pad), logprobs, said, said)
 
     def decode(self, tokens: Tensor) -> Response:
         """The text and the sound that drawn tokens (T,) stand for; without a whole step of sound there is none."""
         first, known = self.network.first_code, self.network.codes
-        response = self.encoder.decode(tokens[tokens < first].cpu())
+        response = self.encoder.decode(tokens[tokens < first])
         codes = tokens[tokens >= first] - first
         steps = codes[: len(codes) // known.groups * known.groups].view(-1, known.groups)
         steps = steps[(steps < steps.new_tensor(known.sizes)).all(-1)]
@@ -172,7 +166,7 @@ class SpeechPolicy(AutoregressivePolicy):
 
     def _sound(self, steps: Tensor) -> Sound:
         if self.decoder is None:
-            return self.network.talker.sound(steps)
+            return self.network.talker.sound(steps.to(next(self.parameters()).device))
         return self.decoder((steps[:, 0] if steps.shape[1] == 1 else steps).tolist())
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:

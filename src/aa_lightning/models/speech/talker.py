@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from aa_lightning.media.audio import Sound
 from aa_lightning.models.token.layouts import Layout
+from aa_lightning.models.token.sampling import Drawn, choose
 from aa_lightning.types import Batch
 
 RATE = 24_000  # of sounds that the checkpoints' own decoders make
@@ -41,12 +42,12 @@ class Codes:
         """G, the tokens of a step."""
         return len(self.sizes)
 
-    def muted(self, logits: Tensor, group: int) -> Tensor:
-        """(R, C) logits without the tokens that stand for no sound, except the one that ends a speech."""
-        silent = torch.arange(logits.shape[-1], device=logits.device) >= self.sizes[group]
+    def silent(self, count: int, group: int) -> Tensor:
+        """(C,) bool: of the C tokens of a group, those that stand for no sound, except the one that ends a speech."""
+        silent = torch.arange(count) >= self.sizes[group]
         if group == 0:
             silent[self.end] = False
-        return logits.masked_fill(silent, -torch.inf)
+        return silent
 
 
 @dataclass
@@ -183,24 +184,23 @@ def predicting(talker: Talker, begun: Rows, codes: Tensor, said: Tensor) -> Tens
 
 
 @torch.no_grad()
-def speak(talker: Talker, begun: Rows, longest: int, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def speak(talker: Talker, begun: Rows, longest: int, temperature: float, k: int) -> Drawn:
     """Draw codec tokens from softmax(logits / temperature); temperature 0 takes the likeliest every time.
 
     Tokens that stand for no sound are never drawn.
 
     Args:
-        begun: rows without a step.
-        longest: steps of each row at most, the end included.
+        begun: P × K rows without a step.
+        longest: S, steps of each row at most, the end included.
+        k: responses of a prompt.
 
     Returns:
-        (R, S·G) tokens, their log-probabilities, and 1 up to and including the end of each row.
+        (P, K, S·G) tokens.
     """
 
     def draw(logits: Tensor, group: int) -> tuple[Tensor, Tensor]:
-        logprobs = (logits.float() / (temperature or 1.0)).log_softmax(-1)
-        heard = talker.codes.muted(logprobs, group)
-        token = torch.multinomial(heard.exp(), 1) if temperature > 0 else heard.argmax(-1, keepdim=True)
-        return token[:, 0], logprobs.gather(-1, token)[:, 0]
+        banned = talker.codes.silent(logits.shape[-1], group).to(logits.device)
+        return choose(logits.float(), banned, False, temperature)
 
     read = begun.moved(padding_first=True)
     new, cache = read.embeds.shape[1], None
@@ -222,8 +222,8 @@ def speak(talker: Talker, begun: Rows, longest: int, temperature: float) -> tupl
         if ended.all():
             break
         read = read.followed(talker.heard(codes)[:, None], torch.ones_like(ended))
-    tokens, logprobs, said = (torch.cat(column, 1) for column in zip(*columns, strict=True))
-    return tokens, logprobs, said.float()
+    tokens, logprobs, said = (torch.cat(column, 1).unflatten(0, (-1, k)) for column in zip(*columns, strict=True))
+    return Drawn(tokens, logprobs * said, said.float(), said.float())
 
 
 def prompts(batch: Batch, layout: Layout) -> tuple[Tensor, Tensor]:

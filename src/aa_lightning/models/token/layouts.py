@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -125,8 +125,8 @@ def prefers_shared(prompt: float, response: float, k: int, hidden: int, media: b
     return cost_shared < cost_plain
 
 
-def complete(batch: Batch, family: Family) -> dict[str, Tensor]:
-    """Rows [prompt | response], one for each response, with all padding at their left, for what is said after them."""
+def complete(batch: Batch, family: Family) -> Batch:
+    """Make each response a part of its prompt: rows [prompt | response] with all padding at their left."""
     ids, mask = batch.response["input_ids"], batch.response["mask"]
     k, t = ids.shape[1:]
     inputs = repeat(batch, k)
@@ -135,7 +135,8 @@ def complete(batch: Batch, family: Family) -> dict[str, Tensor]:
     for key in ("input_ids", "attention_mask", *family.per_token):
         if key in inputs:
             inputs[key] = inputs[key][torch.arange(len(order), device=order.device)[:, None], order]
-    return inputs
+    blocks = {key: [rows for rows in counts for _ in range(k)] for key, counts in batch.blocks.items()}
+    return replace(batch, prompt=inputs, blocks=blocks)
 
 
 def repeat(batch: Batch, k: int) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ def statistic(hidden: Tensor, head: nn.Linear, of: Statistic, cap: float | None 
     rows = _chunk(head)
 
     def piece(states: Tensor, start: int) -> Tensor:
-        return of(_logits(states, head, cap).log_softmax(-1), slice(start, start + len(states)))
+        return of(logits(states, head, cap).log_softmax(-1), slice(start, start + len(states)))
 
     starts = range(0, max(1, len(hidden)), rows)
     if len(starts) == 1:
@@ -108,14 +108,15 @@ def _chunk(head: nn.Linear) -> int:
 
 
 def _logprobs(hidden: Tensor, head: nn.Linear, ids: Tensor, temperature: float, cap: float | None) -> Tensor:
-    logits = _logits(hidden, head, cap)
-    return _Selected.apply(logits if temperature == 1.0 else logits / temperature, ids)
+    found = logits(hidden, head, cap)
+    return _Selected.apply(found if temperature == 1.0 else found / temperature, ids)
 
 
-def _logits(hidden: Tensor, head: nn.Linear, cap: float | None) -> Tensor:
-    logits = head(hidden)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return logits if cap is None else torch.tanh(logits / cap) * cap
+def logits(hidden: Tensor, head: nn.Module, cap: float | None) -> Tensor:
+    """(N, V) logits of states (N, H), in float32 at least."""
+    found = head(hidden)
+    found = found.to(torch.promote_types(found.dtype, torch.float32))
+    return found if cap is None else torch.tanh(found / cap) * cap
 
 
 def logit_cap(config: Any) -> float | None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.token import layouts, logprobs
-from aa_lightning.models.token.logprobs import Statistic, logit_cap, statistic, token_logprobs
+from aa_lightning.models.token.logprobs import Statistic, logit_cap, logits, statistic, token_logprobs
 from aa_lightning.models.token.positions import Positions
 from aa_lightning.types import Batch, LogLikelihood
 
@@ -91,6 +91,10 @@ class TokenNetwork(nn.Module):
         states, own = hidden[layout.rows[read], layout.before[read]], ids[read]
         return LogLikelihood(spread(self.logprobs(states, own, own, 1.0), counted), counted)
 
+    def next_logits(self, states: Tensor) -> Tensor:
+        """(R, V) float32 logits of the token behind each state (R, H)."""
+        return logits(states, self.head, self.cap)
+
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, H) the states that predict the counted tokens, and all hidden states."""
         hidden, layout = self.hidden(batch)
@@ -105,7 +109,7 @@ class TokenNetwork(nn.Module):
 
     def hidden(self, batch: Batch) -> tuple[Tensor, layouts.Layout]:
         """Last hidden states, and where the response tokens stand in them."""
-        positions = self._positions(batch)
+        positions = self.prompt_positions(batch)
         if self._shares(batch):
             layout = layouts.shared(batch, self.family, positions, self.windows)
         else:
@@ -113,9 +117,7 @@ class TokenNetwork(nn.Module):
         inputs = dict(layout.inputs)
         if self.writer.config.get_text_config()._attn_implementation == "eager":  # a tower may have another
             inputs["attention_mask"] = _additive(inputs["attention_mask"], self.writer.dtype)
-        if self.family.run is not None:
-            return self.family.run(self.backbone, inputs), layout
-        return self.backbone(**inputs, use_cache=False).last_hidden_state, layout
+        return self.family.forward(self.backbone, {**inputs, "use_cache": False}).last_hidden_state, layout
 
     @property
     def backbone(self) -> nn.Module:
@@ -132,7 +134,7 @@ class TokenNetwork(nn.Module):
         width = self.model.config.get_text_config().hidden_size
         return layouts.prefers_shared(prompt.item(), response.item(), k, width, media=bool(batch.blocks))
 
-    def _positions(self, batch: Batch) -> Tensor:
+    def prompt_positions(self, batch: Batch) -> Tensor:
         """Positions of the prompt tokens: (P, L), or (3, P, L) where a family counts in time, height and width."""
         valid = batch.prompt["attention_mask"]
         if self.family.rope is not None and batch.blocks:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.state_dict import below
-from aa_lightning.models.token import layouts, logprobs, neftune, sampling
+from aa_lightning.models.token import logprobs, neftune
 from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.models.token.network import TokenNetwork, spread
+from aa_lightning.models.token.sampling import Drawn, Except, Rules, draw
 from aa_lightning.models.whole import take_weights
-from aa_lightning.types import Batch, LogLikelihood, Rollout
+from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Response, Rollout, Sampling
 
 
 class AutoregressivePolicy(nn.Module):
@@ -75,31 +76,36 @@ class AutoregressivePolicy(nn.Module):
         """Networks outside of this module that a strategy places or shards by itself."""
         return self.reference.modules()
 
-    @torch.no_grad()
-    def sample(self, batch: Batch, n: int, max_new_tokens: int = 64, temperature: float = 1.0) -> Rollout:
-        """Draw n responses for each prompt; temperature 0 takes the likeliest token every time.
+    @property
+    def rules(self) -> Rules:
+        """The tokens that may be drawn: all but placeholders, which would stand for no medium."""
+        return Except(self.encoder.placeholders, self.network.head.out_features)
 
-        The distribution is exactly softmax(logits / temperature): the checkpoint's own generation defaults (top-k,
-        repetition penalty, …) are not used. Media placeholders are never drawn.
+    @torch.no_grad()
+    def sample(self, batch: Batch, n: int, sampling: Sampling = SAMPLING) -> Rollout:
+        """Draw n responses to each prompt.
+
+        The distribution is exactly softmax(logits / temperature) over what `rules` allow: the checkpoint's own generation
+        defaults (top-k, repetition penalty, …) are not used. `action_logprobs` is of this distribution.
         """
         with evaluating(self):
-            repeated = layouts.repeat(batch, n)
-            drawn_rows = sampling.draw(self.network, self.encoder, repeated, max_new_tokens, temperature)
-        tokens, logprobs = (rows.view(len(batch), n, -1) for rows in drawn_rows)
-        mask = sampling.until(tokens, self.encoder.end)
-        drawn = Batch(
-            ids=batch.ids,
-            prompt=batch.prompt,
-            blocks=batch.blocks,
-            response={"input_ids": tokens, "mask": mask},
-            draws={"temperature": torch.tensor(temperature or 1.0)},
-            answers=batch.answers,
-        )
-        said = [
-            [self.encoder.decode(t[m.bool()]) for t, m in zip(*row, strict=True)]
-            for row in zip(tokens.cpu(), mask.cpu(), strict=True)
+            batch = self.prepare(batch)
+            drawn = self._draw(batch, n, sampling)
+        response = {"input_ids": drawn.tokens, "mask": drawn.said}
+        draws = {"temperature": torch.tensor(sampling.temperature or 1.0)}
+        batch = replace(batch, response=response, draws=draws, supervision={}, normalizer=None)
+        responses = [
+            [self.decode(tokens[said.bool()]) for tokens, said in zip(*row, strict=True)]
+            for row in zip(drawn.tokens.cpu(), drawn.said.cpu(), strict=True)
         ]
-        return Rollout(drawn, said, logprobs * mask, mask)
+        return Rollout(batch, responses, drawn.logprobs, drawn.chosen)
+
+    def _draw(self, batch: Batch, n: int, sampling: Sampling) -> Drawn:
+        return draw(self.network, self.rules, self.encoder, batch, n, sampling)
+
+    def decode(self, tokens: Tensor) -> Response:
+        """The response that drawn tokens (T,) spell."""
+        return self.encoder.decode(tokens)
 
     def action_logprobs(self, rollout: Rollout) -> Tensor:
         """(P, K, A): log-probabilities of the drawn tokens under the current weights, at the temperature of the draw."""
