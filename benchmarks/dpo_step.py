@@ -7,7 +7,6 @@ import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 

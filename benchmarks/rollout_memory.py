@@ -30,7 +30,9 @@ def make_policy() -> AutoregressivePolicy:
     config.vocab_size = VOCABULARY
     family = family_of(config)
     network = TokenNetwork(hf.AutoModelForCausalLM.from_config(config), family)
-    return AutoregressivePolicy(network, TokenEncoder(hf.AutoTokenizer.from_pretrained(folder), family), Reference("none"))
+    return AutoregressivePolicy(
+        network, TokenEncoder(hf.AutoTokenizer.from_pretrained(folder), family), Reference("none")
+    )
 
 
 def measure(device: str) -> float:
@@ -56,7 +58,9 @@ def main(argv: list[str] | None = None) -> None:
         print(measure(options.device))
         return
     command = [sys.executable, "-m", "benchmarks.rollout_memory", "--here", "--device", options.device]
-    taken = float(subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout.split()[-1])
+    taken = float(
+        subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout.split()[-1]
+    )
     lines = [
         "# Memory of a rollout\n",
         f"{PROMPTS * RESPONSES} responses of {TOKENS} tokens, {VOCABULARY:,} words, a tiny Qwen2 in float32.\n",

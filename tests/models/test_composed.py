@@ -15,7 +15,8 @@ from aa_lightning.assembly.stages import starting_point
 from aa_lightning.configuration.compose import compose
 from aa_lightning.media.audio import Sound
 from aa_lightning.models.composed.processor import ComposedProcessor, Sizes, with_parts
-from aa_lightning.models.load import load, load_policy, outline
+from aa_lightning.models.load import load_policy, outline
+from aa_lightning.models.source import source_of
 from aa_lightning.models.tiny.backbone import rescale
 from aa_lightning.models.tiny.cache import tiny_folder
 from aa_lightning.models.tiny.tokenizers import plain_tokenizer
@@ -251,11 +252,11 @@ def test_the_language_model_says_of_text_what_it_said_before():
 def test_towers_keep_their_weights_and_the_projector_hangs_on_its_seed_alone():
     made = options()
     state = torch.random.get_rng_state()
-    first, _ = load(made)
+    first = source_of(made).model()
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(5)
-    again, _ = load(made)
-    other, _ = load(options("model.parts.seed=1"))
+    again = source_of(made).model()
+    other = source_of(options("model.parts.seed=1")).model()
     tower = hf.CLIPVisionModel.from_pretrained(tiny_folder("clip", made.tiny["vision"]))
     assert all(torch.equal(w, tower.state_dict()[n]) for n, w in first.model.vision_tower.state_dict().items())
     for (name, w), same, seeded in zip(first.named_parameters(), again.parameters(), other.parameters(), strict=True):
@@ -264,7 +265,8 @@ def test_towers_keep_their_weights_and_the_projector_hangs_on_its_seed_alone():
 
 
 def test_a_linear_projector_is_one_matrix_and_sounds_are_stacked():
-    model, processor = load(options("model.parts.projector=linear", "model.parts.sound_stack=5"))
+    source = source_of(options("model.parts.projector=linear", "model.parts.sound_stack=5"))
+    model, processor = source.model(), source.processor()
     shapes = {name: tuple(w.shape) for name, w in model.model.multi_modal_projector.named_parameters()}
     assert shapes == {"vision.weight": (64, 64), "vision.bias": (64,), "audio.weight": (64, 320), "audio.bias": (64,)}
     assert processor.sizes == Sizes(picture=9, sound=20, window=2.0)  # 100 states of two seconds, five in a token
@@ -272,14 +274,14 @@ def test_a_linear_projector_is_one_matrix_and_sounds_are_stacked():
 
 def test_an_outline_has_the_sizes_of_the_model_and_no_memory():
     made = options()
-    empty, real = outline(made), load(made)[0]
+    empty, real = outline(made), source_of(made).model()
     assert all(p.device.type == "meta" for p in empty.parameters())
     shapes = {name: p.shape for name, p in empty.named_parameters()}
     assert shapes == {name: p.shape for name, p in real.named_parameters()}
 
 
 def test_dropout_reaches_every_part():
-    model, _ = load(options("model.dropout=0.25"))
+    model = source_of(options("model.dropout=0.25")).model()
     assert model.model.language_model.config.attention_dropout == 0.25
     assert model.model.vision_tower.config.attention_dropout == 0.25
     assert model.model.audio_tower.config.dropout == 0.25
@@ -325,7 +327,9 @@ def test_parts_stand_where_they_are_in_the_message_and_strings_stay():
 
 
 def test_a_placeholder_without_its_medium_is_refused():
-    processor = ComposedProcessor(plain_tokenizer(), None, load(options(*HEARS))[1].feature_extractor, Sizes(sound=3))
+    processor = ComposedProcessor(
+        plain_tokenizer(), None, source_of(options(*HEARS)).processor().feature_extractor, Sizes(sound=3)
+    )
     with pytest.raises(ValueError, match="the texts hold <audio> 2 times, and 1 media were given"):
         processor(["<audio> or <audio>?"], audio=[np.zeros(1600, np.float32)])
 
@@ -367,7 +371,7 @@ def test_what_cannot_be_put_together_is_refused(tmp_path):
     }
     for message, overrides in refused.items():
         with pytest.raises(ValueError, match=message):
-            load(options(*overrides))
+            source_of(options(*overrides)).model()
 
 
 # ---------------------------------------------------------------- learning in two stages
@@ -408,7 +412,7 @@ def test_the_projector_alone_learns_first_and_then_the_rest_learns_more(modality
 @pytest.mark.slow
 def test_the_stages_of_the_experiment_train_the_projector_first_and_then_the_rest():
     run = ["modality=ti2t", "algo=dpo", "experiment=compose_two_stages"]
-    begun = load(build.options(compose(run), "model"))[0].state_dict()
+    begun = source_of(build.options(compose(run), "model")).model().state_dict()
 
     def moved(stage: str) -> set[str]:
         found = load_file(Path(starting_point(compose([*run, f"init=stage:{stage}"]))) / "model.safetensors")

@@ -1,4 +1,4 @@
-"""The parts of a model that writes pictures, put together: its VQ model taken out, its grammar, its encoder, its policy."""
+"""A model that writes pictures, made what trains: its VQ model taken out, its grammar, its encoder, its policy."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.reward.scorer import Head
 from aa_lightning.models.token.encoder import Limits
+from aa_lightning.models.token.load import TextWriter
 
 Decode = Callable[[nn.Module, Tensor], Tensor]
 _DECODER = (
@@ -29,20 +30,15 @@ _DECODER = (
 )
 
 
-class PictureWriter:
-    """Takes the VQ model out of a model, so that nothing which trains, saves or copies the model meets it.
+class PictureWriter(TextWriter):
+    """Makes policies and reward models of a model that writes pictures too.
 
-    Args:
-        model: loaded; its VQ model is taken out.
-        processor: its processor.
-        family: its row.
-        options: the `model` section of the configuration.
+    The VQ model is taken out of it, so that nothing which trains, saves or copies the model meets it.
     """
 
-    def __init__(self, model: nn.Module, processor: Any, family: Family, options: ModelOptions):
-        self.family, self.layout = family, options.layout
-        quirks = PICTURE_FAMILIES[family.name]
-        self.spelling = quirks.spelling(processor, model.config)
+    def __init__(self, model: nn.Module, processor: Any, family: Family, options: ModelOptions, limits: Limits | None):
+        super().__init__(model, processor, family, options, limits)
+        quirks, self.spelling = PICTURE_FAMILIES[family.name], self.own_encoder.spelling
         vq = quirks.vq(model)
         quirks.attach(model, None)
         decode = self._decoder(vq, quirks.decode, options.image_decoder)
@@ -56,6 +52,13 @@ class PictureWriter:
         size = wanted or size
         self.grammar = Grammar(self.spelling, processor.tokenizer, size, vocabulary, draws=self.pictures.draws)
 
+    @staticmethod
+    def encoder(
+        config: Any, processor: Any, family: Family, options: ModelOptions, limits: Limits | None
+    ) -> PictureEncoder:
+        """Make the encoder, without weights."""
+        return PictureEncoder(processor, family, PICTURE_FAMILIES[family.name].spelling(processor, config), limits)
+
     def _decoder(self, vq: nn.Module, own: Decode | None, path: str | None) -> Callable[[Tensor], Tensor] | None:
         """What makes codes pictures: the family's own decoder, or the one that a user brings."""
         if path is None:
@@ -68,24 +71,18 @@ class PictureWriter:
         return image_decoder(path, vq)
 
     def network(self, model: nn.Module) -> PictureNetwork:
-        """The model in the (P, K) layout."""
-        return self.kind(model, self.family, self.grammar, self.layout)
+        """Put the model into the (P, K) layout."""
+        return self.kind(model, self.family, self.grammar, self.options.layout)
 
-    def policy(
-        self, model: nn.Module, processor: Any, limits: Limits, reference: Reference, adapters: Adapters | None
-    ) -> PicturePolicy:
-        """The policy around the model."""
-        encoder = PictureEncoder(processor, self.family, self.spelling, limits)
-        return PicturePolicy(self.network(model), encoder, self.pictures, reference, adapters)
+    def policy(self, model: nn.Module, reference: Reference, adapters: Adapters | None) -> PicturePolicy:
+        """Make the policy around the model."""
+        return PicturePolicy(self.network(model), self.own_encoder, self.pictures, reference, adapters)
 
-    def scorer(
-        self, model: nn.Module, processor: Any, limits: Limits, head: Head, adapters: Adapters | None
-    ) -> PictureScorer:
-        """A reward model around the model."""
-        encoder = PictureEncoder(processor, self.family, self.spelling, limits)
+    def reward_model(self, model: nn.Module, head: Head, adapters: Adapters | None) -> PictureScorer:
+        """Make a reward model around the model."""
         if self.kind is SplitNetwork:
             model.base_model.generation_head.requires_grad_(False)  # a reward model reads codes and writes none
-        return PictureScorer(self.network(model), self.pictures, encoder, head, adapters)
+        return PictureScorer(self.network(model), self.pictures, self.own_encoder, head, adapters)
 
 
 def image_decoder(path: str, vq: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The parts of a model that answers with speech, put together: its encoder, the functions that a user brings, its policy."""
+"""A model that answers with speech, made what trains: its encoder, the functions that a user brings, its policy."""
 
 from __future__ import annotations
 
@@ -18,38 +18,33 @@ from aa_lightning.models.speech.qwen2_5_omni import Qwen25Talker
 from aa_lightning.models.speech.qwen3_omni import Qwen3Talker
 from aa_lightning.models.speech.talker import Talker
 from aa_lightning.models.token.encoder import Limits
+from aa_lightning.models.token.load import TextWriter
 
 TALKERS: dict[str, type[Talker]] = {"qwen2_5_omni_speech": Qwen25Talker, "qwen3_omni_speech": Qwen3Talker}
 
 
-def speech_network(model: nn.Module, family: Family, options: ModelOptions) -> SpeechNetwork:
-    """Thinker and talker in the (P, K) layout."""
-    return SpeechNetwork(model, family, options.layout, TALKERS[family.name], options.speech.speaker)
+class SpeechWriter(TextWriter):
+    """Makes policies of a model that writes text and speaks it."""
 
+    @staticmethod
+    def encoder(
+        config: Any, processor: Any, family: Family, options: ModelOptions, limits: Limits | None
+    ) -> SpeechEncoder:
+        """Make the encoder, without weights."""
+        vocabulary = config.thinker_config.get_text_config().vocab_size
+        codec, known = function("encoder", options.speech.encoder), TALKERS[family.name].codes_of(config)
+        return SpeechEncoder(processor, family, limits, options.frames, vocabulary, known, codec)
 
-def speech_encoder(
-    config: Any, processor: Any, family: Family, options: ModelOptions, limits: Limits | None
-) -> SpeechEncoder:
-    """The encoder, from configuration and processor alone."""
-    vocabulary = config.thinker_config.get_text_config().vocab_size
-    codec, known = function("encoder", options.speech.encoder), TALKERS[family.name].codes_of(config)
-    return SpeechEncoder(processor, family, limits, options.frames, vocabulary, known, codec)
+    def network(self, model: nn.Module) -> SpeechNetwork:
+        """Put thinker and talker into the (P, K) layout."""
+        talker, speaker = TALKERS[self.family.name], self.options.speech.speaker
+        return SpeechNetwork(model, self.family, self.options.layout, talker, speaker)
 
-
-def speech_policy(
-    model: nn.Module,
-    processor: Any,
-    family: Family,
-    options: ModelOptions,
-    limits: Limits,
-    reference: Reference,
-    adapters: Adapters | None,
-) -> SpeechPolicy:
-    """The policy around the model."""
-    encoder = speech_encoder(model.config, processor, family, options, limits)
-    decoder = function("decoder", options.speech.decoder)
-    network = speech_network(model, family, options)
-    return SpeechPolicy(network, encoder, reference, adapters, decoder, options.speech.longest)
+    def policy(self, model: nn.Module, reference: Reference, adapters: Adapters | None) -> SpeechPolicy:
+        """Make the policy around the model."""
+        speech = self.options.speech
+        decoder = function("decoder", speech.decoder)
+        return SpeechPolicy(self.network(model), self.own_encoder, reference, adapters, decoder, speech.longest)
 
 
 def function(option: str, path: str | None) -> Callable | None:
