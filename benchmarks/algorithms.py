@@ -28,7 +28,7 @@ TABLE = RESULTS.with_name("algorithms_cpu.md")
 SEEDS = (0, 1, 2)
 STEPS = 250
 COMMON = [
-    *("modality=ti2t", "init=stage:shapes_longer", "evaluation.before=true", "evaluation.num_generations=64"),
+    *("modality=ti2t", "init=stage:shapes_long", "evaluation.before=true", "evaluation.num_generations=64"),
     *("evaluation.blank_media_control=false", "evaluation.samples=0", "logger.tensorboard=false"),
     *("trainer.enable_progress_bar=false", "checkpoint.every_n_steps=10000"),
 ]
@@ -99,7 +99,7 @@ def table(found: dict[str, dict]) -> str:
     header = (
         f"# Every algorithm on Shapes ti2t\n\n`python -m benchmarks.algorithms`: policies take {STEPS} steps of 16 rows "
         "(supervised ones: 32), reward models the steps of their recipes, all from the same supervised stage "
-        "(`init=stage:shapes_longer`); tiny LLaVA, 256 held-out rows.\n\n"
+        "(`init=stage:shapes_long`); tiny LLaVA, 256 held-out rows.\n\n"
         f"{platform.machine()} CPU, one thread, Python {platform.python_version()}, torch {version('torch')}, "
         f"transformers {version('transformers')}, lightning {version('lightning')}.\n\n"
         "*accuracy* ranks held-out pairs: by log π − log π_ref with a reference, by log π without one (and for supervised "

@@ -48,11 +48,11 @@ def measure(policy: AutoregressivePolicy, batch: Batch, media: bool, repeats: in
     """Both layouts of one batch, alternated."""
 
     def run(layout: str):
-        policy.network.layout = layout
+        policy.network.prefix_sharing = layout
         policy.log_likelihood(batch).total.sum().backward()
         policy.zero_grad()
 
-    contenders = [lambda: run("plain"), lambda: run("shared")]
+    contenders = [lambda: run("never"), lambda: run("always")]
     plain, shared = (min(times) for times in machine.alternated(contenders, repeats, device))
     _, k, response = batch.response["mask"].shape
     return Cell(media, batch.prompt["input_ids"].shape[1], response, k, plain, shared)

@@ -99,7 +99,7 @@ def test_a_pair_that_cannot_work_is_refused_before_weights_load():
 
 
 def test_an_unknown_likelihood_is_refused():
-    with pytest.raises(ConfigError, match="one of exact, bound"):
+    with pytest.raises(ConfigError, match="one of exact, elbo"):
         config("tiny_llava", "dpo", "model.likelihood=guess")
 
 

@@ -119,7 +119,7 @@ def a_function(policy, batch):
 
 def test_what_a_class_does_not_say_is_taken_for_said_and_what_it_says_stays():
     bare, told = completed(Bare()), completed(Told())
-    assert (bare.supervision, bare.accepts, bare.trains) == ("preference", ("exact", "bound"), "policy")
+    assert (bare.supervision, bare.accepts, bare.trains) == ("preference", ("exact", "elbo"), "policy")
     assert (bare.uses_reference, bare.wants, bare.remembers, bare.ref_sync) == (False, (), (), None)
     assert (told.supervision, told.uses_reference, told.remembers) == ("rating", True, ("seen",))
     assert type(bare).__name__ == "Bare" and isinstance(bare, Bare) and bare.beta == 0.1
@@ -161,5 +161,5 @@ def test_a_plain_class_is_a_part_of_a_mixture():
     }
     check_config(OmegaConf.create({"algo": mixed}))
     found = instantiate(OmegaConf.create(mixed), _convert_="all")
-    assert found.supervision == "preference" and found.accepts == ("exact", "bound")
+    assert found.supervision == "preference" and found.accepts == ("exact", "elbo")
     assert found.objectives["own"].beta == 0.3

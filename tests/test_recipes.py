@@ -124,7 +124,7 @@ def test_a_gap_leaves_out_pairs_that_are_too_close():
 def test_a_picture_stands_among_others_and_the_question_names_its_place():
     """MIA-DPO: the picture at the named place is the row's own, and the worse answer is right about another one."""
     places, forms = {"first": 0, "second": 1, "third": 2}, set()
-    plain = {e.id: e for e in examples("mia_dpo", "data.together=null")}
+    plain = {e.id: e for e in examples("mia_dpo", "data.multi_row=null")}
     for example in examples("mia_dpo"):
         own, shown = np.asarray(pictures(plain[example.id])[0]), pictures(example)
         where = re.match(r"In the (.*?): ", asked(example))[1]
@@ -149,7 +149,7 @@ def test_a_picture_stands_among_others_and_the_question_names_its_place():
 
 
 def test_the_misleading_answer_is_right_about_another_picture_of_the_sequence():
-    for example in examples("mia_dpo", "data.together.forms=[sequence]", "data.together.pictures=2"):
+    for example in examples("mia_dpo", "data.multi_row.forms=[sequence]", "data.multi_row.images=2"):
         captions = [words(example.chosen).rstrip(".").lower(), words(example.rejected).rstrip(".").lower()]
         shown = pictures(example)
         first = "first" in asked(example)
@@ -166,7 +166,7 @@ def test_the_misleading_answer_is_about_as_long():
 
 def test_a_symbol_stands_for_the_answer_that_only_the_pictures_tell():
     """SymDPO: the demonstration whose picture answers alike has the chosen symbol, the other the rejected one."""
-    alone = examples("symdpo", "data.together=null")
+    alone = examples("symdpo", "data.multi_row=null")
     plain = {e.id: words(e.chosen) for e in alone}
     by_picture = {pictures(e)[0].tobytes(): words(e.chosen) for e in alone}
     firsts = set()
@@ -184,9 +184,9 @@ def test_a_symbol_stands_for_the_answer_that_only_the_pictures_tell():
 
 
 def test_rows_that_find_no_company_are_left_out_and_counted():
-    found = examples("symdpo", "data.limit=12", "data.together.demonstrations=3")
+    found = examples("symdpo", "data.limit=12", "data.multi_row.demonstrations=3")
     assert len(found) + len(found.dropped) == 12 and len(found.dropped) > 0
-    assert {row.reason for row in found.dropped} == {found.together.lacking}
+    assert {row.reason for row in found.dropped} == {found.multi_row.lacking}
 
 
 def test_what_cannot_be_shown_together_is_refused():
@@ -194,8 +194,8 @@ def test_what_cannot_be_shown_together_is_refused():
         examples("mia_dpo", "modality=ta2t", "data=shapes_ta2t")
 
 
-ALBUM = "data.together={name:album,forms:[grid],pictures:2,rejected:own}"
-SYMBOLS = "data.together={name:symbols,demonstrations:2,symbols:[foo,bar]}"
+ALBUM = "data.multi_row={name:album,forms:[grid],images:2,rejected:own}"
+SYMBOLS = "data.multi_row={name:symbols,demonstrations:2,symbols:[foo,bar]}"
 
 
 @pytest.mark.parametrize(
@@ -308,10 +308,10 @@ def test_right_answers_alone_are_enough_for_symbols():
     told = {"kind": "demonstration", "prompt": [{"image": "image"}, {"text": "q"}], "completion": "a"}
     template = Template(TypeAdapter(TemplateOptions).validate_python(told))
     together = Symbols(name="symbols", demonstrations=2, symbols=["foo", "bar"])
-    found = Examples(Memory(rows), template, "preference", together=together)
+    found = Examples(Memory(rows), template, "preference", multi_row=together)
     assert len(found) == 4 and {words(e.chosen) for e in found} <= {"foo", "bar"}
     assert all(words(e.chosen) != words(e.rejected) for e in found)
-    alone = Examples(Memory(rows[:3]), template, "preference", together=together)
+    alone = Examples(Memory(rows[:3]), template, "preference", multi_row=together)
     assert [row.row for row in alone.dropped] == ["1"]  # the one blue picture
 
 

@@ -250,7 +250,7 @@ class Rollout:
 
 # ---------------------------------------------------------------- the seam
 
-LikelihoodKind = Literal["exact", "bound"]
+LikelihoodKind = Literal["exact", "elbo"]
 Metrics = dict[str, "Tensor"]
 
 

@@ -116,7 +116,7 @@ def borrow(model: str, *overrides: str):
     policy.eval().zero_grad(set_to_none=True)
     policy.encoder.companions = None
     if policy.likelihood == "exact":
-        policy.network.layout = cfg.model.layout
+        policy.network.prefix_sharing = cfg.model.prefix_sharing
     return algorithm, policy, cfg
 
 

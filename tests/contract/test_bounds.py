@@ -12,7 +12,7 @@ from tests.contract.support import ALGORITHMS
 from tests.contract.test_algorithms import algorithm_of, batch_for, policy_of, refusal
 from tests.vectors.support import algorithm, settings
 
-BOUND = [algo for algo in ALGORITHMS if "bound" in algorithm_of(algo).accepts]
+BOUND = [algo for algo in ALGORITHMS if "elbo" in algorithm_of(algo).accepts]
 WITHOUT_BETA = {"sft", "reward_weighted_sft"}
 COMPARED = [algo for algo in BOUND if algo not in WITHOUT_BETA]
 MIXED = {"ha_dpo", "mpo"}
@@ -23,7 +23,7 @@ UNIT = {"sppo": NATS**2}  # of the loss: squares of nats instead of squares of e
 class Errors:
     """A policy that is as good as its errors (P, K) say, each taken for so many nats."""
 
-    likelihood = "bound"
+    likelihood = "elbo"
 
     def __init__(self, errors: torch.Tensor, reference: torch.Tensor, scale: float):
         self.errors, self.reference, self.scale = errors, reference, scale

@@ -49,8 +49,8 @@ def test_clips_of_different_lengths_pictures_and_text_give_the_numbers_of_each_a
     prompts = [prompt(clip(0, 4)), prompt(picture(1)), prompt(), prompt(clip(2, 6))]
     if not policy.encoder.family.one_medium:
         prompts.append(prompt(picture(3), clip(4, 4)))
-    for layout in ("plain", "shared"):
-        policy.network.layout = layout
+    for layout in ("never", "always"):
+        policy.network.prefix_sharing = layout
         alone = torch.cat([totals(policy, asked) for asked in prompts])
         assert torch.allclose(totals(policy, *prompts), alone, atol=2e-5), layout
 

@@ -14,7 +14,7 @@ LOOKS.remove(("tiny_gemma2", "sdpa"))  # no such kernel caps its scores
 
 
 def run(policy, batch, layout: str):
-    policy.network.layout = layout
+    policy.network.prefix_sharing = layout
     policy.zero_grad(set_to_none=True)
     likelihood = policy.log_likelihood(policy.prepare(batch))
     torch.nn.functional.softplus(-0.1 * (likelihood.total[:, 0] - likelihood.total[:, 1])).mean().backward()
@@ -26,7 +26,7 @@ def run(policy, batch, layout: str):
 def test_shared_and_plain_rows_agree(model, attention):
     _, policy, cfg = borrow(model, f"model.attention={attention}")
     batch = batch_of(cfg, policy, "preference")
-    plain, shared = run(policy, batch, "plain"), run(policy, batch, "shared")
+    plain, shared = run(policy, batch, "never"), run(policy, batch, "always")
     assert (plain[0] - shared[0]).abs().max() <= 1e-5
     assert (plain[1] - shared[1]).norm() / plain[1].norm() <= 1e-4
     assert plain[1].norm() > 0
@@ -37,7 +37,7 @@ def test_shared_rows_agree_under_gradient_checkpointing(model):
     _, policy, cfg = make(model, "dpo", "model.gradient_checkpointing=true")
     policy.train()
     batch = batch_of(cfg, policy, "preference")
-    plain, shared = run(policy, batch, "plain"), run(policy, batch, "shared")
+    plain, shared = run(policy, batch, "never"), run(policy, batch, "always")
     assert (plain[0] - shared[0]).abs().max() <= 1e-5
     assert (plain[1] - shared[1]).norm() / plain[1].norm() <= 1e-4
 
@@ -45,7 +45,7 @@ def test_shared_rows_agree_under_gradient_checkpointing(model):
 @pytest.mark.parametrize("model", ALONE)
 def test_every_trained_parameter_gets_a_gradient(model):
     _, policy, cfg = borrow(model)
-    run(policy, batch_of(cfg, policy, "preference"), "shared")
+    run(policy, batch_of(cfg, policy, "preference"), "always")
     without = [name for name, p in policy.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
 

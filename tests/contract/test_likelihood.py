@@ -105,7 +105,7 @@ def test_an_adapter_switched_off_says_the_same_with_dropout_while_the_policy_tra
 
 
 def make_with_lora(frozen):
-    name = "tiny_sd" if frozen.likelihood == "bound" else f"tiny_{frozen.encoder.family.name}"
+    name = "tiny_sd" if frozen.likelihood == "elbo" else f"tiny_{frozen.encoder.family.name}"
     made = make(name, "dpo", "model.lora.rank=2")
     made[1].eval()
     return made

@@ -48,8 +48,8 @@ def test_two_pictures_of_a_prompt_in_the_other_order_move_the_log_likelihood(pol
 
 def test_prompts_with_different_numbers_of_pictures_give_the_numbers_of_each_alone(policy):
     prompts = [prompt(noise(0)), prompt(), prompt(noise(1), noise(2, 30, 60)), prompt(noise(3, 60, 30))]
-    for layout in ("plain", "shared"):
-        policy.network.layout = layout
+    for layout in ("never", "always"):
+        policy.network.prefix_sharing = layout
         together = policy.log_likelihood(batch_of(policy, *prompts)).total
         alone = torch.cat([policy.log_likelihood(batch_of(policy, asked)).total for asked in prompts])
         assert torch.allclose(together, alone, atol=2e-5), layout

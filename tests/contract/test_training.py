@@ -59,7 +59,12 @@ LONGEST = {
 }
 SD = {
     "dpo": ["optimizer.lr=1e-3", "trainer.max_steps=120"],
-    "sft": ["optimizer.lr=3e-3", "trainer.max_steps=60", "model.draws=2", "model.eval_draws=4"],
+    "sft": [
+        "optimizer.lr=3e-3",
+        "trainer.max_steps=60",
+        "model.timesteps_per_example=2",
+        "model.eval_timesteps_per_example=4",
+    ],
 }
 SD_MEASURE = {"dpo": ("heldout/preference_accuracy", 0.65), "sft": ("heldout/logp_chosen", -1.0)}
 

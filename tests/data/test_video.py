@@ -91,11 +91,11 @@ def test_large_frames_are_scaled_down():
 def test_the_sound_track_is_read_on_demand():
     data = clip_file(greys(8), sound=tone())
     assert decode(data).sound is None
-    sound = decode(data, VideoOptions(sound=True)).sound
+    sound = decode(data, VideoOptions(audio=True)).sound
     assert sound.rate == 16_000 and sound.seconds == pytest.approx(1.0, abs=0.1)
-    assert decode(clip_file(greys(8)), VideoOptions(sound=True)).sound is None
+    assert decode(clip_file(greys(8)), VideoOptions(audio=True)).sound is None
     with pytest.raises(MediaError, match="the limit is 0.2 s"):
-        decode(data, VideoOptions(sound=True, track=AudioOptions(max_seconds=0.2)))
+        decode(data, VideoOptions(audio=True, track=AudioOptions(max_seconds=0.2)))
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ from aa_lightning.types import Prompt, text
 from tests.contract.support import read_jointly
 
 ANSWERS = [[text("The circle is red.")], [text("No.")]]
-SEES = ["model.parts.audio=null"]
-HEARS = ["model.parts.vision=null", "model.parts.clips=false"]
-LLAVA = [*SEES, "model.parts.clips=false"]
+SEES = ["model.components.audio=null"]
+HEARS = ["model.components.vision=null", "model.components.read_video=false"]
+LLAVA = [*SEES, "model.components.read_video=false"]
 DEFAULT_SIZES = "model.tiny={language: {}, vision: {}, audio: {}}"
 
 
@@ -75,7 +75,7 @@ PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")]
 def test_a_clip_or_siglip_tower_before_a_plain_text_model_is_saved_as_a_llava_of_transformers(
     vision, language, tmp_path
 ):
-    parts = [f"model.parts.vision=tiny:{vision}", f"model.parts.language=tiny:{language}", *LLAVA]
+    parts = [f"model.components.vision=tiny:{vision}", f"model.components.language=tiny:{language}", *LLAVA]
     policy = policy_of(*parts)
     policy.save(tmp_path)
     batch = asked(policy, picture(0), picture(1))
@@ -175,10 +175,10 @@ def test_towers_of_any_make_are_heard_and_seen_trained_and_saved(tower, tmp_path
     tower(tmp_path / "tower")
     if tower in SEEING:
         layer, tokens = SEEING[tower]
-        parts = [*SEES, f"model.parts.vision={tmp_path / 'tower'}", f"model.parts.vision_layer={layer}"]
+        parts = [*SEES, f"model.components.vision={tmp_path / 'tower'}", f"model.components.vision_layer={layer}"]
         one, other, token = picture(0), picture(1), "image_token"
     else:
-        parts, tokens = [*HEARS, f"model.parts.audio={tmp_path / 'tower'}"], HEARING[tower]
+        parts, tokens = [*HEARS, f"model.components.audio={tmp_path / 'tower'}"], HEARING[tower]
         one, other, token = tone(0), tone(1), "audio_token"
     policy = policy_of(*parts)
     place = policy.encoder.tokenizer.convert_tokens_to_ids(getattr(policy.encoder.processor, token))
@@ -221,7 +221,7 @@ def test_language_models_with_tied_tables_stay_tied_and_are_saved(language, tmp_
     tokenizer.chat_template = hf.AutoTokenizer.from_pretrained(tiny_folder("llama")).chat_template
     torch.manual_seed(0)
     write(tmp_path / "language", language(tokenizer), tokenizer)
-    policy = policy_of(f"model.parts.language={tmp_path / 'language'}", DEFAULT_SIZES)
+    policy = policy_of(f"model.components.language={tmp_path / 'language'}", DEFAULT_SIZES)
     model = policy.network.model
     assert model.lm_head.weight is model.get_input_embeddings().weight
     assert len(model.lm_head.weight) == len(tokenizer) + 3  # <image>, <video>, <audio>
@@ -256,7 +256,7 @@ def test_towers_keep_their_weights_and_the_projector_hangs_on_its_seed_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(5)
     again = source_of(made).model()
-    other = source_of(options("model.parts.seed=1")).model()
+    other = source_of(options("model.components.seed=1")).model()
     tower = hf.CLIPVisionModel.from_pretrained(tiny_folder("clip", made.tiny["vision"]))
     assert all(torch.equal(w, tower.state_dict()[n]) for n, w in first.model.vision_tower.state_dict().items())
     for (name, w), same, seeded in zip(first.named_parameters(), again.parameters(), other.parameters(), strict=True):
@@ -265,7 +265,7 @@ def test_towers_keep_their_weights_and_the_projector_hangs_on_its_seed_alone():
 
 
 def test_a_linear_projector_is_one_matrix_and_sounds_are_stacked():
-    source = source_of(options("model.parts.projector=linear", "model.parts.sound_stack=5"))
+    source = source_of(options("model.components.projector=linear", "model.components.audio_pool=5"))
     model, processor = source.model(), source.processor()
     shapes = {name: tuple(w.shape) for name, w in model.model.multi_modal_projector.named_parameters()}
     assert shapes == {"vision.weight": (64, 64), "vision.bias": (64,), "audio.weight": (64, 320), "audio.bias": (64,)}
@@ -359,15 +359,18 @@ def test_what_cannot_be_put_together_is_refused(tmp_path):
     lost = next(name for name in weights if name.startswith("vision_model.") and "layers.0" in name)
     save_file({name: w for name, w in weights.items() if name != lost}, broken / "model.safetensors", {"format": "pt"})
     refused = {
-        r"one of them is not named: type model.parts.language=": ["model.parts.vision=null", "model.parts.audio=null"],
-        r"clips=true reads clips with the vision tower": ["model.parts.vision=null"],
+        r"one of them is not named: type model.components.language=": [
+            "model.components.vision=null",
+            "model.components.audio=null",
+        ],
+        r"read_video=true reads clips with the vision tower": ["model.components.vision=null"],
         r"is a model of type 'qwen2_vl', which reads media already": [
-            "model.parts.language=tiny:qwen2_vl",
+            "model.components.language=tiny:qwen2_vl",
             DEFAULT_SIZES,
         ],
-        r"pictures of different sizes different shapes": ["model.parts.vision=tiny:qwen2_vl", DEFAULT_SIZES],
-        r"fuses random parts of long sounds": [f"model.parts.audio={fused}"],
-        r"lacks weights of CLIPVisionModel": [f"model.parts.vision={broken}"],
+        r"images of different sizes different shapes": ["model.components.vision=tiny:qwen2_vl", DEFAULT_SIZES],
+        r"fuses random parts of long sounds": [f"model.components.audio={fused}"],
+        r"lacks weights of CLIPVisionModel": [f"model.components.vision={broken}"],
     }
     for message, overrides in refused.items():
         with pytest.raises(ValueError, match=message):

@@ -31,15 +31,15 @@ def folder(tmp_path_factory):
 
 def options(folder, **changes):
     given = {
-        "likelihood": "bound",
+        "likelihood": "elbo",
         "family": "stable_diffusion",
         "path": str(folder),
         "tiny": {},
         "revision": None,
         "dtype": "float32",
         "image_size": 32,
-        "draws": 2,
-        "eval_draws": 4,
+        "timesteps_per_example": 2,
+        "eval_timesteps_per_example": 4,
         "eval_seed": 0,
         "caption_dropout": 0.0,
         "long_captions": "error",

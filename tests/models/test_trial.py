@@ -144,9 +144,11 @@ def test_a_model_whose_shared_rows_are_wrong_gets_plain_ones_and_says_so(tokeniz
         "'rwkv' are in no row of models/families/table.py: each response gets a row of its own, since"
         in capsys.readouterr().out
     )
-    assert tried(model, tokenizer, sharing, "plain").shares_prefix  # nothing was to be shared
-    with pytest.raises(ValueError, match=r"where responses share a row its .* nats off .*: type model.layout=plain"):
-        tried(model, tokenizer, sharing, "shared")
+    assert tried(model, tokenizer, sharing, "never").shares_prefix  # nothing was to be shared
+    with pytest.raises(
+        ValueError, match=r"where responses share a row its .* nats off .*: type model.prefix_sharing=never"
+    ):
+        tried(model, tokenizer, sharing, "always")
 
 
 @pytest.mark.parametrize("language", [sinks, stateful])
@@ -161,9 +163,9 @@ def test_pictures_before_any_language_model_are_read_alike_in_plain_and_shared_r
     asked = Prompt(id="0", messages=[{"role": "user", "content": [text("How many?")]}])
     batch = encoder.collate([encoder.encode(asked, [[text("Two of them.")], [text("Three.")]])])
     with torch.no_grad():
-        plain, shared = (TokenNetwork(model, family, layout)(batch) for layout in ("plain", "shared"))
+        plain, shared = (TokenNetwork(model, family, layout)(batch) for layout in ("never", "always"))
     assert torch.allclose(plain.terms, shared.terms, atol=1e-5)
-    shape = TokenNetwork(model, family, "shared").hidden(batch)[0].shape
+    shape = TokenNetwork(model, family, "always").hidden(batch)[0].shape
     assert shape[0] == (1 if language is sinks else 2)
 
 

@@ -42,7 +42,7 @@ _ONLY_BETWEEN_TURNS = (
 def make(model: str, algo: str, layout: str, **options: Any):
     """Algorithm and policy (or reward model), the policy a little away from its reference."""
     torch.manual_seed(0)
-    cfg = config(model, algo, f"model.layout={layout}", *[f"algo.{k}={v}" for k, v in options.items()])
+    cfg = config(model, algo, f"model.prefix_sharing={layout}", *[f"algo.{k}={v}" for k, v in options.items()])
     algorithm = instantiate(cfg.algo, _convert_="all")
     policy = build.build_policy(cfg, algorithm, None)
     with torch.no_grad():

@@ -20,7 +20,7 @@ from tests.parity.support import (
 trl = pytest.importorskip("trl", reason="trl is the oracle of these tests: pip install 'aa_lightning[dev]'")
 
 each_family = pytest.mark.parametrize("model", FAMILIES)
-each_layout = pytest.mark.parametrize("layout", ["plain", "shared"])
+each_layout = pytest.mark.parametrize("layout", ["never", "always"])
 
 
 @each_family

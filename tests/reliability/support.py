@@ -103,7 +103,7 @@ def question(cfg, policy, export: Path, folder: Path) -> tuple[dict, list[float]
     batch = policy.encoder.collate([policy.encoder.encode(example, example.responses[:1])])
     prompt = " ".join(p["text"] for m in example.messages for p in m["content"] if p["type"] == "text")
     asked = {"folder": str(export), "prompt": prompt, "kind": "text"}
-    if cfg.model.likelihood == "bound":
+    if cfg.model.likelihood == "elbo":
         batch = policy.prepare(batch)
         drawn = {"latents": batch.draws["latents"][0, 0], **{k: batch.draws[k][0] for k in ("timesteps", "noise")}}
         torch.save({name: value.clone() for name, value in drawn.items()}, folder / "inputs.pt")

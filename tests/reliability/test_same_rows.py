@@ -79,7 +79,7 @@ def test_what_changes_no_row_may_change_and_so_may_the_place_of_a_file():
 
 
 def test_a_run_of_an_earlier_version_without_a_newer_key_is_continued():
-    check_same_run(config("pictures", together=..., templates=...), config("pictures"))
+    check_same_run(config("pictures", multi_row=..., templates=...), config("pictures"))
 
 
 def test_the_command_refuses_before_anything_is_built(tmp_path):

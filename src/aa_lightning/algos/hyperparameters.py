@@ -59,7 +59,7 @@ class PolicyObjective(Objective):
     """What objectives of policies share."""
 
     trains: ClassVar = "policy"
-    accepts: ClassVar = ("exact", "bound")
+    accepts: ClassVar = ("exact", "elbo")
     uses_reference: ClassVar = True
 
 

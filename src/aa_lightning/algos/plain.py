@@ -13,7 +13,7 @@ class Plain(Objective):
     """What is taken for said where a class says nothing."""
 
     supervision: ClassVar = "preference"
-    accepts: ClassVar = ("exact", "bound")
+    accepts: ClassVar = ("exact", "elbo")
     trains: ClassVar = "policy"
     uses_reference: ClassVar = False
     corruption: ClassVar = None

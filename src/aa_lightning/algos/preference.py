@@ -81,7 +81,7 @@ class PreferenceOptimization(PolicyObjective):
         of_length = self.reduction == "mean" or (
             self.target_margin and self.target_margin.name in ("length", "divergence")
         )
-        return ("exact",) if of_tokens or of_length or not self.reference else ("exact", "bound")
+        return ("exact",) if of_tokens or of_length or not self.reference else ("exact", "elbo")
 
     @property
     def wants(self) -> tuple[str, ...]:

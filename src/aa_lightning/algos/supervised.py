@@ -43,7 +43,7 @@ class SupervisedFineTuning(PolicyObjective):
     def accepts(self) -> tuple[LikelihoodKind, ...]:
         """A denoising error has no probability to weigh it with, and its prompt no embeddings that train."""
         of_tokens = self.weighting == "probability" or self.noise or self.rows == "critique"
-        return ("exact",) if of_tokens else ("exact", "bound")
+        return ("exact",) if of_tokens else ("exact", "elbo")
 
     @property
     def wants(self) -> tuple[str, ...]:

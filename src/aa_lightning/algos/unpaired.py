@@ -35,7 +35,7 @@ class UnpairedOptimization(PolicyObjective):
     @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
         """A response to another prompt is no picture of this one's draws."""
-        return ("exact",) if "mismatched" in self.wants else ("exact", "bound")
+        return ("exact",) if "mismatched" in self.wants else ("exact", "elbo")
 
     @property
     def wants(self) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class WeightedSum(PolicyObjective):
     def accepts(self) -> tuple[LikelihoodKind, ...]:
         return tuple(
             kind
-            for kind in ("exact", "bound")
+            for kind in ("exact", "elbo")
             if all(kind in objective.accepts for objective in self.objectives.values())
         )
 

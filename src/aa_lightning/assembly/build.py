@@ -147,7 +147,7 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
         model = replace(model, path=start)
     if algorithm.trains == "reward_model":
         return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks)
-    if cfg.model.likelihood == "bound":
+    if cfg.model.likelihood == "elbo":
         from aa_lightning.models.diffusion.policy import load_diffusion
 
         return load_diffusion(model, algorithm.uses_reference, checkpoint)
@@ -165,7 +165,7 @@ def build_encoder(cfg: DictConfig, start: str | None = None) -> Any:
     model = options(cfg, "model")
     if start is not None and not start.endswith(".ckpt"):
         model = replace(model, path=start)
-    if cfg.model.likelihood == "bound":
+    if cfg.model.likelihood == "elbo":
         from aa_lightning.models.diffusion.policy import load_pixel_encoder
 
         return load_pixel_encoder(model)
@@ -190,7 +190,7 @@ def build_chat_policy(cfg: DictConfig) -> Any:
             )
         merged = replace(model.lora, rank=0)
         model = replace(model, path=str(export_of(cfg.run)), lora=merged)
-    if cfg.model.likelihood == "bound":
+    if cfg.model.likelihood == "elbo":
         from aa_lightning.models.diffusion.policy import load_diffusion
 
         return load_diffusion(model, False).eval()

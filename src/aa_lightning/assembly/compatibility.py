@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Data = DataOptions | MixtureOptions
 
-_LIKELIHOODS = {"exact": "an exact one", "bound": "only a bound (a denoising error)"}
+_LIKELIHOODS = {"exact": "an exact one", "elbo": "only a bound (a denoising error)"}
 
 
 def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
@@ -34,7 +34,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
     """
     likelihood = cfg.model.likelihood
     name = cfg.algo_name or type(algorithm).__name__
-    if cfg.model.likelihood == "bound" and algorithm.trains == "reward_model":
+    if cfg.model.likelihood == "elbo" and algorithm.trains == "reward_model":
         raise ValueError(
             f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
             "type a token model, for example model=tiny_llava"

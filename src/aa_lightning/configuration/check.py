@@ -16,11 +16,11 @@ from aa_lightning.configuration.schema import (
     PRECISIONS,
     SECTIONS,
     STRICT,
+    Components,
     Loader,
     Lora,
     Model,
     Optimizer,
-    Parts,
     Share,
 )
 from aa_lightning.configuration.signatures import schema_of
@@ -30,12 +30,12 @@ from aa_lightning.configuration.wording import ConfigError, Everywhere, explain_
 __all__ = [
     "SECTIONS",
     "STRICT",
+    "Components",
     "ConfigError",
     "Loader",
     "Lora",
     "Model",
     "Optimizer",
-    "Parts",
     "Share",
     "check_config",
     "data_schema",
@@ -228,7 +228,7 @@ def model_schema(likelihood: str) -> type:
     """
     targets = {
         "exact": "aa_lightning.configuration.schema.Model",
-        "bound": "aa_lightning.models.diffusion.options.Diffusion",
+        "elbo": "aa_lightning.models.diffusion.options.Diffusion",
     }
     if likelihood not in targets:
         raise ConfigError(f"model.likelihood={likelihood} cannot be used\ntype: one of {', '.join(targets)}")

@@ -23,7 +23,7 @@ def missing_extras(plain: Mapping[str, Any]) -> list[str]:
 def _needed(plain: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Pairs of a value and a package, with the extra that brings the package."""
     model, trainer, logger = (plain.get(name, {}) for name in ("model", "trainer", "logger"))
-    if model.get("likelihood") == "bound":
+    if model.get("likelihood") == "elbo":
         yield f"model.family={model['family']}", "diffusers", "diffusion"
     if kind := model.get("quantization"):
         yield f"model.quantization={kind}", "bitsandbytes", "quantization"

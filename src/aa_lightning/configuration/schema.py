@@ -70,19 +70,19 @@ class Speech:
     encoder: str | None
     decoder: str | None
     speaker: str | None
-    longest: PositiveInt
+    max_steps: PositiveInt
 
 
 @dataclass(config=STRICT, kw_only=True)
-class Parts:
+class Components:
     language: str | None
     vision: str | None
     audio: str | None
     projector: Literal["mlp", "linear"]
     vision_layer: int | None
     audio_layer: int | None
-    sound_stack: PositiveInt
-    clips: bool
+    audio_pool: PositiveInt
+    read_video: bool
     seed: int
 
 
@@ -92,11 +92,11 @@ class Model:
     family: str
     path: str
     tiny: dict[str, Any]
-    parts: Parts | None
+    components: Components | None
     revision: str | None
     dtype: Literal["float32", "bfloat16", "float16"]
     attention: Literal["sdpa", "eager", "flash_attention_2"]
-    layout: Literal["auto", "shared", "plain"]
+    prefix_sharing: Literal["auto", "always", "never"]
     trust_remote_code: bool
     gradient_checkpointing: bool
     quantization: Literal["nf4", "int8"] | None

@@ -54,7 +54,7 @@ class Examples(Sequence[Example]):
         on_bad_row: error: the first bad row stops; skip: bad rows are left out and listed in `dropped`. Rows that the
             template's own drop rules leave out are listed in `dropped` either way.
         rows: which rows of the source, by index; None means all.
-        together: makes prompts of several rows.
+        multi_row: makes prompts of several rows.
         corruption: spoils the media of prompts.
         media_options: what is read of media, and the limits.
         verify_media: decode every medium at set-up.
@@ -73,20 +73,20 @@ class Examples(Sequence[Example]):
         on_bad_row: Literal["error", "skip"] = "error",
         *,
         rows: Sequence[int] | None = None,
-        together: Album | Symbols | None = None,
+        multi_row: Album | Symbols | None = None,
         corruption: CorruptionOptions | None = None,
         media_options: MediaOptions = _ANY_MEDIA,
         verify_media: bool = False,
         may_be_empty: bool = False,
     ):
-        read = read_as(together, wanted)
+        read = read_as(multi_row, wanted)
         if not can_serve(template.options.kind, read):
             raise ValueError(
                 f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: type a data= "
                 f"with {wanted} rows, or an algo= that needs less, such as algo=sft"
             )
         self.source, self.template, self.wanted, self._read = source, template.serving(read), wanted, read
-        self.together, self._catalogue = together, Catalogue(self._decoded_of)
+        self.multi_row, self._catalogue = multi_row, Catalogue(self._decoded_of)
         self.on_bad_row, self.corruption, self.media_options = on_bad_row, corruption, media_options
         self.dropped: list[Dropped] = []
         self.showing: Counter[str] = Counter()  # how many prompts show each medium
@@ -128,8 +128,8 @@ class Examples(Sequence[Example]):
             example = self._decoded_at(index)
         except BadRow as bad:
             raise BadRow(bad.row, bad.column, f"{bad.reason} {SKIP}") from bad
-        if self.together is not None:
-            made = self.together.made(example, (self._row[index], self._part[index]), self._catalogue)
+        if self.multi_row is not None:
+            made = self.multi_row.made(example, (self._row[index], self._part[index]), self._catalogue)
             example = weaken(made, self.wanted)[0]
         if self.corruption is None:
             return example
@@ -159,7 +159,7 @@ class Examples(Sequence[Example]):
             sizes.update(len(example.responses) for example in examples)
             self._row.extend([row] * len(examples))
             self._part.extend(range(len(examples)))
-        if self.together is not None:
+        if self.multi_row is not None:
             self._leave_out_alone()
         if len(sizes) > 1:
             raise ValueError(
@@ -173,7 +173,7 @@ class Examples(Sequence[Example]):
             )
 
     def _enter(self, row: int, examples: list[Example]) -> None:
-        for part, example in enumerate(examples if self.together is not None else []):
+        for part, example in enumerate(examples if self.multi_row is not None else []):
             try:
                 self._catalogue.add(example, (row, part))
             except ValueError as error:
@@ -181,10 +181,10 @@ class Examples(Sequence[Example]):
 
     def _leave_out_alone(self) -> None:
         """Rows that find no others to be shown with."""
-        assert self.together is not None
-        served = [self.together.serves(place, self._catalogue) for place in zip(self._row, self._part, strict=True)]
+        assert self.multi_row is not None
+        served = [self.multi_row.serves(place, self._catalogue) for place in zip(self._row, self._part, strict=True)]
         self.dropped += [
-            Dropped(str(row), "prompt", self.together.lacking, declared=True)
+            Dropped(str(row), "prompt", self.multi_row.lacking, declared=True)
             for row, good in zip(self._row, served, strict=True)
             if not good
         ]
@@ -255,7 +255,7 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         wanted,
         options.on_bad_row,
         rows=rows[: options.limit],
-        together=options.together,
+        multi_row=options.multi_row,
         corruption=options.corruption,
         media_options=options.media,
         verify_media=options.verify_media,

@@ -47,7 +47,7 @@ class Catalogue:
         media = [part["type"] for message in asked for part in message["content"] if part["type"] != "text"]
         if len(asked) != 1 or media != ["image"] or not question:
             raise ValueError(
-                f"data.together needs one turn with one picture and a question, and there are {len(asked)} turns with "
+                f"data.multi_row needs one turn with one picture and a question, and there are {len(asked)} turns with "
                 f"{len(media)} media."
             )
         self.told[place] = question, answer
@@ -61,23 +61,23 @@ class Album:
 
     Attributes:
         forms: sequence: pictures one after another; grid: all in one; inset: one small in a corner of another.
-        pictures: in a sequence or a grid.
+        images: in a sequence or a grid.
         rejected: own: the row's worse answer; other: what is right about another picture of the album, where one was asked
             the same question, and otherwise the row's own.
     """
 
     name: Literal["album"]
     forms: list[Literal["sequence", "grid", "inset"]] = Field(min_length=1)
-    pictures: int = Field(ge=2, le=4)
+    images: int = Field(ge=2, le=4)
     rejected: Literal["own", "other"]
     seed: int = 0
 
     makes_pairs: ClassVar = False
-    lacking: ClassVar = "There are too few other rows for data.together.pictures."
+    lacking: ClassVar = "There are too few other rows for data.multi_row.images."
 
     def serves(self, place: Place, catalogue: Catalogue) -> bool:
         """Whether there are other rows enough."""
-        return len(catalogue.told) >= self.pictures
+        return len(catalogue.told) >= self.images
 
     def made(self, example: Example, place: Place, catalogue: Catalogue) -> Example:
         """The example with its picture among others, the same whenever it is asked for."""
@@ -85,7 +85,7 @@ class Album:
 
         rng = Random(f"{self.seed}/album/{example.id}")
         form = rng.choice(self.forms)
-        count = 2 if form == "inset" else self.pictures
+        count = 2 if form == "inset" else self.images
         misleading = self._misleading(example, place, catalogue, rng)
         beside = self._beside(place, catalogue, rng, misleading, count - 1)
         spot = rng.randrange(count)
@@ -133,7 +133,7 @@ class Symbols:
 
     makes_pairs: ClassVar = True
     lacking: ClassVar = (
-        "Too few other rows ask the same, one of them with the same answer, for data.together.demonstrations."
+        "Too few other rows ask the same, one of them with the same answer, for data.multi_row.demonstrations."
     )
 
     @model_validator(mode="after")
@@ -171,23 +171,23 @@ class Symbols:
         )
 
 
-Together = Annotated[Album | Symbols, Field(discriminator="name")]
+MultiRow = Annotated[Album | Symbols, Field(discriminator="name")]
 
 
-def read_as(together: Album | Symbols | None, wanted: Kind) -> Kind:
+def read_as(multi_row: Album | Symbols | None, wanted: Kind) -> Kind:
     """The kind of rows that are read to make what is wanted of them.
 
     Raises:
         ValueError: what is made is not of that kind.
     """
-    if together is None or (not together.makes_pairs and wanted not in ("feedback", "critique")):
+    if multi_row is None or (not multi_row.makes_pairs and wanted not in ("feedback", "critique")):
         return wanted
-    if together.makes_pairs and wanted in ("prompt", "demonstration", "preference"):
+    if multi_row.makes_pairs and wanted in ("prompt", "demonstration", "preference"):
         return "demonstration"
-    made = "two answers" if together.makes_pairs else "the answers of their row"
+    made = "two answers" if multi_row.makes_pairs else "the answers of their row"
     raise ValueError(
-        f"data.together.name={together.name} makes prompts with {made}, and the algorithm learns from {wanted} rows: type "
-        "algo=dpo, or another one of preferences, or data.together=null"
+        f"data.multi_row.name={multi_row.name} makes prompts with {made}, and the algorithm learns from {wanted} rows: type "
+        "algo=dpo, or another one of preferences, or data.multi_row=null"
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.data.corruption.options import Corruption
-from aa_lightning.data.multi_row import Album, Symbols, Together
+from aa_lightning.data.multi_row import Album, MultiRow, Symbols
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.data.template.schema import STRICT, TemplateOptions
 from aa_lightning.media.options import MediaOptions
@@ -64,7 +64,7 @@ class DataOptions:
     on_bad_row: Literal["error", "skip"]
     max_characters: int = Field(default=1_000_000, ge=1)
     limit: int | None = Field(ge=1)
-    together: Together | None
+    multi_row: MultiRow | None
     corruption: Corruption | None
     media: MediaOptions
     verify_media: bool
@@ -89,7 +89,7 @@ class DataOptions:
     @property
     def kinds(self) -> dict[str, Kind]:
         """Of the rows, by whose they are; empty where only the columns will tell."""
-        if self.together is not None and self.together.makes_pairs:
+        if self.multi_row is not None and self.multi_row.makes_pairs:
             return {"the data set": "preference"}
         return {} if self.template is None else {"the data set": self.template.kind}
 
@@ -111,7 +111,7 @@ class DataOptions:
     @property
     def made_by(self) -> list[Album | Symbols]:
         """What makes prompts of several rows."""
-        return [] if self.together is None else [self.together]
+        return [] if self.multi_row is None else [self.multi_row]
 
     @property
     def shown(self) -> frozenset[str] | None:
@@ -143,5 +143,5 @@ class DataOptions:
     @property
     def offers(self) -> frozenset[str]:
         """What rows are known to bring besides responses, by the names of `Algorithm.wants`."""
-        made = self.together is not None and self.together.makes_pairs
+        made = self.multi_row is not None and self.multi_row.makes_pairs
         return frozenset() if self.template is None or made else self.template.offers

@@ -35,7 +35,7 @@ class VideoOptions:
     fps: float | None = Field(default=2.0, gt=0)
     max_frames: int = Field(default=32, ge=1)
     longest_side: int = Field(default=768, ge=16)  # pixels; larger frames are scaled down to it
-    sound: bool = False  # read the sound track too
+    audio: bool = False  # read the audio track too
     track: AudioOptions = AudioOptions()  # limits of the sound track
     max_seconds: float = Field(default=3600.0, gt=0)
     max_pixels: int = Field(default=36_000_000, ge=1)  # of a frame

@@ -135,7 +135,7 @@ def _chosen(clip: Clip, options: VideoOptions) -> Clip:
     if len(times) != len(frames) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise MediaError(f"{len(frames)} frames need as many times in order, and there are {len(times)}.")
     _check_limits(frames.shape[2], frames.shape[1], times[-1] - times[0], options)
-    return _taken(clip if options.sound else replace(clip, sound=None), _choice(times, options))
+    return _taken(clip if options.audio else replace(clip, sound=None), _choice(times, options))
 
 
 def _check_limits(width: int, height: int, seconds: float, options: VideoOptions) -> None:
@@ -253,7 +253,7 @@ def _arrays_of_file(found: bytes | Path, options: VideoOptions, origin: str) -> 
     """The frames of a file of any kind, their times, and the sound track where it is wanted."""
     animated = _of_animation(found, options)
     clip = animated or _of_file(found, options, origin)
-    track = _sound_of(found, options, origin) if options.sound and animated is None else {}
+    track = _sound_of(found, options, origin) if options.audio and animated is None else {}
     return {"frames": clip.frames, "times": clip.times, **track}
 
 

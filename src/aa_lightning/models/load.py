@@ -99,7 +99,7 @@ def _loaded(options: ModelOptions, limits: Limits) -> tuple[nn.Module, TextWrite
     """The model, what makes it a policy, and whether its weights are those that `model.path` holds."""
     source = source_of(options)
     model, processor = source.model(), source.processor()
-    family = tried(model, processor, _family(model.config, options), options.layout)
+    family = tried(model, processor, _family(model.config, options), options.prefix_sharing)
     writer = _WRITERS[family.writes[-1]](model, processor, family, options, limits)
     return model, writer, source.stands_alone
 

@@ -54,11 +54,11 @@ def source_of(options: ModelOptions) -> Source:
     Raises:
         ValueError: nothing at the path, or a checkpoint of another family than the configuration names.
     """
-    return FromParts(options) if options.path == parts.FROM_PARTS else Saved(options)
+    return FromParts(options) if options.path == parts.FROM_COMPONENTS else Saved(options)
 
 
 class FromParts(Source):
-    """What `model.parts` names, put together."""
+    """What `model.components` names, put together."""
 
     stands_alone = False
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aa_lightning.configuration.check import show
 
-_KEPT = {"model": ("family", "path", "tiny", "parts", "dtype", "freeze", "lora"), "algo": ("_target_",)}
+_KEPT = {"model": ("family", "path", "tiny", "components", "dtype", "freeze", "lora"), "algo": ("_target_",)}
 _OPTIMIZER = (
     "lr",
     "betas",
@@ -19,7 +19,7 @@ _OPTIMIZER = (
     "min_lr_ratio",
 )  # restored with its moments
 _ROWS = (  # of data: which rows come, and in which order
-    *("train", "val_share", "template", "templates", "together", "corruption", "limit", "on_bad_row"),
+    *("train", "val_share", "template", "templates", "multi_row", "corruption", "limit", "on_bad_row"),
     "temperature",
 )
 _ABSENT = "nothing"

@@ -16,8 +16,8 @@ import transformers as hf
 from PIL import Image
 from torch import nn
 
+from aa_lightning.configuration.check import Components
 from aa_lightning.configuration.check import Model as ModelOptions
-from aa_lightning.configuration.check import Parts
 from aa_lightning.models.composed.model import (
     ComposedConfig,
     ComposedForConditionalGeneration,
@@ -30,7 +30,7 @@ from aa_lightning.models.composed.processor import TOKENS, ComposedProcessor, Si
 from aa_lightning.models.families.table import family_of
 from aa_lightning.models.state_dict import folder_of, reading
 
-FROM_PARTS = "compose:parts"  # as model.path: what model.parts names
+FROM_COMPONENTS = "compose:components"  # as model.path: what model.components names
 _TOWERS, _LANGUAGES = ("clip_vision_model", "siglip_vision_model"), ("llama", "mistral", "qwen2")  # of a LLaVA
 _HALF = {r"^audio_model\.": ""}  # CLAP's weights for sounds carry this name in a checkpoint of the pair
 _WINDOWS = {  # how each extractor says how many seconds it reads
@@ -76,41 +76,41 @@ class Plan:
 
 
 def plan(options: ModelOptions) -> Plan:
-    """Configuration and processor of what `model.parts` names.
+    """Configuration and processor of what `model.components` names.
 
     Raises:
         ValueError: parts that do not go together.
     """
-    parts = options.parts
-    if parts is None or parts.language is None or (parts.vision is None and parts.audio is None):
+    components = options.components
+    if components is None or components.language is None or (components.vision is None and components.audio is None):
         raise ValueError(
             "model=compose puts a language model and a tower together, and one of them is not named: type "
-            "model.parts.language=<folder or hub id> and model.parts.vision=<folder or hub id> (or audio=), or "
+            "model.components.language=<folder or hub id> and model.components.vision=<folder or hub id> (or audio=), or "
             "model.path=<folder of a model put together before>"
         )
-    if parts.clips and parts.vision is None:
+    if components.read_video and components.vision is None:
         raise ValueError(
-            "model.parts.clips=true reads clips with the vision tower, and none is named: type "
-            "model.parts.vision=<folder or hub id>, or model.parts.clips=false"
+            "model.components.read_video=true reads clips with the vision tower, and none is named: type "
+            "model.components.vision=<folder or hub id>, or model.components.read_video=false"
         )
-    language = folder_of(parts.language, options.tiny["language"])
+    language = folder_of(components.language, options.tiny["language"])
     towers = {}
-    if parts.vision is not None:
-        towers["vision"] = _vision(folder_of(parts.vision, options.tiny["vision"]), parts.vision_layer)
-    if parts.audio is not None:
-        towers["audio"] = _audio(folder_of(parts.audio, options.tiny["audio"]), parts.audio_layer)
+    if components.vision is not None:
+        towers["vision"] = _vision(folder_of(components.vision, options.tiny["vision"]), components.vision_layer)
+    if components.audio is not None:
+        towers["audio"] = _audio(folder_of(components.audio, options.tiny["audio"]), components.audio_layer)
     text = _text_config(language)
     tokenizer, rows = _tokenizer(language, options.chat_template), text.vocab_size
     text.vocab_size = max(rows, len(tokenizer))
-    if _is_llava(parts, towers, text):
-        config, processor = _llava(parts, towers["vision"], text, tokenizer)
+    if _is_llava(components, towers, text):
+        config, processor = _llava(components, towers["vision"], text, tokenizer)
     else:
-        config, processor = _composed(parts, towers, text, tokenizer)
+        config, processor = _composed(components, towers, text, tokenizer)
     return Plan(language, rows, config, processor, towers)
 
 
 def assemble(options: ModelOptions, made: Plan, quantization: Any = None) -> nn.Module:
-    """The model with the weights of its parts and a projector drawn from `model.parts.seed`."""
+    """The model with the weights of its parts and a projector drawn from `model.components.seed`."""
     how = {"dtype": getattr(torch, options.dtype), "attn_implementation": options.attention}
     with torch.device("meta"):
         model = _kind(made.config)._from_config(made.config, **how)
@@ -118,7 +118,7 @@ def assemble(options: ModelOptions, made: Plan, quantization: Any = None) -> nn.
     text.vocab_size = made.rows
     language = _load(hf.AutoModelForCausalLM, made.language, text, {**how, "quantization_config": quantization})
     with torch.random.fork_rng(devices=[]):  # the same on every process and in every resumed run
-        torch.manual_seed(options.parts.seed)
+        torch.manual_seed(options.components.seed)
         _draw(model.model.multi_modal_projector)
         _widen(language, made.config.text_config.vocab_size)
     model.model.language_model, model.lm_head = language.base_model, language.get_output_embeddings()
@@ -141,8 +141,8 @@ def _vision(folder: str, layer: int | None) -> Tower:
     square, wide = (pixels(prepare, [Image.new("RGB", size)]) for size in ((28, 28), (60, 40)))
     if square.shape != wide.shape or square.ndim != 4:
         raise ValueError(
-            f"model.parts.vision={folder}: its image processor gives pictures of different sizes different shapes, and a "
-            "projector reads a fixed number of patches: choose a tower with one picture size, such as CLIP or SigLIP"
+            f"model.components.vision={folder}: its image processor gives images of different sizes different shapes, and "
+            "a projector reads a fixed number of patches: choose a tower with one picture size, such as CLIP or SigLIP"
         )
     return _tower(folder, config, prepare, square, layer)
 
@@ -151,14 +151,14 @@ def _audio(folder: str, layer: int | None) -> Tower:
     config = _part_config(folder, "audio_config")
     if config.to_dict().get("enable_fusion", False):
         raise ValueError(
-            f"model.parts.audio={folder} fuses random parts of long sounds, so that its features differ from call to call: "
-            "choose a CLAP without fusion, such as laion/clap-htsat-unfused"
+            f"model.components.audio={folder} fuses random parts of long sounds, so that its features differ from call to "
+            "call: choose a CLAP without fusion, such as laion/clap-htsat-unfused"
         )
     prepare = hf.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
     if type(prepare).__name__ not in _WINDOWS:
         raise ValueError(
-            f"model.parts.audio={folder} has a {type(prepare).__name__}, whose window of time is not known: choose a tower "
-            f"with one of {', '.join(_WINDOWS)}, or add it to models/composed/load.py"
+            f"model.components.audio={folder} has a {type(prepare).__name__}, whose window of time is not known: choose a "
+            f"tower with one of {', '.join(_WINDOWS)}, or add it to models/composed/load.py"
         )
     return _tower(folder, config, prepare, spectra(prepare, [np.zeros(1600, np.float32)]), layer)
 
@@ -186,8 +186,8 @@ def _text_config(folder: str) -> Any:
     family_of(config)  # refuses what would be wrong
     if config.get_text_config() is not config:
         raise ValueError(
-            f"model.parts.language={folder} is a model of type {config.model_type!r}, which reads media already: type its "
-            "own model=, or model.parts.language=<a text model>"
+            f"model.components.language={folder} is a model of type {config.model_type!r}, which reads media already: type "
+            "its own model=, or model.components.language=<a text model>"
         )
     return config
 
@@ -206,12 +206,17 @@ def _tokenizer(folder: str, template: str | None) -> Any:
 # ---------------------------------------------------------------- the two shapes
 
 
-def _is_llava(parts: Parts, towers: dict[str, Tower], text: Any) -> bool:
-    plain = parts.audio is None and not parts.clips and parts.projector == "mlp" and parts.vision_layer is not None
+def _is_llava(components: Components, towers: dict[str, Tower], text: Any) -> bool:
+    plain = (
+        components.audio is None
+        and not components.read_video
+        and components.projector == "mlp"
+        and components.vision_layer is not None
+    )
     return plain and towers["vision"].config.model_type in _TOWERS and text.model_type in _LANGUAGES
 
 
-def _llava(parts: Parts, seen: Tower, text: Any, tokenizer: Any) -> tuple[Any, Any]:
+def _llava(components: Components, seen: Tower, text: Any, tokenizer: Any) -> tuple[Any, Any]:
     skip = _skip(seen)
     strategy = "default" if skip else "full"
     config = hf.LlavaConfig(
@@ -219,7 +224,7 @@ def _llava(parts: Parts, seen: Tower, text: Any, tokenizer: Any) -> tuple[Any, A
         text_config=text,
         image_token_index=tokenizer.convert_tokens_to_ids(TOKENS["image"]),
         image_seq_length=seen.states - skip,
-        vision_feature_layer=parts.vision_layer,
+        vision_feature_layer=components.vision_layer,
         vision_feature_select_strategy=strategy,
     )
     processor = hf.LlavaProcessor(
@@ -233,7 +238,7 @@ def _llava(parts: Parts, seen: Tower, text: Any, tokenizer: Any) -> tuple[Any, A
     return config, processor
 
 
-def _composed(parts: Parts, towers: dict[str, Tower], text: Any, tokenizer: Any) -> tuple[Any, Any]:
+def _composed(components: Components, towers: dict[str, Tower], text: Any, tokenizer: Any) -> tuple[Any, Any]:
     seen, heard = towers.get("vision"), towers.get("audio")
     skip = _skip(seen) if seen else 0
     with torch.device("meta"):
@@ -242,14 +247,14 @@ def _composed(parts: Parts, towers: dict[str, Tower], text: Any, tokenizer: Any)
         text_config=text,
         vision_config=seen and seen.config,
         audio_config=heard and heard.config,
-        projector=parts.projector,
-        vision_layer=parts.vision_layer,
-        audio_layer=parts.audio_layer,
+        projector=components.projector,
+        vision_layer=components.vision_layer,
+        audio_layer=components.audio_layer,
         vision_width=seen.width if seen else 0,
         audio_width=heard.width if heard else 0,
         vision_skip=skip,
-        sound_stack=parts.sound_stack,
-        clips=parts.clips,
+        audio_pool=components.audio_pool,
+        read_video=components.read_video,
         head_bias=head.bias is not None,
         idle=[f"model.{name}_tower.{idle}" for name, known in towers.items() for idle in known.idle],
         tie_word_embeddings=text.tie_word_embeddings,
@@ -257,7 +262,7 @@ def _composed(parts: Parts, towers: dict[str, Tower], text: Any, tokenizer: Any)
     )
     sizes = Sizes(
         picture=seen.states - skip if seen else 0,
-        sound=heard.states // parts.sound_stack if heard else 0,
+        sound=heard.states // components.audio_pool if heard else 0,
         window=float(_WINDOWS[type(heard.prepare).__name__](heard.prepare)) if heard else 0.0,
     )
     return config, ComposedProcessor(tokenizer, seen and seen.prepare, heard and heard.prepare, sizes)

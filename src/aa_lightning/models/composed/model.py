@@ -38,8 +38,8 @@ class ComposedConfig(PreTrainedConfig):
         vision_layer, audio_layer: hidden states that are read, as an index into them; None: the tower's output.
         vision_width, audio_width: of these hidden states.
         vision_skip: how many of a picture's states, from the first, stand for no patch (a class token).
-        sound_stack: so many neighbouring states of a sound become one token.
-        clips: whether the vision tower also reads clips, frame by frame.
+        audio_pool: so many neighbouring states of a sound become one token.
+        read_video: whether the vision tower also reads clips, frame by frame.
         head_bias: whether the language model's head has one.
         idle: parameters of the towers behind the states that are read; they get no gradient.
     """
@@ -60,8 +60,8 @@ class ComposedConfig(PreTrainedConfig):
     vision_width: int = 0
     audio_width: int = 0
     vision_skip: int = 0
-    sound_stack: int = 1
-    clips: bool = False
+    audio_pool: int = 1
+    read_video: bool = False
     head_bias: bool = False
     idle: list[str] | tuple[str, ...] = ()
     image_token_id: int | None = None
@@ -72,7 +72,7 @@ class ComposedConfig(PreTrainedConfig):
     @property
     def reads(self) -> tuple[str, ...]:
         """The media of a prompt, the first one first."""
-        seen = () if self.vision_config is None else ("image", "video") if self.clips else ("image",)
+        seen = () if self.vision_config is None else ("image", "video") if self.read_video else ("image",)
         return seen if self.audio_config is None else (*seen, "audio")
 
 
@@ -137,7 +137,7 @@ class ComposedModel(_Composed):
             self.multi_modal_projector["vision"] = projector(config.projector, config.vision_width, hidden)
         if config.audio_config is not None:
             self.audio_tower = tower(config.audio_config)
-            stacked = config.audio_width * config.sound_stack
+            stacked = config.audio_width * config.audio_pool
             self.multi_modal_projector["audio"] = projector(config.projector, stacked, hidden)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
@@ -163,7 +163,7 @@ class ComposedModel(_Composed):
 
     def heard(self, sounds: Tensor) -> Tensor:
         """(n · tokens, hidden) embeddings of the features of n sounds; states that fill no whole token are left out."""
-        states, stack = features(self.audio_tower, sounds, self.config.audio_layer), self.config.sound_stack
+        states, stack = features(self.audio_tower, sounds, self.config.audio_layer), self.config.audio_pool
         tokens = states.shape[1] // stack
         stacked = states[:, : tokens * stack].reshape(len(states), tokens, -1)
         return self.multi_modal_projector["audio"](stacked).flatten(0, 1)

@@ -29,15 +29,15 @@ class Denoising:
 class Diffusion:
     """The `model` section of a Stable Diffusion policy; conf/model/stable_diffusion_v1_5.yaml explains each key."""
 
-    likelihood: Literal["bound"]
+    likelihood: Literal["elbo"]
     family: Literal["stable_diffusion"]
     path: str
     tiny: dict[str, Any]
     revision: str | None
     dtype: Literal["float32", "bfloat16", "float16"]
     image_size: Annotated[int, Field(ge=8, multiple_of=8)]
-    draws: PositiveInt
-    eval_draws: PositiveInt
+    timesteps_per_example: PositiveInt
+    eval_timesteps_per_example: PositiveInt
     eval_seed: int
     caption_dropout: Share
     long_captions: Literal["error", "cut"]

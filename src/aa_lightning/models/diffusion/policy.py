@@ -39,7 +39,7 @@ class DiffusionPolicy(nn.Module):
         adapters: the LoRA adapter, where there is one.
     """
 
-    likelihood = "bound"
+    likelihood = "elbo"
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class DiffusionPolicy(nn.Module):
     def _draw(self, ids: list[str], latents: Tensor) -> tuple[Tensor, Tensor]:
         """Stratified: draw i of T falls into the i-th of T equal spans of the schedule, so that few draws cover it."""
         shape, length = latents.shape[2:], self.network.scheduler.config.num_train_timesteps
-        count = self.options.draws if self.training else self.options.eval_draws
+        count = self.options.timesteps_per_example if self.training else self.options.eval_timesteps_per_example
         if self.training:
             where = torch.rand(len(ids), count, device=latents.device)
             noise = torch.randn(len(ids), count, *shape, device=latents.device)

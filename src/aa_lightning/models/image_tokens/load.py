@@ -72,7 +72,7 @@ class PictureWriter(TextWriter):
 
     def network(self, model: nn.Module) -> PictureNetwork:
         """Put the model into the (P, K) layout."""
-        return self.kind(model, self.family, self.grammar, self.options.layout)
+        return self.kind(model, self.family, self.grammar, self.options.prefix_sharing)
 
     def policy(self, model: nn.Module, reference: Reference, adapters: Adapters | None) -> PicturePolicy:
         """Make the policy around the model."""

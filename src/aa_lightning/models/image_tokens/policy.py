@@ -25,8 +25,8 @@ from aa_lightning.types import Batch, LogLikelihood, Response, Rollout
 class PictureNetwork(TokenNetwork):
     """A transformers model over text and picture tokens, without its VQ model."""
 
-    def __init__(self, model: nn.Module, family: Family, grammar: Grammar, layout: str = "auto"):
-        super().__init__(model, family, layout)
+    def __init__(self, model: nn.Module, family: Family, grammar: Grammar, prefix_sharing: str = "auto"):
+        super().__init__(model, family, prefix_sharing)
         self.grammar = grammar
 
     def forward(

@@ -21,8 +21,8 @@ from aa_lightning.models.token.multi_head import KindHeads, marked
 class SplitNetwork(PictureNetwork):
     """A model with one head for words and one for codes, without its VQ model."""
 
-    def __init__(self, model: nn.Module, family: Any, grammar: Grammar, layout: str = "auto"):
-        super().__init__(model, family, grammar, layout)
+    def __init__(self, model: nn.Module, family: Any, grammar: Grammar, prefix_sharing: str = "auto"):
+        super().__init__(model, family, grammar, prefix_sharing)
         self.words = model.get_output_embeddings().out_features
 
     def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:

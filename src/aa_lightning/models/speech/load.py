@@ -38,13 +38,13 @@ class SpeechWriter(TextWriter):
     def network(self, model: nn.Module) -> SpeechNetwork:
         """Put thinker and talker into the (P, K) layout."""
         talker, speaker = TALKERS[self.family.name], self.options.speech.speaker
-        return SpeechNetwork(model, self.family, self.options.layout, talker, speaker)
+        return SpeechNetwork(model, self.family, self.options.prefix_sharing, talker, speaker)
 
     def policy(self, model: nn.Module, reference: Reference, adapters: Adapters | None) -> SpeechPolicy:
         """Make the policy around the model."""
         speech = self.options.speech
         decoder = function("decoder", speech.decoder)
-        return SpeechPolicy(self.network(model), self.own_encoder, reference, adapters, decoder, speech.longest)
+        return SpeechPolicy(self.network(model), self.own_encoder, reference, adapters, decoder, speech.max_steps)
 
 
 def function(option: str, path: str | None) -> Callable | None:

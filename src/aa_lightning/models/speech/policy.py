@@ -41,11 +41,11 @@ class SpeechNetwork(TokenNetwork):
         self,
         model: nn.Module,
         family: Family,
-        layout: str,
+        prefix_sharing: str,
         speaks: Callable[[nn.Module, str | None], talker.Talker],
         speaker: str | None,
     ):
-        super().__init__(model, family, layout)
+        super().__init__(model, family, prefix_sharing)
         self._speaks, self._speaker = speaks, speaker
         self.codes = self.talker.codes
 

@@ -39,7 +39,7 @@ class TextWriter:
 
     def network(self, model: nn.Module) -> TokenNetwork:
         """Put a model into the (P, K) layout."""
-        return TokenNetwork(model, self.family, self.options.layout)
+        return TokenNetwork(model, self.family, self.options.prefix_sharing)
 
     def policy(self, model: nn.Module, reference: Reference, adapters: Adapters | None) -> AutoregressivePolicy:
         """Make the policy around the model."""

@@ -17,10 +17,10 @@ _ROUNDING = 1e-4  # nats between two ways to the same log-probability
 class TokenNetwork(nn.Module):
     """A transformers model that reads batches in the (P, K) layout."""
 
-    def __init__(self, model: nn.Module, family: Family, layout: str = "auto"):
+    def __init__(self, model: nn.Module, family: Family, prefix_sharing: str = "auto"):
         super().__init__()
         self.model = model
-        self.family, self.layout = family, layout
+        self.family, self.prefix_sharing = family, prefix_sharing
         self.positions = Positions(family)
         self.windows = layouts.windows_of(model.config)
         self.cap = logit_cap(model.config)
@@ -125,10 +125,10 @@ class TokenNetwork(nn.Module):
         return self.writer.base_model
 
     def _shares(self, batch: Batch) -> bool:
-        if not self.family.shares_prefix or self.windows is None or self.layout == "plain":
+        if not self.family.shares_prefix or self.windows is None or self.prefix_sharing == "never":
             return False
         p, k, _ = batch.response["input_ids"].shape
-        if self.layout == "shared" or k < 2:
+        if self.prefix_sharing == "always" or k < 2:
             return k > 1
         prompt, response = batch.prompt["attention_mask"].sum() / p, batch.response["mask"].sum() / (p * k)
         width = self.model.config.get_text_config().hidden_size

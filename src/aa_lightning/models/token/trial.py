@@ -24,12 +24,12 @@ _MOST = {torch.float32: 1e-3, torch.float64: 1e-3}  # nats between two ways to r
 _MOST_ROUNDED = 0.1  # the same where weights are of 16 bits
 
 
-def tried(model: nn.Module, processor: Any, family: Family, layout: str = "auto") -> Family:
+def tried(model: nn.Module, processor: Any, family: Family, prefix_sharing: str = "auto") -> Family:
     """The family of a model, proved on a small batch where the table does not know it.
 
     Args:
         family: what its configuration says.
-        layout: that of `model.layout`.
+        prefix_sharing: `model.prefix_sharing`.
 
     Returns:
         The same family; without shared rows where these give other numbers.
@@ -42,19 +42,19 @@ def tried(model: nn.Module, processor: Any, family: Family, layout: str = "auto"
     encoder = TokenEncoder(processor, family)
     rows = [encoder.encode(prompt, [[text(answer)] for answer in _ANSWERS]) for prompt in _prompts(encoder)]
     with torch.no_grad(), _able(model):
-        trouble = _trouble(model, encoder, rows, "plain")
+        trouble = _trouble(model, encoder, rows, "never")
         if trouble is not None:
             raise ValueError(
                 f"{_named(model)}, and in a padded batch {trouble}. Choose another model=, one of {', '.join(FAMILIES)}, or "
                 "add a row to models/families/table.py (docs/models.md)"
             )
-        if not family.shares_prefix or TokenNetwork(model, family).windows is None or layout == "plain":
+        if not family.shares_prefix or TokenNetwork(model, family).windows is None or prefix_sharing == "never":
             return family
-        trouble = _trouble(model, encoder, rows, "shared")
+        trouble = _trouble(model, encoder, rows, "always")
     if trouble is None:
         return family
-    if layout == "shared":
-        raise ValueError(f"{_named(model)}, and where responses share a row {trouble}: type model.layout=plain")
+    if prefix_sharing == "always":
+        raise ValueError(f"{_named(model)}, and where responses share a row {trouble}: type model.prefix_sharing=never")
     say(f"{_named(model)}: each response gets a row of its own, since in shared rows {trouble}")
     return replace(family, shares_prefix=False)
 
@@ -75,11 +75,11 @@ def _prompts(encoder: TokenEncoder) -> list[Prompt]:
     ]
 
 
-def _trouble(model: nn.Module, encoder: TokenEncoder, rows: list[Encoded], layout: str) -> str | None:
-    """What is wrong with a layout of a batch, against the model's own logits of each row alone; None: nothing."""
+def _trouble(model: nn.Module, encoder: TokenEncoder, rows: list[Encoded], prefix_sharing: str) -> str | None:
+    """The fault of a batch, with or without prefix sharing, against the model's own logits of each row alone; None: none."""
     try:
         alone = torch.cat([_alone(model, encoder.family, row, answer) for row in rows for answer in row.responses])
-        found = TokenNetwork(model, encoder.family, layout)(encoder.collate(rows).to(model.device))
+        found = TokenNetwork(model, encoder.family, prefix_sharing)(encoder.collate(rows).to(model.device))
     except Exception as error:  # whatever a foreign forward pass may raise
         return f"it cannot be read ({type(error).__name__}: {error})"
     apart = (found.terms[found.mask.bool()] - alone).abs().mean().item()
