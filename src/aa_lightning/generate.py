@@ -163,10 +163,9 @@ def _unused(folder: Path, name: str) -> Path:
 
 def _lacks_decoder(cfg: DictConfig) -> bool:
     """Whether the model writes pictures as codes that nothing makes pictures."""
-    from aa_lightning.models.families.table import FAMILIES
+    from aa_lightning.models.families.offer import offer_of
 
-    row = FAMILIES.get(cfg.model.family)
-    return row is not None and row.needs_decoder and cfg.model.image_decoder is None
+    return not offer_of(cfg.model).draws
 
 
 def main() -> None:

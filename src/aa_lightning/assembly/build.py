@@ -128,8 +128,7 @@ def check_model(cfg: DictConfig) -> Any:
     start = None if is_stage(cfg.init) else starting_point(cfg)
     if start is not None and start.endswith(".ckpt"):
         check_start(Path(start))
-    if cfg.model.likelihood == "exact":
-        load.check_training(options(cfg, "model"))
+    load.check_training(options(cfg, "model"))
     return build_encoder(cfg, start)
 
 
@@ -147,10 +146,6 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
         model = replace(model, path=start)
     if algorithm.trains == "reward_model":
         return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks)
-    if cfg.model.likelihood == "elbo":
-        from aa_lightning.models.diffusion.policy import load_diffusion
-
-        return load_diffusion(model, algorithm.uses_reference, checkpoint)
     return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint)
 
 
@@ -165,10 +160,6 @@ def build_encoder(cfg: DictConfig, start: str | None = None) -> Any:
     model = options(cfg, "model")
     if start is not None and not start.endswith(".ckpt"):
         model = replace(model, path=start)
-    if cfg.model.likelihood == "elbo":
-        from aa_lightning.models.diffusion.policy import load_pixel_encoder
-
-        return load_pixel_encoder(model)
     return load.load_encoder(model, _limits(cfg))
 
 
@@ -190,10 +181,6 @@ def build_chat_policy(cfg: DictConfig) -> Any:
             )
         merged = replace(model.lora, rank=0)
         model = replace(model, path=str(export_of(cfg.run)), lora=merged)
-    if cfg.model.likelihood == "elbo":
-        from aa_lightning.models.diffusion.policy import load_diffusion
-
-        return load_diffusion(model, False).eval()
     return load.load_policy(model, _limits(cfg), False).eval()
 
 

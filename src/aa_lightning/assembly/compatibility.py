@@ -19,6 +19,7 @@ from aa_lightning.types import Algorithm
 
 if TYPE_CHECKING:
     from aa_lightning.data.mixture import MixtureOptions
+    from aa_lightning.models.families.offer import ModelOffer
 
     Data = DataOptions | MixtureOptions
 
@@ -32,24 +33,10 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
         ValueError: which parts, why, and what to type.
         FileNotFoundError: a data file is not there.
     """
-    likelihood = cfg.model.likelihood
-    name = cfg.algo_name or type(algorithm).__name__
-    if cfg.model.likelihood == "elbo" and algorithm.trains == "reward_model":
-        raise ValueError(
-            f"{name} reads hidden states of a token model, and model.family={cfg.model.family} is a diffusion model: "
-            "type a token model, for example model=tiny_llava"
-        )
-    if algorithm.trains == "reward_model" and _speaks(cfg.model.family):
-        raise ValueError(
-            f"{name} scores what a token model has read, and model.family={cfg.model.family} reads its answers as text "
-            "and speaks them: type a model that hears or reads them, for example model=tiny_qwen2_5_omni"
-        )
-    if likelihood not in algorithm.accepts:
-        raise ValueError(
-            f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
-            f"model.family={cfg.model.family} has {_LIKELIHOODS[likelihood]}: "
-            "type another model= or algo=, for example algo=dpo"
-        )
+    from aa_lightning.models.families.offer import offer_of
+
+    name, offer = cfg.algo_name or type(algorithm).__name__, offer_of(cfg.model)
+    _refuse(_against_model(cfg, name, algorithm, offer))
     for whose, kind in data.kinds.items():
         if not can_serve(kind, algorithm.supervision):
             raise ValueError(
@@ -62,18 +49,80 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
     if data.shown is not None:  # else `check_spoiled` decides, once rows are read
         check_spoiled(cfg, algorithm, data.shown)
         _check_fits(["data.corruption"], data.corruption, data.shown)
-    if "media" in algorithm.wants and _reads_codes(cfg.model.family):
-        raise ValueError(
-            f"{name} with these options moves pictures along a gradient, and model.family={cfg.model.family} reads them as "
-            "tokens that a frozen model chose, which have none: type a model that sees pixels, for example "
-            "model=tiny_llava, or another algo="
-        )
-    if algorithm.ref_sync is not None:
-        _check_moving(cfg)
-    if data.writes_media and likelihood == "exact" and algorithm.trains == "policy":
-        _check_draws(cfg)
+    _refuse(_against_options(cfg, name, algorithm, offer, data.writes_media))
     for origin in data.origins:
         check_files(origin)
+
+
+Rules = list[tuple[bool, str]]  # what cannot work, and what is said then
+
+
+def _refuse(rules: Rules) -> None:
+    for applies, message in rules:
+        if applies:
+            raise ValueError(message)
+
+
+def _against_model(cfg: DictConfig, name: str, algorithm: Algorithm, offer: ModelOffer) -> Rules:
+    """What a model cannot do for an algorithm."""
+    scored = algorithm.trains == "reward_model"
+    return [
+        (
+            scored and offer.likelihood == "elbo",
+            f"{name} reads hidden states of a token model, and model.family={offer.family} is a diffusion model: "
+            "type a token model, for example model=tiny_llava",
+        ),
+        (
+            scored and not offer.scores,
+            f"{name} scores what a token model has read, and model.family={offer.family} reads its answers as text "
+            "and speaks them: type a model that hears or reads them, for example model=tiny_qwen2_5_omni",
+        ),
+        (
+            offer.likelihood not in algorithm.accepts,
+            f"{name} with these options is defined on {' or '.join(algorithm.accepts)} log-likelihoods, and "
+            f"model.family={offer.family} has {_LIKELIHOODS[offer.likelihood]}: "
+            "type another model= or algo=, for example algo=dpo",
+        ),
+    ]
+
+
+def _against_options(cfg: DictConfig, name: str, algorithm: Algorithm, offer: ModelOffer, media: bool) -> Rules:
+    """What cannot work with these options of model, strategy and evaluation.
+
+    A reference can follow only where it is a copy of its own and whole on every process; pictures are drawn only where codes
+    can be made pictures.
+
+    Args:
+        media: whether responses of the data hold media.
+    """
+    strategy = OmegaConf.to_container(cfg.trainer, resolve=True).get("strategy")
+    sharded = isinstance(strategy, dict) and (strategy.get("stage") == 3 or strategy["_target_"].endswith("FSDP"))
+    drawn = cfg.evaluation.num_generations
+    return [
+        (
+            "media" in algorithm.wants and not offer.has_media_gradients,
+            f"{name} with these options moves pictures along a gradient, and model.family={offer.family} reads them as "
+            "tokens that a frozen model chose, which have none: type a model that sees pixels, for example "
+            "model=tiny_llava, or another algo=",
+        ),
+        (
+            algorithm.ref_sync is not None and cfg.model.lora.rank > 0 and cfg.model.reference != "frozen",
+            "algo.ref_sync moves the reference, and with model.lora.rank > 0 the reference is the model without its "
+            "adapter: type model.reference=frozen, or algo.ref_sync=null",
+        ),
+        (
+            algorithm.ref_sync is not None and sharded,
+            "algo.ref_sync needs a whole reference on every process, and this strategy shards it: type strategy=ddp or "
+            "strategy=deepspeed_zero2, or algo.ref_sync=null",
+        ),
+        (
+            media and algorithm.trains == "policy" and not offer.draws and drawn > 0,
+            f"models of family {offer.family} write pictures as codes, their library has no decoder for them, and "
+            f"evaluation.num_generations={drawn} pictures shall be drawn: bring a torch module "
+            "that is made from the model's VQ model and gives pixels for codes (docs/models.md), and type "
+            "model.image_decoder=<package>.<module>.<Class>; or type evaluation.num_generations=0",
+        ),
+    ]
 
 
 def check_spoiled(cfg: DictConfig, algorithm: Algorithm, shown: Collection[str]) -> None:
@@ -104,10 +153,9 @@ def check_reads(cfg: DictConfig, shown: Collection[str]) -> None:
     Raises:
         ValueError: which ones, and what to type.
     """
-    from aa_lightning.models.families.table import FAMILIES
+    from aa_lightning.models.families.offer import offer_of
 
-    row = FAMILIES.get(cfg.model.family)
-    reads = set() if row is None else set(row.media)
+    reads = set(offer_of(cfg.model).reads)
     if set(shown) - reads:
         unread = " and ".join(sorted(set(shown) - reads))
         raise ValueError(
@@ -145,56 +193,6 @@ def _check_fits(keys: list[str], corruption: CorruptionOptions | None, shown: Co
         f"{' and '.join(sorted(shown)) or 'no media'}, so that nothing would be spoiled: type {typed}, or a data= with "
         f"{' or '.join(corruption.kinds)}"
     )
-
-
-def _speaks(family: str) -> bool:
-    from aa_lightning.models.families.table import FAMILIES
-
-    return family in FAMILIES and "audio" in FAMILIES[family].writes
-
-
-def _reads_codes(family: str) -> bool:
-    from aa_lightning.models.families.table import FAMILIES
-
-    return family in FAMILIES and FAMILIES[family].reads_codes
-
-
-def _check_moving(cfg: DictConfig) -> None:
-    """A reference can follow only where it is a copy of its own and whole on every process.
-
-    Raises:
-        ValueError: an adapter switched off cannot move; sharded copies are not moved.
-    """
-    if cfg.model.lora.rank > 0 and cfg.model.reference != "frozen":
-        raise ValueError(
-            "algo.ref_sync moves the reference, and with model.lora.rank > 0 the reference is the model without its "
-            "adapter: type model.reference=frozen, or algo.ref_sync=null"
-        )
-    target = OmegaConf.to_container(cfg.trainer, resolve=True).get("strategy")
-    sharded = isinstance(target, dict) and (target.get("stage") == 3 or target["_target_"].endswith("FSDP"))
-    if sharded:
-        raise ValueError(
-            "algo.ref_sync needs a whole reference on every process, and this strategy shards it: type strategy=ddp or "
-            "strategy=deepspeed_zero2, or algo.ref_sync=null"
-        )
-
-
-def _check_draws(cfg: DictConfig) -> None:
-    """Held-out pictures can be drawn only where codes can be made pictures.
-
-    Raises:
-        ValueError: there is no decoder, and pictures shall be drawn.
-    """
-    from aa_lightning.models.families.table import FAMILIES
-
-    row = FAMILIES.get(cfg.model.family)
-    if row is not None and row.needs_decoder and cfg.model.image_decoder is None and cfg.evaluation.num_generations > 0:
-        raise ValueError(
-            f"models of family {row.name} write pictures as codes, their library has no decoder for them, and "
-            f"evaluation.num_generations={cfg.evaluation.num_generations} pictures shall be drawn: bring a torch module "
-            "that is made from the model's VQ model and gives pixels for codes (docs/models.md), and type "
-            "model.image_decoder=<package>.<module>.<Class>; or type evaluation.num_generations=0"
-        )
 
 
 _NEEDS = {  # what an algorithm may want of rows: in words, and how data says it

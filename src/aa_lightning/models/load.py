@@ -1,4 +1,4 @@
-"""The production loader of token models: policies, reward models and encoders of a `model` section."""
+"""The production loader of models: policies, reward models and encoders of a `model` section."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -26,14 +26,19 @@ from aa_lightning.models.token.load import TextWriter
 from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.models.token.trial import tried
 
+if TYPE_CHECKING:
+    from aa_lightning.models.diffusion.encoder import PixelEncoder
+    from aa_lightning.models.diffusion.options import Diffusion
+    from aa_lightning.models.diffusion.policy import DiffusionPolicy
+
 _HEAD = "network.head.weight"  # of a reward model, by its own names
 _WRITERS = {"text": TextWriter, "image": PictureWriter, "audio": SpeechWriter}  # by the richest medium that is written
 
 
 def load_policy(
-    options: ModelOptions, limits: Limits, reference: bool, checkpoint: Path | None = None
-) -> AutoregressivePolicy:
-    """Load a token policy with the reference that its algorithm needs.
+    options: ModelOptions | Diffusion, limits: Limits, reference: bool, checkpoint: Path | None = None
+) -> AutoregressivePolicy | DiffusionPolicy:
+    """Load a policy with the reference that its algorithm needs.
 
     Args:
         options: the `model` section of the configuration.
@@ -41,6 +46,10 @@ def load_policy(
         reference: whether the algorithm compares with a reference.
         checkpoint: of a run, whose weights policy and reference start from.
     """
+    if options.likelihood == "elbo":
+        from aa_lightning.models.diffusion.policy import load_diffusion
+
+        return load_diffusion(options, reference, checkpoint)
     model, writer, stands_alone = _loaded(options, limits)
     _check_writes(model, options)
     if checkpoint is not None:
@@ -73,8 +82,12 @@ def load_scorer(
     return writer.reward_model(model, Head(weight, heads, speaks), adapters)
 
 
-def load_encoder(options: ModelOptions, limits: Limits) -> TokenEncoder:
+def load_encoder(options: ModelOptions | Diffusion, limits: Limits) -> TokenEncoder | PixelEncoder:
     """Load the encoder alone, without weights."""
+    if options.likelihood == "elbo":
+        from aa_lightning.models.diffusion.policy import load_pixel_encoder
+
+        return load_pixel_encoder(options)
     source = source_of(options)
     family = _family(source.config, options)
     return _WRITERS[family.writes[-1]].encoder(source.config, source.processor(), family, options, limits)
@@ -85,12 +98,14 @@ def outline(options: ModelOptions) -> nn.Module:
     return source_of(options).outline(options.dtype)
 
 
-def check_training(options: ModelOptions) -> None:
+def check_training(options: ModelOptions | Diffusion) -> None:
     """Refuse what cannot train, as loading would, without weights.
 
     Raises:
         ValueError: freeze groups or layers for adapters that the model does not have.
     """
+    if options.likelihood == "elbo":  # it has no freeze groups, and its pipeline is loaded whole
+        return
     model = outline(options)
     prepare_training(model, _family(model.config, options), options)
 
