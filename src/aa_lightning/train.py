@@ -82,7 +82,7 @@ def _train(cfg: DictConfig, folder: Path, tell: bool) -> dict[str, Any]:
 
 
 def _checkpoint(cfg: DictConfig, run: Path) -> Path | None:
-    """Where a run goes on; None at its beginning, where it was stopped before its first checkpoint.
+    """Return the checkpoint where a run goes on; None at its beginning, where it was stopped before its first checkpoint.
 
     Raises:
         ValueError: it ended and its checkpoints are gone, or it was made with another model or algorithm.

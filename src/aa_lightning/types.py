@@ -37,7 +37,7 @@ def text(content: str) -> Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What is asked, ending before the answer. `answer` is a checkable reference answer where the data has one, and
+    """A conversation that ends before the answer. `answer` is a checkable reference answer where the data has one, and
     `check` the verifier that compares it; `tools` are what the model may call, as its chat template reads them."""
 
     id: str
@@ -113,7 +113,7 @@ class Ranking(Prompt):
 
 @dataclass(frozen=True, kw_only=True)
 class Critique(Demonstration):
-    """What is said about an answer; the prompt ends with the answer and the request to judge it."""
+    """A critique of an answer; the prompt ends with the answer and the request to judge it."""
 
 
 Example = Prompt  # any of these; the richer kinds are subclasses
@@ -220,7 +220,7 @@ class LogLikelihood:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How responses are drawn; what a kind of policy has no use for is not looked at.
+    """Options of sampling responses; what a kind of policy has no use for is not looked at.
 
     Attributes:
         max_new_tokens: tokens of a text at most.
@@ -267,7 +267,7 @@ class Encoder(Protocol):
 
 
 class Likelihood(Protocol):
-    """What a reference offers, and the part of a policy that most algorithms need."""
+    """The protocol of references, and the part of a policy that most algorithms need."""
 
     def log_likelihood(self, batch: Batch) -> LogLikelihood: ...
 

@@ -1,4 +1,4 @@
-"""How many terms a mean over a whole step divides by, counted where batches are made."""
+"""Count the terms that a mean over a whole step divides by, counted where batches are made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from aa_lightning.types import Batch
 
 
 def supervised_terms(batch: Batch) -> float:
-    """How many terms of a batch are trained on: tokens, or one for each picture."""
+    """Count the terms of a batch that are trained on: tokens, or one for each image."""
     if "mask" in batch.response:
         return batch.response["mask"].sum().item()
     return float(next(iter(batch.response.values())).shape[:2].numel())
@@ -20,5 +20,5 @@ def chosen_terms(batch: Batch) -> float:
 
 
 def labelled_steps(batch: Batch) -> float:
-    """How many steps of responses are labelled right or wrong."""
+    """Count the steps of responses that are labelled right or wrong."""
     return (~batch.supervision["steps"].isnan()).sum().item()

@@ -1,4 +1,4 @@
-"""How an algorithm declares its hyperparameters: typed, immutable, and nothing else accepted."""
+"""Hyperparameters of algorithms: typed, immutable, and nothing else accepted."""
 
 from typing import Annotated, ClassVar
 
@@ -43,20 +43,20 @@ class ReferenceSync:
 
 
 class Objective:
-    """What every algorithm says of itself (`types.Algorithm`), where it says nothing else."""
+    """Defaults of the attributes of an algorithm (`types.Algorithm`)."""
 
     ref_sync: ClassVar = None
     wants: ClassVar = ()
     remembers: ClassVar = ()
 
     def normalizer(self, batch: Batch) -> float | list[float]:
-        """What a mean over the terms of a whole step divides by, this batch's share of it."""
+        """Return this batch's share of the number that a mean over the terms of a whole step divides by."""
         return supervised_terms(batch)
 
 
 @hyperparameters
 class PolicyObjective(Objective):
-    """What objectives of policies share."""
+    """Base of objectives that train policies."""
 
     trains: ClassVar = "policy"
     accepts: ClassVar = ("exact", "elbo")
@@ -65,7 +65,7 @@ class PolicyObjective(Objective):
 
 @hyperparameters
 class RewardObjective(Objective):
-    """What objectives of reward models share.
+    """Base of objectives that train reward models.
 
     Attributes:
         heads: numbers that the model gives a response; its reward is their mean.

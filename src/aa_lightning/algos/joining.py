@@ -70,7 +70,7 @@ def _is_count(name: str) -> bool:
 
 
 def _weight(name: str, found: Metrics, rows: Tensor) -> Tensor:
-    """How many rows a mean is over."""
+    """Return how many rows a mean is over."""
     for over in (f"count/{name.rpartition('/')[2]}", f"{name}/count"):
         if over in found:
             return found[over]

@@ -1,4 +1,4 @@
-"""What objectives report, under one set of names; docs/algorithms.md says what each means."""
+"""Metrics of objectives under one set of names, whose meanings stand in docs/algorithms.md."""
 
 from __future__ import annotations
 

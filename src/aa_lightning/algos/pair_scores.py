@@ -1,4 +1,4 @@
-"""What the parts of a preference objective look at."""
+"""Scores of pairs, which the components of a preference objective read."""
 
 from __future__ import annotations
 

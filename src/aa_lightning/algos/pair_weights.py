@@ -1,4 +1,4 @@
-"""How much a pair counts: `strength(beta, ratio, batch) -> beta and who counts`, `weight(pairs) -> (P,)`."""
+"""β and weight of each pair: `dynamic_beta(beta, ratio, batch) -> beta and who counts`, `weight(pairs) -> (P,)`."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from aa_lightning.types import Algorithm, Kind
 
 
 class Plain(Objective):
-    """What is taken for said where a class says nothing."""
+    """Attributes of an algorithm whose class leaves them out."""
 
     supervision: ClassVar = "preference"
     accepts: ClassVar = ("exact", "elbo")

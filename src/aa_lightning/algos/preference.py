@@ -85,14 +85,14 @@ class PreferenceOptimization(PolicyObjective):
 
     @property
     def wants(self) -> tuple[str, ...]:
-        """What a batch must bring besides its responses."""
+        """Names of the things that a batch must bring besides its responses."""
         parts = [self.loss, self.comparison, *filter(None, (self.token_weights, self.target_margin, self.dynamic_beta))]
         asked = {name for part in parts for name in part.wants} | ({"corrupted"} if self.guidance != 1.0 else set())
         return tuple(sorted(asked))
 
     @property
     def corruption(self) -> CorruptionOptions | None:
-        """How the corrupted branch of a batch is made."""
+        """Corruption with which the corrupted branch of a batch is made."""
         if self.comparison.name in ("prompts", "self_generated"):
             return self.comparison.corruption
         return CorruptionOptions(name="blank") if self.guidance != 1.0 else None

@@ -1,4 +1,4 @@
-"""How what is compared is read of a model: the terms of two things, and perhaps a number beside each."""
+"""Log-likelihoods of the two things that are compared: their terms, and perhaps a number beside each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gap of two rewards must reach: `offset(pairs) -> (P,)`, taken from it."""
+"""Target margins: `target_margin(pairs) -> (P,)`, taken from the gap of two rewards."""
 
 from __future__ import annotations
 

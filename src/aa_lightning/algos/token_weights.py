@@ -1,4 +1,4 @@
-"""What counts inside a response: `terms(likelihood, batch) -> weights (P, 2, T)`."""
+"""Token weights: `token_weights(likelihood, batch) -> (P, 2, T)`."""
 
 from __future__ import annotations
 

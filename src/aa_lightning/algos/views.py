@@ -1,4 +1,4 @@
-"""Which two things a preference objective compares.
+"""The two things that a preference objective compares.
 
 A view is made once from the policy and a batch, and then read with the policy and with the reference, so that both see
 the same pair.

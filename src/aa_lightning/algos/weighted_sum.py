@@ -73,7 +73,7 @@ class WeightedSum(PolicyObjective):
 
     @property
     def corruption(self):
-        """How the corrupted branch is made.
+        """Corruption with which the corrupted branch is made.
 
         Raises:
             ValueError: two objectives want two of them.

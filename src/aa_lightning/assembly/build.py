@@ -185,7 +185,7 @@ def build_chat_policy(cfg: DictConfig) -> Any:
 
 
 def estimate_cost(cfg: DictConfig, algorithm: Algorithm, lengths: Any) -> tuple[Any, int]:
-    """What a step would cost, and how many prompts a forward pass takes."""
+    """Estimate what a step would cost, and return it with the number of prompts in a forward pass."""
     from aa_lightning.assembly import inspection
     from aa_lightning.models import load
 

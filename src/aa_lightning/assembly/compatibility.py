@@ -1,4 +1,4 @@
-"""What fits what: an algorithm, a model, a data set and a strategy that cannot work together are refused by name.
+"""Refusal of algorithms, models, data sets and strategies that cannot work together.
 
 All of it is decided before any weights load.
 """

@@ -114,7 +114,7 @@ def fitting_batch(loader: Any, rows: int, processes: int) -> int:
 
 
 def wanted_of(algorithm: Algorithm) -> Any:
-    """What batches must bring for an algorithm."""
+    """Collect what batches must bring for an algorithm."""
     from aa_lightning.training.datamodule import Wanted
 
     return Wanted(
@@ -152,7 +152,7 @@ def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any
 
 
 def processes_of(cfg: DictConfig) -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     from aa_lightning.launch.job import processes
 
     given = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS")

@@ -1,4 +1,4 @@
-"""What a run measures on held-out rows."""
+"""The held-out measures of a run."""
 
 from __future__ import annotations
 

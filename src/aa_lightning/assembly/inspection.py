@@ -1,4 +1,4 @@
-"""What would be trained: supervised tokens, lengths, dropped rows, and what a step would cost."""
+"""Preview of training: supervised tokens, lengths, dropped rows, and the cost of a step."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Lengths:
 
 @dataclass
 class Survey:
-    """What a pass over all rows found.
+    """Findings of a pass over all rows.
 
     Attributes:
         lengths: in tokens; empty for models that read no tokens.
@@ -76,7 +76,7 @@ class Survey:
     margins: list[float] = field(default_factory=list)
 
     def sentences(self) -> list[str]:
-        """What a user would want to know of the rows, a line each."""
+        """Describe the rows, a line for each finding."""
         said = [f"{count} show {medium}" for medium, count in sorted(self.showing.items()) if medium]
         if said and self.showing[""]:
             said.append(f"{self.showing['']} show no medium")
@@ -124,7 +124,7 @@ class Found:
         return [row for row in self.left_out if not row.declared and not skipped[row.column == LENGTH]]
 
     def sentences(self, kind: str) -> list[str]:
-        """How many rows do what, a line each."""
+        """Count rows by what they do, a line each."""
         held_out = 0 if self.held_out is None else len(self.held_out) - len(self.measured.bad)
         lines = [
             f"{len(self.train) - len(self.trained.bad)} {kind} rows train, {held_out} are held out, {len(self.left_out)} are "
@@ -142,7 +142,7 @@ class Found:
 
 
 def columns(data: Any, written: Any) -> list[str]:
-    """Which columns were recognised, of each data set that has no template of its own."""
+    """Name the columns that were recognised in each data set without a template."""
     parts = {"": (data, written)}
     if "parts" in written:
         parts = {name: (part.data, written.parts[name].data) for name, part in data.parts.items()}
@@ -205,7 +205,7 @@ def left_out(dropped: Sequence[Any]) -> list[str]:
 
 
 def reasons(dropped: Sequence[Any]) -> list[list[str]]:
-    """How many rows were dropped for which reason, most frequent first, with the first rows' names."""
+    """Count dropped rows by reason, most frequent first, with the first rows' names."""
     counted = Counter((row.column, row.reason) for row in dropped)
     return [
         [column, reason, str(count), ", ".join(r.row for r in dropped if (r.column, r.reason) == (column, reason))[:60]]

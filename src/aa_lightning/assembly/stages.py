@@ -1,4 +1,4 @@
-"""Where a run starts from: another run, a checkpoint, an export, or a named stage that is trained once and cached.
+"""Starting points of runs: another run, a checkpoint, an export, or a named stage that is trained once and cached.
 
 A stage is an ordinary run in the user's cache folder. Its key is made of everything that shapes it: the resolved
 configuration, the versions of the libraries and this package's own source.
@@ -61,7 +61,7 @@ def starting_point(cfg: DictConfig) -> str | None:
 
 
 def is_stage(init: str | None) -> bool:
-    """Whether a run starts from a stage, which is trained if the cache lacks it."""
+    """Tell whether a run starts from a stage, which is trained if the cache lacks it."""
     return init is not None and init.startswith("stage:")
 
 

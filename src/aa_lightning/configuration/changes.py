@@ -1,4 +1,4 @@
-"""Which values of an algorithm are not those of its own file, and what set them."""
+"""Values of an algorithm that are not those of its own file, and what set them."""
 
 from __future__ import annotations
 
@@ -64,12 +64,13 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _refers(value: Any) -> bool:
-    """Whether a value is that of another key, `${algo.beta}`."""
+    """Tell whether a value is that of another key, `${algo.beta}`."""
     return isinstance(value, str) and value.startswith("${algo.") and value.endswith("}")
 
 
 def _origin(keys: Sequence[str], hydra: DictConfig, folders: Sequence[Path]) -> str:
-    """What sets the first of these keys that anything sets: the command line, or the last of the chosen files that does."""
+    """Find what sets the first of these keys that anything sets: the command line, or the last of the chosen files that
+    does."""
     typed = [item.partition("=")[0].lstrip("+~") for item in hydra.overrides.task]
     for key in keys:
         if any(_concerns(name, key) for name in typed if name != "algo"):

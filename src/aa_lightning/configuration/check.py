@@ -78,7 +78,7 @@ def dotted_keys(plain: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
 
 
 def split_batch(batch_size: int, micro_batch_size: int | None, processes: int) -> tuple[int, int]:
-    """How a step's prompts are divided: (prompts per forward pass and process, forward passes per step).
+    """Divide a step's prompts: (prompts per forward pass and process, forward passes per step).
 
     Raises:
         ConfigError: they do not divide.
@@ -205,7 +205,7 @@ def _mistakes_in_names(section: Mapping[str, Any], everywhere: Everywhere) -> li
 
 
 def section_schema(name: str, section: Mapping[str, Any]) -> type | None:
-    """What a section may say; None: anything."""
+    """Return the class of what a section may say; None: anything."""
     if name == "algo":
         return algorithm_schema(section["_target_"])
     if name == "model":
@@ -287,7 +287,7 @@ def _mistyped(path: str, section: Mapping[str, Any], known: Collection[str], eve
 
 
 def _contradictions(plain: Mapping[str, Any]) -> list[str]:
-    """What is well formed, section by section, and still cannot work together."""
+    """List mistakes of sections that are well formed and cannot work together."""
     trainer = plain.get("trainer")
     if not isinstance(trainer, Mapping) or "optimizer" not in plain:
         return []

@@ -19,7 +19,7 @@ from aa_lightning.configuration.wording import ConfigError, nearest, show, some
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
-    """What a command line composes, checked.
+    """Compose and check the configuration of a command line.
 
     Args:
         overrides: as they are typed: ["algo=dpo", "modality=ti2t", "algo.beta=0.2"].
@@ -116,7 +116,7 @@ def with_start(cfg: DictConfig) -> DictConfig:
 
 
 def made_here(data: DictConfig) -> bool:
-    """Whether all rows of a `data` section are Shapes."""
+    """Tell whether all rows of a `data` section are Shapes."""
     sets = [part.data for part in data.parts.values()] if "parts" in data else [data]
     return all("modality" in one.train for one in sets)
 

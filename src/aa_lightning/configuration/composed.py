@@ -1,4 +1,4 @@
-"""What Hydra makes of overrides, inside a command and outside of one."""
+"""Configurations that Hydra composes of overrides, inside a command and outside of one."""
 
 from __future__ import annotations
 

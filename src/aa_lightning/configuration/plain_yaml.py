@@ -22,7 +22,7 @@ class _Plain(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """What a file says; interpolations stay texts, and nothing in it names a class.
+    """Read a YAML file; interpolations stay texts, and nothing in it names a class.
 
     Raises:
         ConfigError: it cannot be read as data.
@@ -37,7 +37,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """What a file of settings says.
+    """Read a YAML file that must hold a mapping.
 
     Raises:
         ConfigError: it cannot be read as data, or holds something else.

@@ -26,7 +26,7 @@ class Loader:
 
     @property
     def kept_bytes(self) -> int:
-        """How much of a data set each process that reads it may keep: data workers share the bound."""
+        """Bytes of a data set that each process may keep: data workers share the bound."""
         return self.cache_mib * 2**20 // max(self.workers, 1)
 
 

@@ -1,4 +1,4 @@
-"""What a class of the user's own takes, as a class that checks it. Imports nothing heavy."""
+"""Classes that check the arguments of a user's own class. Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ EPOCHS = ("epochs", "epoch", "num_epochs", "max_epochs", "num_train_epochs", "n_
 
 
 class ConfigError(ValueError):
-    """What was typed cannot work; the message is the whole story, no traceback needed."""
+    """A mistake in the configuration that the user can fix; it is printed without a traceback."""
 
 
 def nearest(word: str, options: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What can be wrong with a row, and where."""
+"""Faults of rows, with row and column."""
 
 from __future__ import annotations
 

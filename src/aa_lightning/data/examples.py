@@ -100,7 +100,7 @@ class Examples(Sequence[Example]):
 
     @property
     def media(self) -> set[str]:
-        """What prompts of these rows show besides text."""
+        """Media that prompts of these rows show."""
         return set(self.showing)
 
     def __len__(self) -> int:
@@ -264,7 +264,7 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
 
 
 def allowed(origin: SourceOptions, options: DataOptions) -> Allowed:
-    """What rows of a source may name and hold."""
+    """Limits on what rows of a source may name and hold."""
     return Allowed(
         root=media_root(origin),
         confined=is_confined(origin),

@@ -37,7 +37,7 @@ def kind_of(example: Example) -> Kind:
 
 
 def can_serve(kind: Kind, wanted: Kind) -> bool:
-    """Whether data of `kind` weakens to `wanted`: feedback > preference = ranking > rating > demonstration > prompt, and
+    """Tell whether data of `kind` weakens to `wanted`: feedback > preference = ranking > rating > demonstration > prompt, and
     feedback has critiques."""
     return _KINDS[kind][1] >= _KINDS[wanted][1]
 

@@ -78,12 +78,12 @@ class MixtureOptions:
 
     @property
     def holds_out(self) -> bool:
-        """Whether every part has rows that are measured and not trained on."""
+        """Tell whether every part has rows that are measured and not trained on."""
         return all(part.data.holds_out for part in self.parts.values())
 
     @property
     def skips_bad_rows(self) -> bool:
-        """Whether bad rows of every part are left out instead of stopping."""
+        """Tell whether bad rows of every part are left out instead of stopping."""
         return all(self.of(name).skips_bad_rows for name in self.parts)
 
     @property
@@ -93,7 +93,7 @@ class MixtureOptions:
 
     @property
     def made_by(self) -> list[Album | Symbols]:
-        """What makes prompts of several rows."""
+        """Makers of prompts that join several rows."""
         return [made for part in self.parts.values() for made in part.data.made_by]
 
     @property
@@ -104,22 +104,22 @@ class MixtureOptions:
 
     @property
     def shows_media(self) -> bool:
-        """Whether prompts are known to hold media."""
+        """Tell whether prompts are known to hold media."""
         return any(part.data.shows_media for part in self.parts.values())
 
     @property
     def writes_media(self) -> bool:
-        """Whether responses are known to hold media."""
+        """Tell whether responses are known to hold media."""
         return any(part.data.writes_media for part in self.parts.values())
 
     @property
     def checks(self) -> frozenset[Check]:
-        """How answers of any part are compared."""
+        """Names of the checks that compare answers of any part."""
         return frozenset().union(*(part.data.checks for part in self.parts.values()))
 
     @property
     def offers(self) -> frozenset[str]:
-        """What the rows of every part are known to bring besides responses."""
+        """Things that the rows of every part are known to bring besides responses."""
         return frozenset.intersection(*(part.data.offers for part in self.parts.values()))
 
     def of(self, name: str) -> DataOptions:
@@ -157,7 +157,7 @@ class Mixture(Sequence[Example]):
 
     @property
     def media(self) -> set[str]:
-        """What prompts of these rows show besides text."""
+        """Media that prompts of these rows show."""
         return set(self.showing)
 
     def __len__(self) -> int:
@@ -283,5 +283,5 @@ def _load(options: MixtureOptions, name: str, split: Literal["train", "val"], wa
 
 
 def _shows(data: DataOptions, corruption: CorruptionOptions) -> bool:
-    """Whether the prompts of a data set have media that a corruption spoils."""
+    """Tell whether the prompts of a data set have media that a corruption spoils."""
     return data.template is not None and any(part.medium in corruption.kinds for part in data.template.prompt)

@@ -22,7 +22,7 @@ _CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 @plain
 class Catalogue:
-    """What is asked in which rows, and what the right answer is there.
+    """Index of questions: the rows that ask each, and the right answer there.
 
     Attributes:
         read: the decoded example at a place.
@@ -76,7 +76,7 @@ class Album:
     lacking: ClassVar = "There are too few other rows for data.multi_row.images."
 
     def serves(self, place: Place, catalogue: Catalogue) -> bool:
-        """Whether there are other rows enough."""
+        """Tell whether there are other rows enough."""
         return len(catalogue.told) >= self.images
 
     def made(self, example: Example, place: Place, catalogue: Catalogue) -> Example:
@@ -143,7 +143,7 @@ class Symbols:
         return self
 
     def serves(self, place: Place, catalogue: Catalogue) -> bool:
-        """Whether the same is asked often enough."""
+        """Tell whether the same is asked often enough."""
         question, right = catalogue.told[place]
         found = catalogue.places[question]
         return len(found[right]) > 1 and len(found) >= self.demonstrations

@@ -1,4 +1,4 @@
-"""What a data set's YAML may say: where rows come from, their mapping, what to do with bad rows.
+"""Options of a data set: where rows come from, their mapping, what to do with bad rows.
 
 Every class here is checked when the configuration is read; nothing heavy is imported.
 """
@@ -48,7 +48,7 @@ Need = Literal["ranking", "steps", "tie", "ratings"]  # kinds of rows, and names
 
 
 def need_of(algorithm: Algorithm, offered: Collection[Need]) -> Need | None:
-    """What an algorithm learns from, of what rows have a mapping of their own for."""
+    """Return the alternative template that an algorithm needs, or None for the usual one."""
     return next((need for need in (*algorithm.wants, algorithm.supervision) if need in offered), None)
 
 
@@ -95,12 +95,12 @@ class DataOptions:
 
     @property
     def holds_out(self) -> bool:
-        """Whether there are rows that are measured and not trained on."""
+        """Tell whether there are rows that are measured and not trained on."""
         return self.val is not None or self.val_share is not None
 
     @property
     def skips_bad_rows(self) -> bool:
-        """Whether bad rows are left out instead of stopping."""
+        """Tell whether bad rows are left out instead of stopping."""
         return self.on_bad_row == "skip"
 
     @property
@@ -110,7 +110,7 @@ class DataOptions:
 
     @property
     def made_by(self) -> list[Album | Symbols]:
-        """What makes prompts of several rows."""
+        """Makers of prompts that join several rows."""
         return [] if self.multi_row is None else [self.multi_row]
 
     @property
@@ -122,12 +122,12 @@ class DataOptions:
 
     @property
     def shows_media(self) -> bool:
-        """Whether prompts are known to hold media."""
+        """Tell whether prompts are known to hold media."""
         return bool(self.shown)
 
     @property
     def writes_media(self) -> bool:
-        """Whether responses are known to hold media."""
+        """Tell whether responses are known to hold media."""
         if self.template is None:
             return False
         written = [*(self.template.responses or ()), self.template.completion or ()]
@@ -135,13 +135,13 @@ class DataOptions:
 
     @property
     def checks(self) -> frozenset[Check]:
-        """How answers are compared, where the mapping has any."""
+        """Names of the checks that compare answers, where the mapping has any."""
         if self.template is None or self.template.answer is None:
             return frozenset()
         return frozenset({self.template.check or "exact"})
 
     @property
     def offers(self) -> frozenset[str]:
-        """What rows are known to bring besides responses, by the names of `Algorithm.wants`."""
+        """Things that rows are known to bring besides responses, by the names of `Algorithm.wants`."""
         made = self.multi_row is not None and self.multi_row.makes_pairs
         return frozenset() if self.template is None or made else self.template.offers

@@ -1,4 +1,4 @@
-"""What held-out measures mean: the one list that summaries, reports and sweeps read. Imports no torch."""
+"""Meanings of held-out measures: the one list that summaries, reports and sweeps read. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Meaning:
-    """How to read a measure.
+    """The meaning of a measure.
 
     Attributes:
         better: +1 where more is better, −1 where less is, 0 where neither is.

@@ -18,7 +18,7 @@ from aa_lightning.types import Batch, Policy, Response, Rollout
 
 @dataclass
 class Measured:
-    """What was measured, under the same names.
+    """Means of the measures, by name.
 
     Attributes:
         measures: means over the examples.
@@ -66,7 +66,7 @@ class Averages:
                 self._take(f"{group}/{name}", value[rows])
 
     def compute(self) -> Measured:
-        """What was measured at least once."""
+        """Return the means that were measured at least once."""
         counts = {name: round(count.compute().item()) for name, count in self._counts.items()}
         means = {name: mean.compute().item() for name, mean in self._means.items()}
         seen = [name for name, count in counts.items() if count]
@@ -82,7 +82,7 @@ class Averages:
 def preferences(
     policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
 ) -> Measured:
-    """How the policy ranks held-out pairs.
+    """Measure how the policy ranks held-out pairs.
 
     Returns:
         preference_accuracy and margin: of the implicit reward log π − log π_ref (a tie counts half), with a reference;
@@ -104,7 +104,7 @@ def preferences(
 
 @torch.no_grad()
 def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measured:
-    """How a reward model ranks held-out pairs: reward_accuracy (a tie counts half) and reward_margin."""
+    """Measure how a reward model ranks held-out pairs: reward_accuracy (a tie counts half) and reward_margin."""
     averages = Averages(device, ["reward_accuracy", "reward_margin"], groups)
     for batch in _shown(batches):
         score = scorer.score(scorer.prepare(batch.to(device)))
@@ -114,7 +114,8 @@ def rewards(scorer: Scorer, batches: Iterable[Batch], device: torch.device, grou
 
 @torch.no_grad()
 def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, groups: Sequence[str] = ()) -> Measured:
-    """How often the sign of a reward tells right from wrong: verdict_accuracy of answers, or the mean over their steps."""
+    """Measure how often the sign of a reward tells right from wrong: verdict_accuracy of answers, or the mean over their
+    steps."""
     averages = Averages(device, ["verdict_accuracy"], groups)
     for batch in _shown(batches):
         batch = scorer.prepare(batch.to(device))
@@ -132,7 +133,7 @@ def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, gro
 def ratings(
     policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
 ) -> Measured:
-    """How the policy takes held-out answers that are desirable or not.
+    """Measure how the policy ranks desirable answers above others.
 
     Returns:
         verdict_accuracy: how often the implicit reward log π − log π_ref is positive for a desirable answer and negative for

@@ -1,4 +1,4 @@
-"""What to type after a run, with a question that its model was asked already."""
+"""The command to type after a run, with a question that its model was asked already."""
 
 from __future__ import annotations
 

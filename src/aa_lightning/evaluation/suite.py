@@ -32,7 +32,7 @@ class HeldOutSets:
 
 @dataclass(frozen=True)
 class Suite:
-    """What to measure.
+    """Measures of a run, on its held-out loaders.
 
     Attributes:
         sets: the held-out data.

@@ -139,7 +139,7 @@ def _hydra(function: Function, config_name: str, full: bool) -> None:
 
 
 def _short_names(overrides: Sequence[str]) -> list[str]:
-    """What keeps constant settings out of the names of a sweep's folders: with all of them a name may be too long."""
+    """Keep constant settings out of the names of a sweep's folders, which would be too long with all of them."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     key = "hydra.job.config.override_dirname.exclude_keys"
@@ -161,7 +161,7 @@ def _help(function: Function, config_name: str, folders: Sequence[Path], overrid
 
 
 def _worker_command(function: Function) -> list[str]:
-    """How the same command is started again: by module, as a script, or by what a console script imports."""
+    """Return how the same command is started again: by module, as a script, or by what a console script imports."""
     if function.__module__ != "__main__":
         start = f"import sys; from {function.__module__} import {function.__name__} as main; main()"
         return [sys.executable, "-c", start]

@@ -71,7 +71,8 @@ def run_job(cfg: DictConfig, function: Function, config_name: str, worker: list[
 
 
 def run_folder() -> Path:
-    """Where this job writes. On all ranks of one machine the same folder; under torchrun and Slurm, rank 0's alone
+    """Return the folder where this job writes. On all ranks of one machine the same folder; under torchrun and Slurm, rank
+    0's alone
     lasts and other ranks get a temporary one."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -79,7 +80,7 @@ def run_folder() -> Path:
 
 
 def processes(trainer: Mapping[str, Any]) -> int:
-    """How many processes a Trainer's `devices` asks for on this machine. Imports torch only to count GPUs.
+    """Count the processes that a Trainer's `devices` asks for on this machine. Imports torch only to count GPUs.
 
     Raises:
         ConfigError: several machines, without a launcher that reaches them; or no number.
@@ -123,7 +124,7 @@ def _run_checked(cfg: DictConfig, function: Function, config_name: str, worker: 
 
 
 def _conf_folders() -> list[Path]:
-    """Where Hydra finds configuration groups: ours, then the user's."""
+    """List the folders where Hydra finds configuration groups: ours, then the user's."""
     from hydra.core.hydra_config import HydraConfig
 
     sources = [source for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
@@ -231,13 +232,13 @@ def _in_workers(cfg: DictConfig, worker: list[str], count: int) -> Any:
 
 
 def _told(folder: Path, place: int) -> dict[str, Any]:
-    """What a rank has written: its value, or its error; nothing yet."""
+    """Read what a rank has written: its value, or its error; nothing yet."""
     path = folder / f"{place}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _first_error(folder: Path, failed: WorkersFailed, count: int) -> Exception:
-    """What came first: a rank's death or a rank's error. The broken connections of the others only follow from it."""
+    """Find what came first: a rank's death or a rank's error. The broken connections of the others only follow from it."""
     told = [one for place in range(count) if "message" in (one := _told(folder, place))]
     own = sorted((one for one in told if not one["lost"]), key=lambda one: one["time"])
     silent = {place: code for place, code in failed.codes.items() if not _told(folder, place)}

@@ -32,7 +32,7 @@ def gathered(own: Tensor) -> Tensor:
 
 
 def _rows_of_each(own: Tensor) -> list[int]:
-    """How many rows each process holds."""
+    """Gather how many rows each process holds."""
     counts = [torch.zeros((), dtype=torch.long, device=own.device) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, torch.tensor(len(own), device=own.device))
     return torch.stack(counts).tolist()

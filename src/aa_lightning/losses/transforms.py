@@ -1,4 +1,4 @@
-"""What stands between log-likelihoods and a preference loss: weights of terms, transforms of log-ratios, offsets."""
+"""Transforms between log-likelihoods and a preference loss: token weights, f-divergences of log-ratios, target margins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a medium is checked and decoded; no model, no data set.
+"""Decoders of media with their checks; no model, no data set.
 
 `decode` turns an undecoded part into a decoded one (image: an RGB `PIL.Image.Image`; audio: a `Sound`; video: a `Clip`);
 `check` finds cheap faults without decoding; `save` writes it as a file. Each medium has a module with these functions.

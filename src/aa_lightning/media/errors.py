@@ -1,4 +1,4 @@
-"""What can be wrong with a medium."""
+"""Faults of media."""
 
 
 class MediaError(ValueError):

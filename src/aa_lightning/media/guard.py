@@ -36,7 +36,7 @@ class TooSlow(MediaError):
 def call(
     function: Callable[..., Arrays], *arguments: Any, what: str, limits: GuardOptions, within: float | None = None
 ) -> Arrays:
-    """What a function returns, called in the guarded process of this thread.
+    """Call a function in the guarded process of this thread.
 
     Args:
         function: one that can be imported by its name.
@@ -76,7 +76,7 @@ class _Guarded:
 
     @property
     def serves(self) -> bool:
-        """Whether it lives, and is not one of the process that this one was forked from."""
+        """Tell whether it lives, and is not one of the process that this one was forked from."""
         return self._owner == os.getpid() and self._process.poll() is None
 
     def call(self, asked: tuple[Callable[..., Arrays], Any, GuardOptions, float], what: str) -> Arrays:
@@ -114,7 +114,7 @@ class _Guarded:
 
 
 class _Own(threading.local):
-    """What each thread has of its own."""
+    """State of each thread."""
 
     guarded: _Guarded | None = None
 

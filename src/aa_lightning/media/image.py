@@ -82,7 +82,7 @@ def _opened(content: bytes, formats: list[str]) -> Image.Image:
 
 
 def _decodes_soon(opened: Image.Image, content: bytes) -> bool:
-    """Whether a file of a usual kind takes the time and memory that its pixels take, and no more."""
+    """Tell whether a file of a usual kind takes the time and memory that its pixels take, and no more."""
     if opened.format == "JPEG" and content.count(_SCAN) > _MOST_SCANS:
         return False
     lean = opened.format == "PNG" or (opened.format == "JPEG" and "progressive" not in opened.info)
@@ -187,7 +187,8 @@ def _on_white(strip: Image.Image) -> Image.Image:
 
 
 def _scale(grey: Image.Image) -> float:
-    """What makes 8 bits of deep greys: floats up to 1 count as shares of white, integers above 255 as 16 bits."""
+    """Return the factor that makes 8 bits of deep greys: floats up to 1 count as shares of white, integers above 255 as 16
+    bits."""
     top = max(float(np.asarray(grey.crop(strip)).max()) for strip in _strips(grey))
     if grey.mode == "F" and top <= 1:
         return 255.0

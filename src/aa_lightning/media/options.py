@@ -1,4 +1,4 @@
-"""What is read of a medium, and how much of it at most; the `media` key of the data group."""
+"""Options of reading media, with their limits; the `media` key of the data group."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AudioOptions:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class VideoOptions:
-    """Which frames of a clip are read, and its limits.
+    """Selection of the frames of a video that are read, and its limits.
 
     Frames are taken at `fps` (null: all of them); of more than `max_frames`, that many are chosen uniformly in time.
     """

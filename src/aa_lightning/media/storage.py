@@ -1,4 +1,4 @@
-"""Where the bytes of a medium come from: a path, bytes, a hub struct, base64, a data URI, an address."""
+"""Sources of the bytes of a medium: a path, bytes, a hub struct, base64, a data URI, an address."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Stretch:
 
 
 def is_address(value: str) -> bool:
-    """Whether a text says where a medium is to be fetched."""
+    """Tell whether a text says where a medium is to be fetched."""
     return value.startswith(("http://", "https://"))
 
 
 def meant(value: str) -> str | Base64:
-    """What a text that stands for a medium means: a data URI is its content, a `file://` address its path."""
+    """Resolve a text that stands for a medium: a data URI is its content, a `file://` address its path."""
     if value.startswith("data:"):
         return Base64(value)
     if value.startswith("file://"):
@@ -133,7 +133,7 @@ def stream(found: bytes | Path) -> BinaryIO:
 
 @contextmanager
 def readable(noun: str) -> Iterator[None]:
-    """What the system says against reading a file becomes a MediaError."""
+    """Turn what the system says against reading a file into a MediaError."""
     try:
         yield
     except OSError as error:

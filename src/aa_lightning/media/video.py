@@ -104,7 +104,7 @@ def _taken(clip: Clip, rows: np.ndarray) -> Clip:
 
 
 def _spread(times: np.ndarray, count: int) -> np.ndarray:
-    """Which frames are shown at `count` uniform instants; by number where uneven times would repeat a frame."""
+    """Choose the frames that are shown at `count` uniform instants; by number where uneven times would repeat a frame."""
     rows = _shown_at(times, np.linspace(times[0], times[-1], count))
     if len(times) >= count and len(np.unique(rows)) < count:
         rows = np.linspace(0, len(times) - 1, count).round().astype(int)
@@ -117,7 +117,7 @@ def _shown_at(times: np.ndarray, instants: np.ndarray) -> np.ndarray:
 
 
 def _choice(times: np.ndarray, options: VideoOptions) -> np.ndarray:
-    """Which frames the options ask for."""
+    """Choose the frames that the options ask for."""
     rows = np.arange(len(times))
     if options.fps is not None:
         rows = np.unique(_shown_at(times, np.arange(times[0], times[-1] + 1e-4, 1 / options.fps)))

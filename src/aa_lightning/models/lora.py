@@ -94,7 +94,7 @@ class Adapters:
 
     @property
     def scaling(self) -> float:
-        """How strongly the product of its matrices is added."""
+        """Factor of the product of its matrices."""
         config = self._wrapped.peft_config["default"]
         return config.lora_alpha / config.r
 
@@ -161,7 +161,7 @@ def _saved(wrapped: peft.PeftModel, folder: Path) -> dict[str, Tensor]:
 
 
 def adapter_base(folder: Path) -> str | None:
-    """What the adapter in a folder was trained on, a folder or a hub id; None: the folder holds no adapter."""
+    """Return what the adapter in a folder was trained on, a folder or a hub id; None: the folder holds no adapter."""
     file = folder / _CONFIG
     return json.loads(file.read_text())[_NAMED_BASE] if file.is_file() else None
 

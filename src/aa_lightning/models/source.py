@@ -1,4 +1,4 @@
-"""Where a token model comes from: a folder, a hub id or a tiny offline build, perhaps an adapter on one; or parts."""
+"""Sources of a token model: a folder, a hub id or a tiny offline build, perhaps an adapter on one; or parts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def source_of(options: ModelOptions) -> Source:
 
 
 class FromParts(Source):
-    """What `model.components` names, put together."""
+    """The components that `model.components` names, put together."""
 
     stands_alone = False
 

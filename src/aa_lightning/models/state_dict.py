@@ -130,7 +130,7 @@ def of_checkpoint(path: Path, family: str) -> dict[str, Tensor]:
 
 
 def plain_checkpoint(path: Path, given: str, instead: str) -> dict[str, Any]:
-    """What a checkpoint of one file holds, read as data: tensors, numbers, texts, lists and mappings.
+    """Read a checkpoint of one file as data: tensors, numbers, texts, lists and mappings.
 
     Args:
         given: what was typed to come to it.

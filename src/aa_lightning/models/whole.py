@@ -1,4 +1,4 @@
-"""Whether a saved model is whole: its files, its tensors, and the tokenizer that belongs to it.
+"""Checks that a saved model is whole: its files, its tensors, and the tokenizer that belongs to it.
 
 A loader of the libraries fills what is missing with random numbers and reads on; here that is refused, by name.
 """

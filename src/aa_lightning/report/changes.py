@@ -1,4 +1,4 @@
-"""What differs from the algorithm as its own file says it, and what set it."""
+"""Differences from the algorithm as its own file has it, and what set it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run cost, what data it left out, and how to repeat it."""
+"""The cost of a run, the data that it left out, and the command that repeats it."""
 
 from __future__ import annotations
 

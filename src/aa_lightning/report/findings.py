@@ -1,4 +1,4 @@
-"""What a careful reader would notice in the curves and the data: each finding is a sentence with its numbers."""
+"""Findings in the curves and the data: each finding is a sentence with its numbers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _overfitting(run: Run) -> list[str]:
 
 
 def _drifting(run: Run) -> list[str]:
-    """What a run that goes on is warned of, at its end; and chosen responses that fell, if less."""
+    """Warnings of a run at its end; and chosen responses that fell, if less."""
     ends = {name: found for name in WATCHED if (found := _ends(run.series(f"train/{name}")[1])) is not None}
     told = alarms(*({name: found[moment] for name, found in ends.items()} for moment in (0, 1)))
     return [*told.values(), *([] if "likelihood" in told else _displacement(run))]

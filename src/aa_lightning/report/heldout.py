@@ -1,4 +1,4 @@
-"""What the held-out numbers say: a measure before and after, beside what a model with blanked media reaches."""
+"""Held-out numbers in a report: a measure before and after, beside what a model with blanked media reaches."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Measure:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether no example at all is right after training."""
+        """Tell whether no example at all is right after training."""
         return self.meaning.share and self.after == 0
 
     def show(self, value: float) -> str:
@@ -77,7 +77,7 @@ class Measure:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it moved farther than chance may carry it."""
+        """Tell whether it moved farther than chance may carry it."""
         return abs(self.gain) > max(self.chance, 1e-9)
 
     def moved(self) -> str:
@@ -100,7 +100,7 @@ def measures(run: Run) -> list[Measure]:
 
 
 def verdict(run: Run) -> tuple[Tone, list[str]]:
-    """Whether it worked, in sentences, and how good that is."""
+    """Judge in sentences whether it worked, and how good that is."""
     if run.status == "failed":
         return "bad", ["The run failed: " + str(run.error).partition("\n\n")[0]]
     if run.status == "unfinished":
@@ -130,7 +130,7 @@ def _unfinished(run: Run) -> str:
 
 
 def _compare(main: Measure, lost: bool) -> tuple[Tone, str]:
-    """What the first measure says.
+    """Judge the first measure.
 
     Args:
         lost: whether another one fell clearly, or is at 0.
@@ -144,7 +144,7 @@ def _compare(main: Measure, lost: bool) -> tuple[Tone, str]:
 
 
 def _doubt(measure: Measure) -> str:
-    """What speaks against a success in another measure than the first."""
+    """Find what speaks against a success in another measure than the first."""
     if measure.fell:
         return f"But {measure.label} fell {measure.moved()}."
     of = f" of {measure.examples}" if measure.examples else ""
@@ -152,7 +152,7 @@ def _doubt(measure: Measure) -> str:
 
 
 def _control(main: Measure) -> str | None:
-    """What part of a gain needs the media: the gap between seeing and blanked, against the gain."""
+    """Measure what part of a gain needs the media: the gap between seeing and blanked, against the gain."""
     if math.isnan(main.blank_after):
         return None
     needed = main.meaning.better * (main.after - main.blank_after)

@@ -54,7 +54,7 @@ class Media:
 
 
 def media_type(path: Path) -> str | None:
-    """What a file is by its ending and its first bytes; None where they disagree, or it is nothing that pages show."""
+    """Recognise a file by its ending and its first bytes; None where they disagree, or it is nothing that pages show."""
     mime, beginning = _KINDS.get(path.suffix.lower(), ("", rb"(?!)"))
     with path.open("rb") as file:
         return mime if re.match(beginning, file.read(_BEGINNING), re.DOTALL) else None

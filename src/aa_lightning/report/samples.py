@@ -66,7 +66,7 @@ def _card(media: Media, sample: dict[str, Any], moments: dict[str, dict[str, Any
 
 
 def _own_parts(media: Media, responses: dict[str, list[dict[str, Any]]]) -> Html:
-    """What the model itself answered, without a heading."""
+    """Select the model's own answer, without a heading."""
     return join(_parts(media, parts) for name, parts in responses.items() if name not in FROM_DATA)
 
 

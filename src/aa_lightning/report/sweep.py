@@ -36,7 +36,7 @@ _WIDEST = 60  # characters of a cell in the terminal
 
 
 def minimizes(runs: Sequence[Run]) -> bool:
-    """Whether the sweep looked for the smallest objective: only a sweeper that was told so does (optuna)."""
+    """Tell whether the sweep looked for the smallest objective: only a sweeper that was told so does (optuna)."""
     return any("minimize" in str(run.hydra.get("sweeper", {}).get("direction")).lower() for run in runs)
 
 

@@ -1,4 +1,4 @@
-"""What a researcher wants to hear of while a run goes on: rules on the metrics of its first and of its last steps."""
+"""Warnings of a run that goes on: rules on the metrics of its first and of its last steps."""
 
 from __future__ import annotations
 

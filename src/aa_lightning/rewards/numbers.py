@@ -28,7 +28,7 @@ _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
 
 @dataclass(frozen=True)
 class Number:
-    """What stands in front of a percent sign, or a number without one."""
+    """A number, or what stands in front of a percent sign."""
 
     value: Fraction
     percent: bool

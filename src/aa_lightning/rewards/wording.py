@@ -100,7 +100,7 @@ def _spaced(before: str, char: str, after: str) -> str:
 
 
 def _boxed(said: str) -> list[tuple[int, int]]:
-    r"""Where the contents of the last few \boxed begin and end; at the end of the text where its braces are never closed."""
+    r"""Locate the contents of the last few \boxed; at the end of the text where its braces are never closed."""
     found = []
     for box in [*_BOX.finditer(said)][-_MOST:]:
         depth, end = 1, box.end()

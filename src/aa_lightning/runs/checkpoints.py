@@ -43,7 +43,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint; None: nothing, or nothing is known of them."""
+    """Describe what is wrong with the bytes of a checkpoint; None: nothing, or nothing is known of them."""
     if checkpoint.is_dir():
         return _damage_of_shards(checkpoint)
     if not checkpoint.stat().st_size:

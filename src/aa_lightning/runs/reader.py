@@ -66,30 +66,30 @@ class Run:
 
     @cached_property
     def samples(self) -> dict[str, list[dict[str, Any]]]:
-        """What was sampled, under `before` and `after`, as far as present."""
+        """Samples, under `before` and `after`, as far as present."""
         folder = self.folder / "samples"
         found = {moment: _read_json(folder / f"{moment}.json", []) for moment in ("before", "after")}
         return {moment: rows for moment, rows in found.items() if rows}
 
     @cached_property
     def hydra(self) -> dict[str, Any]:
-        """What Hydra recorded about itself (.hydra/hydra.yaml); empty for a run that Python code started."""
+        """The record of Hydra about itself (.hydra/hydra.yaml); empty for a run that Python code started."""
         path = self.folder / ".hydra" / "hydra.yaml"
         return _section(read_mapping(path), "hydra") if path.is_file() else {}
 
     @cached_property
     def typed(self) -> list[str]:
-        """What was typed: `["algo=dpo", "+algo.beta=0.1"]`; empty for a run that Python code started."""
+        """Overrides as they were typed: `["algo=dpo", "+algo.beta=0.1"]`; empty for a run that Python code started."""
         return settings_of(self.folder) if (self.folder / ".hydra" / "overrides.yaml").is_file() else []
 
     @property
     def overrides(self) -> dict[str, str]:
-        """What was typed, by key: `{"algo": "dpo", "algo.beta": "0.1"}`."""
+        """Overrides by key: `{"algo": "dpo", "algo.beta": "0.1"}`."""
         return dict(_key_value(item) for item in self.typed)
 
     @property
     def command(self) -> str | None:
-        """What to type to repeat the run, or None if that is not recorded."""
+        """The command that repeats the run, or None if that is not recorded."""
         name = self.hydra.get("job", {}).get("name")
         if name is None:
             return self.summary.get("command")
@@ -119,7 +119,7 @@ class Run:
         return _number(self.summary.get("objective"))
 
     def choice(self, group: str) -> str | None:
-        """Which option of a config group (`algo`, `model`, `data` …) the run used, or None if it is not recorded."""
+        """Return the option of a config group (`algo`, `model`, `data` …) the run used, or None if it is not recorded."""
         chosen = self.hydra.get("runtime", {}).get("choices", {}).get(group)
         return chosen or self.summary.get(group)
 
@@ -136,7 +136,7 @@ class Run:
         return [int(row["step"]) for row in rows], [row[name] for row in rows]
 
     def media(self, name: str) -> Path | None:
-        """Where a media file of a sample lies; None if it is not there or lies outside of the run folder."""
+        """Locate a media file of a sample; None if it is not there or lies outside of the run folder."""
         root = self.folder.resolve()
         for folder in (root / "samples", root):
             with contextlib.suppress(OSError, ValueError):  # a name that no file can have
@@ -147,7 +147,7 @@ class Run:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder was written by a run: it has a config.yaml, or what Hydra records when a job starts."""
+    """Tell whether a folder was written by a run: it has a config.yaml, or what Hydra records when a job starts."""
     own = (folder / "config.yaml").is_file() and folder.name != ".hydra"
     return own or (folder / ".hydra" / "overrides.yaml").is_file()
 
@@ -214,7 +214,7 @@ def _section(whole: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _read_json(path: Path, missing: Any) -> Any:
-    """What a file holds, of the type that `missing` has; that where there is no file."""
+    """Read a JSON file of the type that `missing` has; `missing` where there is no file."""
     if not path.is_file():
         return missing
     try:

@@ -1,4 +1,5 @@
-"""What a run folder recorded, read as data: it may set values of known sections, and make nothing run. Imports nothing
+"""Settings that a run folder recorded, read as data: it may set values of known sections, and make nothing run. Imports
+nothing
 heavy.
 
 A folder may come from anybody. `recorded` gives the settings of its run, each a plain `key=value`; whatever asks for more
@@ -63,7 +64,7 @@ def recorded(folder: Path, without: Sequence[str] = (), trusted: bool = False) -
 
 
 def settings_of(folder: Path) -> list[str]:
-    """What was typed for a run, as it stands in its folder.
+    """Read what was typed for a run from its folder.
 
     Raises:
         ConfigError: the file is no list of texts, or too long a one.
@@ -79,12 +80,13 @@ def settings_of(folder: Path) -> list[str]:
 
 
 def names_code(folder: Path) -> bool:
-    """Whether a run of one's own names code of one's own, or whatever else is taken from a folder only with `trust=true`."""
+    """Tell whether a run of one's own names code of one's own, or whatever else is taken from a folder only with
+    `trust=true`."""
     return (folder / _OVERRIDES).is_file() and any(map(refusal, _taken(folder)))
 
 
 def resume_command(folder: Path) -> str:
-    """What to type to go on with a run of one's own; shards and links ask for trust, whoever made them."""
+    """Return the command that goes on with a run of one's own; shards and links ask for trust, whoever made them."""
     sharded = any(path.is_dir() for path in (folder / "checkpoints").glob("step_*.ckpt"))
     more = [TRUST] if sharded or names_code(folder) or ways_out(folder) else []
     return shlex.join(["python", "-m", "aa_lightning.train", f"resume={folder}", *more])
@@ -103,7 +105,7 @@ def check_own(folder: Path) -> None:
 
 
 def ways_out(folder: Path) -> list[Path]:
-    """What in a folder is no file of its own: links out of it, pipes, devices. To write there is to write elsewhere."""
+    """List what in a folder is no file of its own: links out of it, pipes, devices. To write there is to write elsewhere."""
     root = folder.resolve()
     return sorted(
         path
@@ -171,7 +173,8 @@ def _refused_value(path: Steps, value: Any) -> str | None:
 
 
 def _place(path: Steps) -> Steps | None:
-    """Where a name of code stands, without what lies between: objectives nest, and so do data sets; None: no such name."""
+    """Return where a name of code stands, without what lies between: objectives nest, and so do data sets; None: no such
+    name."""
     name = next((name for name in _NAMES if path[-len(name) :] == name), None)
     if name is None or path[0] == "trainer":
         return None if name is None else path

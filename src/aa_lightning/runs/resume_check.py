@@ -1,4 +1,4 @@
-"""Whether a configuration goes on with the run that another one began."""
+"""Check that a configuration goes on with the run that another one began."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check_same_run(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
 
 
 def _shaping(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What weights, moments and their order hang on, by dotted key."""
+    """Collect the settings that must not change on resume, by dotted key."""
     kept = {
         f"{section}.{key}": config[section][key]
         for section, keys in {**_KEPT, "optimizer": _OPTIMIZER}.items()

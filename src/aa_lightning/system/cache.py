@@ -1,4 +1,4 @@
-"""Where this package keeps what is made once for a machine: tiny models, stages, indexes of shards."""
+"""Cache of what is made once for a machine: tiny models, stages, indexes of shards."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def made_once(folder: Path, make: Callable[[Path], None], waiting: Callable[[str
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether every file is there that was made, as long as it was."""
+    """Tell whether every file is there that was made, as long as it was."""
     listed = _list_of(folder)
     try:
         wanted = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() and folder.is_dir() else None

@@ -1,4 +1,4 @@
-"""What the user reads in the terminal; other ranks stay silent."""
+"""Output in the terminal; other ranks stay silent."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def paint(pieces: Iterable[tuple[str, str]]) -> None:
 
 
 def show_progress(wanted: bool) -> None:
-    """Whether bars, and lines in their place, are shown from now on."""
+    """Set whether bars, and lines in their place, are shown from now on."""
     global _progress
     _progress = wanted
 
 
 def in_terminal() -> bool:
-    """Whether a bar can be drawn where it would be written; in a file or a pipe it would be a heap of fragments."""
+    """Tell whether a bar can be drawn where it would be written; in a file or a pipe it would be a heap of fragments."""
     return sys.stderr.isatty()
 
 
 def shows_bars() -> bool:
-    """Whether there are bars: they are wanted, there is a terminal, and no other process draws them."""
+    """Tell whether there are bars: they are wanted, there is a terminal, and no other process draws them."""
     return _progress and in_terminal() and rank() == 0
 
 

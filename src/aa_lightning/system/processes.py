@@ -43,7 +43,7 @@ class WorkersFailed(RuntimeError):
 
 
 def is_worker() -> bool:
-    """Whether torchrun, Slurm or `run_workers` started this process as one rank of several."""
+    """Tell whether torchrun, Slurm or `run_workers` started this process as one rank of several."""
     slurm = int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in os.environ
     return "LOCAL_RANK" in os.environ or slurm
 
@@ -199,7 +199,7 @@ def _end(started: Sequence[subprocess.Popen], first: signal.Signals, grace: floa
 
 
 def told_endings(codes: Mapping[int, int], count: int) -> str:
-    """Which ranks ended how, in words."""
+    """Describe how each rank ended."""
     return "; ".join(_how(place, code, count) for place, code in codes.items())
 
 

@@ -34,7 +34,7 @@ def listen() -> None:
 
 
 def is_listening() -> bool:
-    """Whether `listen` was called, and nobody took the signals since."""
+    """Tell whether `listen` was called, and nobody took the signals since."""
     return signal.getsignal(signal.SIGTERM) is heard
 
 
@@ -44,7 +44,7 @@ def asked() -> int | None:
 
 
 def keep(wanted: bool) -> None:
-    """Whether signals wait from now on until `asked` is looked at, and end nothing."""
+    """Set whether signals wait from now on until `asked` is looked at, and end nothing."""
     global _kept
     _kept = wanted
 

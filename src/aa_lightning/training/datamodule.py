@@ -41,7 +41,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an algorithm wants of a batch besides its responses (`Algorithm.wants`).
+    """Requirements of an algorithm on batches besides responses (`Algorithm.wants`).
 
     Attributes:
         names: of supervision and branches.
@@ -194,7 +194,7 @@ class Fitting(Sequence):
 
     @property
     def media(self) -> set[str]:
-        """What prompts of these rows show besides text."""
+        """Media that prompts of these rows show."""
         return set(self.showing)
 
     def __len__(self) -> int:
@@ -281,7 +281,7 @@ class AlignmentData(L.LightningDataModule):
 
     @property
     def media(self) -> frozenset[str]:
-        """What the prompts of this run show besides text."""
+        """Media that the prompts of this run show."""
         return frozenset(self.train_examples.examples.media | self.val_examples.examples.media)
 
     def train_dataloader(self) -> TrainLoader:

@@ -1,4 +1,4 @@
-"""What stays in memory from epoch to epoch, up to a number of bytes."""
+"""Store of what stays in memory from epoch to epoch, up to a number of bytes."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def _begin_worker(number: int) -> None:
 
 @dataclass
 class _Refused:
-    """What a row's error says, on its way out of a worker: torch would bury it in a traceback."""
+    """The error of a row on its way out of a worker: torch would bury it in a traceback."""
 
     message: str
     story: str

@@ -59,7 +59,7 @@ class AlignmentModule(L.LightningModule):
         self._log("val", self._validation)
 
     def _computed(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """What the algorithm makes of a batch.
+        """Compute the algorithm's loss and metrics of a batch.
 
         Raises:
             TypeError: something other than one loss and a dictionary of metrics.
@@ -114,11 +114,11 @@ class AlignmentModule(L.LightningModule):
 
     @property
     def _is_written(self) -> bool:
-        """Whether Lightning writes a row of metrics for this step."""
+        """Tell whether Lightning writes a row of metrics for this step."""
         return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
 
     def _log(self, stage: str, tally: Tally) -> None:
-        """What was added up, over all processes."""
+        """Log what was added up, over all processes."""
         metrics = tally.taken(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
         self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, sync_dist=stage == "val")
 

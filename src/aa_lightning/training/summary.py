@@ -24,7 +24,7 @@ _LIBRARIES = ("torch", "lightning", "transformers", "diffusers")
 
 
 def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
-    """What a script or a sweep reads."""
+    """Summarise a run for scripts and sweeps."""
     held_out = next(c for c in run.trainer.callbacks if isinstance(c, HeldOut))
     speed = next(c for c in run.trainer.callbacks if isinstance(c, Throughput)).summary()
     before, after = held_out.results.get("before", {}), held_out.results["after"]

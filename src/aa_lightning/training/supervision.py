@@ -1,4 +1,4 @@
-"""What the data says about responses, as tensors beside them."""
+"""Labels of responses, as tensors."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ TRANSFORMS: dict[str, dict[str, Transform]] = {
 
 
 def differ(medium: str, one: Any, two: Any) -> bool:
-    """Whether two decoded media of one kind show something else."""
+    """Tell whether two decoded media of one kind show something else."""
     if medium == "image":
         return one.size != two.size or one.tobytes() != two.tobytes()
     if medium == "audio":

@@ -34,7 +34,7 @@ class Album:
 
 
 def ask_which(palette: Palette, rng: Random) -> Question:
-    """Which picture shows a red circle: the first, the second or the third? Exactly one does."""
+    """Ask "Which picture shows a red circle: the first, the second or the third?" Exactly one does."""
     scenes = [_alone(palette.figure(rng, rng.choice(cells(rng))), rng)]
     for _ in PLACES[1:]:
         figure = unlike(palette, rng, rng.choice(cells(rng)), [scene.figures[0] for scene in scenes])

@@ -1,4 +1,4 @@
-"""Whether an answer is right, decided by the words it uses."""
+"""Checks of answers about Shapes by the words that they use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SPELLINGS = {
 
 
 def check_answer(expected: str, said: str) -> bool:
-    """Whether `said` gives the expected answer and no other of its kind.
+    """Tell whether `said` gives the expected answer and no other of its kind.
 
     A one-word answer is searched among the words of its kind, so that "The circle is red." answers `red` and "red or
     blue" does not. A longer answer (a caption) must be said in the same words; case and punctuation do not count.

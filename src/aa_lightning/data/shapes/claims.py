@@ -1,4 +1,4 @@
-"""What an answer claims, an answer with more mistakes, and what the ground truth says of all of them.
+"""Claims of an answer, an answer with more mistakes, and what the ground truth says of all of them.
 
 Works on the words of answers, so that it serves every modality: the facts of a listing are its colours, shapes, pitches and
 so on, and its claims are the things listed. Any other answer claims one fact.

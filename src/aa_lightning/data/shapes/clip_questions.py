@@ -1,4 +1,4 @@
-"""What is asked about a film. As with pictures, nobody who has not seen it can do better than chance."""
+"""Questions about a film. As with pictures, nobody who has not seen it can do better than chance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EARLY, LATE = 0.3, 0.6  # shares of a film at which figures appear and disappear
 
 
 def ask_motion(palette: Palette, rng: Random) -> Question:
-    """Which way does the circle move? Exactly one figure is a circle."""
+    """Ask "Which way does the circle move?" Exactly one figure is a circle."""
     shape = rng.choice(palette.shapes)
     axis, motions = _motions(palette, rng, palette.count(rng))
     others = [other(rng, palette.shapes, shape) for _ in motions[1:]]
@@ -26,7 +26,7 @@ def ask_motion(palette: Palette, rng: Random) -> Question:
 
 
 def ask_mover(palette: Palette, rng: Random) -> Question:
-    """Which shape moves, the circle or the square? The other one stays."""
+    """Ask "Which shape moves, the circle or the square?" The other one stays."""
     answer, wrong = rng.sample(list(palette.shapes), 2)
     axis, motions = _motions(palette, rng, 1)
     film = _film(palette, rng, axis, [answer, wrong], [*motions, STAYS])
@@ -36,7 +36,7 @@ def ask_mover(palette: Palette, rng: Random) -> Question:
 
 
 def ask_first(palette: Palette, rng: Random) -> Question:
-    """Which shape appears first, the circle or the square?"""
+    """Ask "Which shape appears first, the circle or the square?"."""
     answer, wrong = rng.sample(list(palette.shapes), 2)
     film = _film(palette, rng, rng.choice(list(AXES)), [answer, wrong], [STAYS, STAYS])
     when = {answer: EARLY, wrong: LATE}
@@ -47,17 +47,17 @@ def ask_first(palette: Palette, rng: Random) -> Question:
 
 
 def ask_appears(palette: Palette, rng: Random) -> Question:
-    """Which shape appears? The other one is there from the beginning."""
+    """Ask "Which shape appears?" The other one is there from the beginning."""
     return _ask_change(palette, rng, "appears", lambda mover, share: replace(mover, enters=share))
 
 
 def ask_disappears(palette: Palette, rng: Random) -> Question:
-    """Which shape goes away? The other one is there until the end."""
+    """Ask "Which shape goes away?" The other one is there until the end."""
     return _ask_change(palette, rng, "goes away", lambda mover, share: replace(mover, leaves=share))
 
 
 def ask_count(palette: Palette, rng: Random) -> Question:
-    """How many shapes move? One to `max_shapes`, uniformly; all that do not move stay."""
+    """Ask "How many shapes move?" One to `max_shapes`, uniformly; all that do not move stay."""
     most = min(palette.max_shapes, LANES)
     count, wrong = rng.sample(range(1, most + 1), 2)
     axis, motions = _motions(palette, rng, count)
@@ -76,7 +76,7 @@ def ask_count(palette: Palette, rng: Random) -> Question:
 
 
 def ask_caption(palette: Palette, rng: Random) -> Question:
-    """What moves, and which way? The wrong answer changes one colour, one shape or one direction."""
+    """Ask "What moves, and which way?" The wrong answer changes one colour, one shape or one direction."""
     axis, motions = _motions(palette, rng, palette.count(rng))
     film = _film(palette, rng, axis, [rng.choice(palette.shapes) for _ in motions], motions)
     old, new = change_mover(film, palette, rng)

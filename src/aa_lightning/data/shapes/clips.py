@@ -1,4 +1,4 @@
-"""What moves: figures that cross the picture, appear and disappear, and how that looks frame by frame."""
+"""Films: figures that cross the picture, appear and disappear, and how that looks frame by frame."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Mover:
         return self.figure.look
 
     def at(self, share: float) -> Figure | None:
-        """Where the figure is when this share of the clip is over; None where it is not there."""
+        """Locate the figure when this share of the clip is over; None: it is not there."""
         if not self.enters <= share <= self.leaves:
             return None
         down, right = (round(step * (GRID - 1) * 100 * share) for step in _STEP[self.motion])
@@ -51,7 +51,7 @@ class Film:
 
     @property
     def key(self) -> str:
-        """What is seen, in words: two films of one key differ in shift and noise alone."""
+        """Description in words: two films of one key differ in shift and noise alone."""
         return "|".join(
             f"{m.look} {m.figure.large} {m.figure.cell} {m.motion} {m.enters} {m.leaves}" for m in self.movers
         )

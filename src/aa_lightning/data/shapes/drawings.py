@@ -1,4 +1,4 @@
-"""What is to be drawn and said: a request, the words of the answer, a picture that is right and one wrong in one attribute.
+"""Drawing tasks: a request, the words of the answer, a picture that is right and one wrong in one attribute.
 
 Both answers use the same words, so that only the picture can be preferred. After a picture, what is wrong is what the
 request takes from that picture: whoever has not seen it can do no better than chance.

@@ -1,4 +1,5 @@
-"""What a sound of Shapes plays, heard in its samples: one tone for each stretch of one pitch between silences."""
+"""Recognition of the tones that a sound of Shapes plays, from its samples: one tone for each stretch of one pitch between
+silences."""
 
 from __future__ import annotations
 
@@ -29,12 +30,12 @@ def hear_tones(sound: Sound) -> list[str]:
 
 
 def can_check_sound(expected: str) -> bool:
-    """Whether an expected answer names pitches of Shapes, so that a sound can be checked with it."""
+    """Tell whether an expected answer names pitches of Shapes, so that a sound can be checked with it."""
     return bool(_pitches(expected))
 
 
 def check_sound(expected: str, sound: Sound) -> bool:
-    """Whether a sound plays exactly the tones that are expected, in their order.
+    """Tell whether a sound plays exactly the tones that are expected, in their order.
 
     Args:
         expected: pitches in order, such as `low high high`.

@@ -1,4 +1,4 @@
-"""Which kinds of questions and requests each modality has."""
+"""Kinds of questions and requests of each modality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How scenes are said in words."""
+"""Wording of scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pictures are asked for: a caption, the scene that matches it, and one that differs in a single attribute.
+"""Image requests: a caption, the scene that matches it, and one that differs in a single attribute.
 
 Matching and mismatching scenes have the same distribution, so no picture is preferred for what it shows alone.
 """

@@ -1,4 +1,4 @@
-"""What is asked about a scene, with a right and a subtly wrong answer.
+"""Questions about a scene, with a right and a subtly wrong answer.
 
 The right and the wrong answer are exchangeable given the question: what is asked for is drawn uniformly, and so is the
 wrong alternative. Whoever has not seen the scene can do no better than chance.
@@ -52,14 +52,14 @@ def stated(scene: World, text: str, fact: str, answer: str, wrong: str) -> Quest
 
 
 def ask_colour(palette: Palette, rng: Random) -> Question:
-    """What colour is the circle? Exactly one figure is a circle."""
+    """Ask "What colour is the circle?" Exactly one figure is a circle."""
     figure, scene = one_of_its_shape(palette, rng)
     wrong = other(rng, palette.colours, figure.colour)
     return stated(scene, f"What colour is the {figure.shape}?", f"the {figure.shape} is", figure.colour, wrong)
 
 
 def ask_shape(palette: Palette, rng: Random) -> Question:
-    """What shape is red? Exactly one figure is red."""
+    """Ask "What shape is red?" Exactly one figure is red."""
     free = cells(rng)
     figure = palette.figure(rng, free.pop())
     others = [palette.figure(rng, free.pop(), not_colour=figure.colour) for _ in range(palette.count(rng) - 1)]
@@ -77,7 +77,7 @@ def ask_shape(palette: Palette, rng: Random) -> Question:
 
 
 def ask_count(palette: Palette, rng: Random) -> Question:
-    """How many circles are there? One to `max_shapes`, uniformly."""
+    """Ask "How many circles are there?" One to `max_shapes`, uniformly."""
     shape = rng.choice(palette.shapes)
     count = rng.randint(1, palette.max_shapes)
     total = rng.randint(max(count, palette.min_shapes), palette.max_shapes)
@@ -97,7 +97,7 @@ def ask_count(palette: Palette, rng: Random) -> Question:
 
 
 def ask_relation(palette: Palette, rng: Random) -> Question:
-    """Where is the red circle, seen from the blue square? The two stand in one row or one column."""
+    """Ask "Where is the red circle, seen from the blue square?" The two stand in one row or one column."""
     relation, scene, subject, anchor = related(palette, rng, total=palette.count(rng, at_least=2))
     wrong = OPPOSITE[relation]
     fact = f"the {look(subject)} is"
@@ -134,7 +134,7 @@ def ask_yesno(palette: Palette, rng: Random) -> Question:
 
 
 def ask_caption(palette: Palette, rng: Random) -> Question:
-    """Which shapes are there? The wrong answer changes one colour or one shape."""
+    """Ask "Which shapes are there?" The wrong answer changes one colour or one shape."""
     free = cells(rng)
     scene = make_scene([palette.figure(rng, free.pop()) for _ in range(palette.count(rng))], rng)
     old, new = change_look(scene, palette, rng)

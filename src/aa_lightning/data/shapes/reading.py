@@ -1,4 +1,5 @@
-"""What a picture of Shapes shows, read from its pixels: every cell is compared with every figure as it would be drawn."""
+"""Recognition of the figures that an image of Shapes shows, from its pixels: every cell is compared with every figure as it
+would be drawn."""
 
 from __future__ import annotations
 
@@ -42,12 +43,12 @@ def read_picture(picture: Image.Image) -> dict[Cell, Look]:
 
 
 def can_check(expected: str) -> bool:
-    """Whether an expected answer names colours or shapes of Shapes, so that a picture can be checked with it."""
+    """Tell whether an expected answer names colours or shapes of Shapes, so that a picture can be checked with it."""
     return any(word in COLOURS or word in SHAPES for word in _words(expected))
 
 
 def check_picture(expected: str, picture: Image.Image) -> bool:
-    """Whether a picture shows exactly the figures that are expected.
+    """Tell whether a picture shows exactly the figures that are expected.
 
     Args:
         expected: a caption of Shapes (`a red circle and a blue square`, `two red circles`, `a red circle above a blue
@@ -82,7 +83,7 @@ def _words(caption: str) -> list[str]:
 
 
 def _stands(relation: str, subject: Cell, anchor: Cell) -> bool:
-    """Whether the subject stands there, in one row or one column with the anchor."""
+    """Tell whether the subject stands there, in one row or one column with the anchor."""
     across, down = subject[1] - anchor[1], subject[0] - anchor[0]
     way = {"left": (-across, down), "right": (across, down), "above": (-down, across), "below": (down, across)}
     forward, aside = way[relation]

@@ -1,4 +1,4 @@
-"""How a scene looks: Pillow, drawn large and reduced, so that edges are smooth."""
+"""Rendering of scenes: Pillow, drawn large and reduced, so that edges are smooth."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw(scene: Scene, image_size: int, noise: float = 0.0) -> Image.Image:
 
 
 def centre(figure: Figure) -> tuple[float, float]:
-    """Where a figure stands: (x, y) as shares of the picture's width and height."""
+    """Return the place of a figure: (x, y) as shares of the picture's width and height."""
     (row, column), (down, right) = figure.cell, figure.shift
     return (column + 0.5 + right / 100) / GRID, (row + 0.5 + down / 100) / GRID
 

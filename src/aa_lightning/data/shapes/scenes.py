@@ -1,4 +1,4 @@
-"""What there is: figures on a grid of three by three cells."""
+"""Scenes: figures on a grid of three by three cells."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ JITTER = 8  # hundredths of a cell
 
 
 class World(Protocol):
-    """What can be shown and asked about: a scene, a melody, a film, or several of them."""
+    """Something to show and to ask about: a scene, a melody, a film, or several of them."""
 
     @property
     def key(self) -> str:
-        """What there is, in words; a split belongs to it."""
+        """Description in words; a split belongs to it."""
 
     @property
     def truth(self) -> str:
@@ -38,7 +38,7 @@ class World(Protocol):
 
     @property
     def media(self) -> dict[str, Any]:
-        """What is shown of it: by medium, one scene, melody or film, or a list of them."""
+        """Things that are shown of it: by medium, one scene, melody or film, or a list of them."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def make_scene(figures: Iterable[Figure], rng: Random) -> Scene:
 
 @dataclass(frozen=True)
 class Palette:
-    """Which shapes and colours there may be, and how many figures stand in a scene."""
+    """Shapes and colours that there may be, and the number of figures in a scene."""
 
     shapes: Sequence[str]
     colours: Sequence[str]
@@ -116,7 +116,7 @@ class Palette:
         )
 
     def count(self, rng: Random, at_least: int = 1) -> int:
-        """How many figures a scene gets."""
+        """Sample the number of figures of a scene."""
         return rng.randint(max(self.min_shapes, at_least), self.max_shapes)
 
 

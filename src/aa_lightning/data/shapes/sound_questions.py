@@ -1,4 +1,4 @@
-"""What is asked about a melody. As with pictures, nobody who has not heard it can do better than chance."""
+"""Questions about a melody. As with pictures, nobody who has not heard it can do better than chance."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TURNS = ("rising", "falling")
 
 
 def ask_pitch(band: Band, rng: Random) -> Question:
-    """What pitch is the buzz? Exactly one tone is a buzz."""
+    """Ask "What pitch is the buzz?" Exactly one tone is a buzz."""
     tone, melody = _one_of_its_timbre(band, rng)
     wrong = other(rng, band.pitches, tone.pitch)
     return stated(melody, f"What pitch is the {tone.timbre}?", f"the {tone.timbre} is", tone.pitch, wrong)
 
 
 def ask_timbre(band: Band, rng: Random) -> Question:
-    """What sound is low? Exactly one tone is low."""
+    """Ask "What sound is low?" Exactly one tone is low."""
     tone = band.tone(rng)
     others = [band.tone(rng, not_pitch=tone.pitch) for _ in range(band.count(rng) - 1)]
     wrong = other(rng, band.timbres, tone.timbre)
@@ -31,7 +31,7 @@ def ask_timbre(band: Band, rng: Random) -> Question:
 
 
 def ask_count(band: Band, rng: Random) -> Question:
-    """How many beeps are there? One to `max_tones`, uniformly."""
+    """Ask "How many beeps are there?" One to `max_tones`, uniformly."""
     timbre = rng.choice(band.timbres)
     count = rng.randint(1, band.max_tones)
     total = rng.randint(max(count, band.min_tones), band.max_tones)
@@ -66,7 +66,7 @@ def ask_pace(band: Band, rng: Random) -> Question:
 
 
 def ask_first(band: Band, rng: Random) -> Question:
-    """Which sound is first, the beep or the buzz? The two in both orders, in the question too."""
+    """Ask "Which sound is first, the beep or the buzz?" The two in both orders, in the question too."""
     answer, wrong = rng.sample(list(band.timbres), 2)
     named = rng.sample([answer, wrong], 2)
     melody = make_melody([band.tone(rng, timbre=timbre) for timbre in (answer, wrong)], rng)
@@ -93,7 +93,7 @@ def ask_yesno(band: Band, rng: Random) -> Question:
 
 
 def ask_caption(band: Band, rng: Random) -> Question:
-    """Which sounds are there? The wrong answer changes one pitch or one timbre."""
+    """Ask "Which sounds are there?" The wrong answer changes one pitch or one timbre."""
     melody = make_melody([band.tone(rng) for _ in range(band.count(rng))], rng)
     number, new = change_tone(melody, band, rng)
     right, wrong = heard(melody), heard(melody.with_tone(number, new))

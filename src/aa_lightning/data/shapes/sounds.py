@@ -1,4 +1,4 @@
-"""What is heard: tones one after another, and how they sound."""
+"""Melodies: tones one after another, and their sound."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Melody:
 
     @property
     def key(self) -> str:
-        """What is heard, in words: two melodies of one key differ in detuning, loudness and noise alone."""
+        """Description in words: two melodies of one key differ in detuning, loudness and noise alone."""
         return "|".join(f"{t.pitch} {t.timbre}" for t in self.tones) + self.pace
 
     @property
@@ -68,7 +68,7 @@ class Melody:
 
 @dataclass(frozen=True)
 class Band:
-    """Which pitches and timbres there may be, and how many tones."""
+    """Pitches and timbres that there may be, and the number of tones."""
 
     pitches: Sequence[str]
     timbres: Sequence[str]
@@ -93,7 +93,7 @@ class Band:
         )
 
     def count(self, rng: Random, at_least: int = 1) -> int:
-        """How many tones a melody gets."""
+        """Sample the number of tones of a melody."""
         return rng.randint(max(self.min_tones, at_least), self.max_tones)
 
 

@@ -41,7 +41,7 @@ class Together:
 
 @dataclass(frozen=True)
 class Stage:
-    """What there may be to see and to hear."""
+    """Sources of scenes, melodies and films."""
 
     palette: Palette
     band: Band
@@ -106,7 +106,7 @@ def ask_same(stage: Stage, rng: Random) -> Question:
 
 
 def ask_caption(stage: Stage, rng: Random) -> Question:
-    """What is in the picture, the sound and the video? The wrong answer changes one thing in one of them."""
+    """Ask "What is in the picture, the sound and the video?" The wrong answer changes one thing in one of them."""
     world = stage.world(rng)
     changed = rng.choice(list(_PLACES))
     other = _changed(stage, rng, world, changed)

@@ -1,4 +1,4 @@
-"""What is to be played and said: a request in words, the words of the answer, tones that are right and tones that are not.
+"""Melody tasks: a request in words, the words of the answer, tones that are right and tones that are not.
 
 Both answers use the same words, so that only the sound can be preferred. Right and wrong tunes have the same
 distribution, so no tune is preferred for how it sounds alone.

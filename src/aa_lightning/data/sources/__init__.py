@@ -1,1 +1,1 @@
-"""Where rows come from: files, folders, hubs, shards."""
+"""Sources of rows: files, folders, hubs, shards."""

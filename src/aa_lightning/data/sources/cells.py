@@ -1,4 +1,4 @@
-"""What a cell of a media column holds: nothing, one medium, several, or the frames of one clip."""
+"""Cells of a media column: nothing, one medium, several, or the frames of one clip."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def listed(kind: str, value: Any) -> list[Any]:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a cell says nothing: null, blank text, or a list of such."""
+    """Tell whether a cell says nothing: null, blank text, or a list of such."""
     left = [value]
     while left:
         one = left.pop()
@@ -65,7 +65,7 @@ def written_list(value: Any) -> Any:
 
 
 def literal(written: str) -> Any:
-    """What a text says as Python writes it; nothing in it is run.
+    """Parse a Python literal; nothing in it is run.
 
     Raises:
         ValueError, SyntaxError, RecursionError, MemoryError: it is no literal, or too long to be read as one.
@@ -76,7 +76,7 @@ def literal(written: str) -> Any:
 
 
 def is_numeric(value: list[Any]) -> bool:
-    """Whether a list holds numbers alone, at any depth."""
+    """Tell whether a list holds numbers alone, at any depth."""
     left = [value]
     while left:
         one = left.pop()
@@ -92,7 +92,7 @@ def is_numeric(value: list[Any]) -> bool:
 
 
 def is_picture(value: Any) -> bool:
-    """Whether an element of a clip's list is a still picture, and so a frame."""
+    """Tell whether an element of a clip's list is a still picture, and so a frame."""
     if isinstance(value, Mapping):
         return is_picture(value.get("bytes") or value.get("path") or value.get("url"))
     if isinstance(value, bytes | bytearray):

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 class Source(Protocol):
-    """What a data set is before the template. `filled` counts, for each column, the rows that say something there."""
+    """A data set before the template. `filled` counts, for each column, the rows that say something there."""
 
     columns: list[str]
 
@@ -89,7 +89,7 @@ def media_root(options: Shapes | Table) -> str | None:
 
 
 def is_confined(options: Shapes | Table) -> bool:
-    """Whether media must lie below their root: one that is given, or that of a folder or an archive."""
+    """Tell whether media must lie below their root: one that is given, or that of a folder or an archive."""
     if isinstance(options, Shapes) or not options.below_root:
         return False
     whole = is_local(options) and (Path(options.path).expanduser().is_dir() or Path(options.path).suffix == ".tar")
@@ -97,7 +97,7 @@ def is_confined(options: Shapes | Table) -> bool:
 
 
 def is_local(options: Table) -> bool:
-    """Whether a path means files of this machine: it exists, looks like a path, or ends like a file."""
+    """Tell whether a path means files of this machine: it exists, looks like a path, or ends like a file."""
     path = options.path
     named = "/" not in path and Path(path).suffix != ""  # ids of the hub have an owner
     looks_local = (

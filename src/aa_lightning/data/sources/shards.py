@@ -190,7 +190,7 @@ def _arrays(samples: dict[str, _Sample]) -> dict[str, np.ndarray]:
 
 
 def _place(path: Path) -> Path:
-    """Where the index of a shard is kept: named by the shard's place, size and time, so that another one is seen."""
+    """Return where the index of a shard is kept: named by the shard's place, size and time, so that another one is seen."""
     whole, known = path.resolve(), path.stat()
     named = f"{_LAYOUT}/{whole}/{known.st_size}/{known.st_mtime_ns}"
     return cache_root() / "shards" / f"{path.stem}-{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"

@@ -23,7 +23,7 @@ class Doubled(dict[str, Any]):
 
 
 def parse(content: str | bytes) -> Any:
-    """What JSON says; a mapping with a key that stands twice becomes a `Doubled`.
+    """Parse JSON; a mapping with a key that stands twice becomes a `Doubled`.
 
     Raises:
         ValueError: it is no JSON, or too large or too deep to be a row; the message is the reason.
@@ -37,7 +37,7 @@ def parse(content: str | bytes) -> Any:
 
 
 def parse_all(content: str | bytes) -> Any:
-    """What a file of JSON says, of any size.
+    """Parse a JSON file of any size.
 
     Raises:
         ValueError: it is no JSON, or too deep to be rows.
@@ -66,7 +66,7 @@ def fault_of(value: Any) -> str | None:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether all numbers of a value are, at any depth."""
+    """Tell whether all numbers of a value are, at any depth."""
     left = [value]
     while left:
         one = left.pop()

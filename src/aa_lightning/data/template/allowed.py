@@ -1,4 +1,4 @@
-"""What a row may name and hold: files below a folder, addresses, texts up to a length."""
+"""Limits on what a row may name and hold: files below a folder, addresses, texts up to a length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aa_lightning.media.options import FetchOptions
 
 @dataclass(frozen=True)
 class Allowed:
-    """What rows of a source may name and hold.
+    """Limits on what rows of a source may name and hold.
 
     Attributes:
         root: the folder that relative media paths start from.
@@ -79,7 +79,7 @@ def below(folder: Path, name: str) -> Path:
 
 
 def _meant_by(path: Path) -> Iterator[Path]:
-    """Where a file lies, or a folder and the files in it."""
+    """Resolve a file, or a folder and the files in it."""
     yield path.resolve()
     if path.is_dir():
         yield from (inside.resolve() for inside in path.iterdir())

@@ -187,7 +187,7 @@ def place_in_parts(reader: Reader, parts: list[Part], column: str, kinds: Collec
 
 
 def is_slot(part: Part) -> bool:
-    """Whether a part is only a place for a medium that is given beside the text."""
+    """Tell whether a part is only a place for a medium that is given beside the text."""
     return len(part) == 1
 
 

@@ -97,7 +97,7 @@ def python_literal(written: str) -> Columns:
 
 
 def mean_at_least(*ratings: float | str, least: float) -> Columns:
-    """Whether the mean of some ratings reaches a bound.
+    """Tell whether the mean of some ratings reaches a bound.
 
     Returns:
         desirable, mean.

@@ -107,7 +107,7 @@ class _Columns:
         return next((name for name in names if name in self.names), None)
 
     def beside(self, **options: Any) -> dict[str, Any]:
-        """What every kind of row may have, and the options given."""
+        """Select the columns that every kind of row may have, and the options given."""
         told = {"system": self.optional("system"), "tools": self.optional("tools"), "answer": self.optional("answer")}
         return {**told, "drop": ["equal_responses"], **options}
 

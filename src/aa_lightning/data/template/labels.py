@@ -1,4 +1,4 @@
-"""Which of several responses is preferred: label columns, scores, marks, ranks, ratings; pairs of n answers."""
+"""Preference among several responses: label columns, scores, marks, ranks, ratings; pairs of n answers."""
 
 from __future__ import annotations
 

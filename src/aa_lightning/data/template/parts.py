@@ -50,7 +50,7 @@ def kinds_in(part: Any) -> list[str]:
 
 
 def text_of(part: Any) -> Any:
-    """What a text part says; None where it says nothing."""
+    """Return the text of a text part; None where it says nothing."""
     if isinstance(part, str):
         return part
     return next((part[key] for key in _TEXTS if part.get(key) is not None), None)
@@ -95,7 +95,7 @@ def text_length(response: Response) -> int:
 
 
 def are_equal(one: Response, two: Response) -> bool:
-    """Whether two responses say and show the same; undecoded media are compared as stored."""
+    """Tell whether two responses say and show the same; undecoded media are compared as stored."""
     return len(one) == len(two) and all(_are_equal_parts(a, b) for a, b in zip(one, two, strict=True))
 
 

@@ -12,7 +12,7 @@ _STEP = re.compile(r"\[(-?\d*)(:?)(-?\d*)\]|([^.\[\]]+)")
 
 
 def has(row: Mapping[str, Any], path: str) -> bool:
-    """Whether a row has the column that a path starts from."""
+    """Tell whether a row has the column that a path starts from."""
     return path in row or _steps(path)[0] in row
 
 

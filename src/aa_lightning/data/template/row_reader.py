@@ -57,7 +57,7 @@ class Reader:
     # ------------------------------------------------------------ values
 
     def value(self, selector: Selector) -> Any:
-        """What a selector selects, of any type; None where it is null."""
+        """Read a selector, of any type; None where it is null."""
         if isinstance(selector, str):
             return self.sound(self._at(selector), selector)
         value = self.sound(self._operated(selector, self._origin(selector)), name(selector))
@@ -82,7 +82,7 @@ class Reader:
         return "" if value is None else self.as_text(value, name(selector))
 
     def if_given(self, selector: Selector) -> Any:
-        """What a selector selects; None where it is optional and the row does not say."""
+        """Read a selector; None where it is optional and the row does not say."""
         if self._absent(selector):
             return None
         value = self.value(selector)
@@ -118,7 +118,7 @@ class Reader:
         return self.truth_of(self.value(selector), selector)
 
     def truth_of(self, value: Any, selector: Selector) -> bool:
-        """What was read with a selector, as a boolean. A word that is neither true nor false is a fault."""
+        """Convert what was read with a selector to a boolean. A word that is neither true nor false is a fault."""
         told = selector if isinstance(selector, Select) else Select(column=selector)
         words = {str(value).strip().casefold()}
         if isinstance(value, Real) and value in (0, 1):
@@ -219,7 +219,7 @@ class Reader:
         return [self.text_part(content, name(selector))]
 
     def _absent(self, selector: Selector) -> bool:
-        """Whether an optional selector finds nothing."""
+        """Tell whether an optional selector finds nothing."""
         if isinstance(selector, str) or not selector.optional:
             return False
         if selector.column is None:

@@ -106,7 +106,7 @@ class PartOptions:
 
     @property
     def selector(self) -> Selector:
-        """What is read."""
+        """The selector that is read."""
         given = (self.text, self.image, self.audio, self.video, self.messages)
         return next(value for value in given if value is not None)
 
@@ -128,7 +128,7 @@ Answer = Annotated[list[PartOptions], BeforeValidator(_as_parts)]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Preferred:
-    """Which response is the chosen one: an id column, a number or a rank per response, or a list with a 1."""
+    """The label of the chosen response: an id column, a number or a rank per response, or a list with a 1."""
 
     column: str | None = None
     first: str | int | bool | None = None  # the id that prefers the first response
@@ -155,7 +155,7 @@ class Preferred:
 
     @property
     def keeps_ties(self) -> bool:
-        """Whether a tie becomes an example."""
+        """Tell whether a tie becomes an example."""
         return self.tie == "keep" or self.both is not None
 
 
@@ -178,7 +178,7 @@ class FunctionOptions:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class KeepOptions:
-    """Which of n scored answers become demonstrations (rejection sampling)."""
+    """Selection of the scored answers that become demonstrations (rejection sampling)."""
 
     name: Literal["best", "above", "lottery"]  # lottery: by chance, exp((score − highest) / beta)
     threshold: float | None = None  # of above
@@ -195,7 +195,7 @@ class KeepOptions:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class AcceptOptions:
-    """Which pairs are learnt from; the others are left out."""
+    """Selection of the pairs that are learnt from; the others are left out."""
 
     gap: float | None = Field(default=None, gt=0)  # the better one is better by so much
     length_ratio: float | None = Field(default=None, ge=1)  # the longer one is so many times as long at most
@@ -206,7 +206,7 @@ DropRule = Literal["equal_responses", "tie", "other_label", "empty"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TemplateOptions:
-    """How a row becomes examples."""
+    """Mapping of a row to examples."""
 
     kind: RowKind
     prompt: list[PartOptions] = Field(default_factory=list)  # in the order of the user's turn
@@ -252,7 +252,7 @@ class TemplateOptions:
 
     @property
     def offers(self) -> frozenset[str]:
-        """What rows bring besides responses, by the names of `Algorithm.wants`."""
+        """Things that rows bring besides responses, by the names of `Algorithm.wants`."""
         critiques = None if self.feedback is None else self.feedback.critique
         refined = None if self.feedback is None else self.feedback.refinement
         ties = True if isinstance(self.preferred, Preferred) and self.preferred.keeps_ties else None

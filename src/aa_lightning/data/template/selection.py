@@ -1,4 +1,4 @@
-"""Which of several scored answers are learnt from. Pure functions of scores; templates and data functions use them."""
+"""Selection of the scored answers that are learnt from. Pure functions of scores; templates and data functions use them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def claim_score(yes: Sequence[float], no: Sequence[float]) -> int:
 
 
 def acceptable(gap: float | None, lengths: tuple[int, int], least: float | None, ratio: float | None) -> bool:
-    """Whether a pair teaches more than the noise of its scores and the length of its responses.
+    """Tell whether a pair teaches more than the noise of its scores and the length of its responses.
 
     Args:
         gap: by how much the better response is better; None: unknown.

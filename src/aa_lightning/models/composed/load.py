@@ -42,7 +42,7 @@ _WINDOWS = {  # how each extractor says how many seconds it reads
 
 @dataclass(frozen=True)
 class Tower:
-    """What is known of a tower before its weights.
+    """Facts about a tower that are known before its weights.
 
     Attributes:
         prepare: its image processor or feature extractor.

@@ -31,7 +31,7 @@ or train on with model=compose model.path=<this folder>.
 
 @strict
 class ComposedConfig(PreTrainedConfig):
-    """What a composed model is made of.
+    """Configuration of a composed model.
 
     Attributes:
         projector: mlp (two layers, GELU between) or linear.

@@ -43,7 +43,8 @@ def with_parts(template: str) -> str:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many tokens a picture (and each frame of a clip) and a sound have, and how many seconds a sound may last."""
+    """Numbers of tokens of an image (and of each frame of a video) and of an audio, and the seconds that an audio may
+    last."""
 
     picture: int = 0
     sound: int = 0
@@ -132,7 +133,7 @@ class ComposedProcessor:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> ComposedProcessor:
-        """What `save_pretrained` wrote."""
+        """Load what `save_pretrained` wrote."""
         folder = Path(folder)
         sizes = Sizes(**json.loads((folder / _SETTINGS).read_text(encoding="utf-8")))
         images = (

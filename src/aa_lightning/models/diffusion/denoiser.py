@@ -106,7 +106,7 @@ def noised(latents: Tensor, noise: Tensor, level: Tensor | float) -> Tensor:
 
 
 def target(latents: Tensor, noise: Tensor, level: Tensor | float, prediction_type: PredictionType) -> Tensor:
-    """What the network shall predict: ε, or v = √ᾱ ε − √(1 − ᾱ) x_0 (2202.00512)."""
+    """Return the training target of the network: ε, or v = √ᾱ ε − √(1 − ᾱ) x_0 (2202.00512)."""
     if prediction_type == "epsilon":
         return noise
     return level**0.5 * noise - (1 - level) ** 0.5 * latents

@@ -91,7 +91,7 @@ class UNetAdapters:
 
     @property
     def scaling(self) -> float:
-        """How strongly the product of its matrices is added."""
+        """Factor of the product of its matrices."""
         config = self._unet.peft_config["default"]
         return config.lora_alpha / config.r
 

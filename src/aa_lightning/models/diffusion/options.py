@@ -1,4 +1,4 @@
-"""What `model` may say for a diffusion policy. Imports no torch; the defaults stand in conf/model/."""
+"""Options of `model` for a diffusion policy. Imports no torch; the defaults stand in conf/model/."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aa_lightning.configuration.check import STRICT, Lora, Share
 
 @dataclass(config=STRICT, kw_only=True, frozen=True)
 class Denoising:
-    """How pictures are drawn.
+    """Options of sampling images.
 
     Attributes:
         steps: denoising steps; each is one action of a rollout.

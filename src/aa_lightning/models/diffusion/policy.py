@@ -184,7 +184,7 @@ class DiffusionPolicy(nn.Module):
         return torch.stack(logprobs, 1).unflatten(0, chain.shape[:2])
 
     def _chain_inputs(self, batch: Batch, n: int) -> dict[str, Tensor]:
-        """What a chain depends on besides the weights, every entry with the leading axis P; `repeats` is n."""
+        """Collect what a chain depends on besides the weights, every entry with the leading axis P; `repeats` is n."""
         p, device, sampling = len(batch), self.network.alphas_cumprod.device, self.options.sampling
         return {
             "context": self._context(batch.prompt["input_ids"]),

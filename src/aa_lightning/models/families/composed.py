@@ -1,4 +1,5 @@
-"""What hangs on the parts of a composed model: the media that it reads, and which parameters stay idle."""
+"""Family fields that depend on the components of a composed model: the media that it reads, and which parameters stay
+idle."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ def idle(config: Any) -> str | None:
 
 
 def of_its_parts(row: Family, config: Any, language: Family) -> Family:
-    """Which media a composed model reads hangs on its towers, whether rows are shared on its language model."""
+    """Complete the family of a composed model: its towers decide which media it reads, its language model whether rows are
+    shared."""
     media = config.reads
     return replace(
         row,

@@ -107,5 +107,5 @@ class Family:
 
     @property
     def padding(self) -> dict[str, int]:
-        """What padding gets under each per-token key."""
+        """Padding values of each per-token key."""
         return {key: 0 if value == LAST else int(value) for key, value in self.per_token.items()}

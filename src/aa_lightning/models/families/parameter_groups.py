@@ -1,4 +1,4 @@
-"""Where the parameters of each freeze group live: vision, audio, projector, language, by the same names for every family.
+"""Parameters of each freeze group: vision, audio, projector, language, by the same names for every family.
 
 Regular expressions on in-memory parameter names.
 """

@@ -1,4 +1,4 @@
-"""What each model family needs: the one table of batch keys, quirks and parameter names.
+"""Model families: the one table of batch keys, quirks and parameter names.
 
 A family is looked up by the model type of its configuration. A row says which keys have one entry per token and how they
 grow when a response is appended, which keys must be there when a medium is, where the parameters of each freeze group
@@ -325,7 +325,7 @@ def family_of(config: Any) -> Family:
 
 
 def is_listed(config: Any) -> bool:
-    """Whether the table knows a model, and the kind of language model in it where that is a choice."""
+    """Tell whether the table knows a model, and the kind of language model in it where that is a choice."""
     if config.model_type not in _BY_TYPE:
         return False
     row, text = _BY_TYPE[config.model_type], config.get_text_config().model_type

@@ -1,4 +1,4 @@
-"""How each family that writes pictures spells them, and where its VQ model stands: the table behind the picture policy."""
+"""Families that write images: their tokens, and the place of their VQ model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aa_lightning.models.image_tokens.vq import Spelling
 
 @dataclass(frozen=True)
 class PictureFamily:
-    """What differs between families that write pictures.
+    """Differences between families that write images.
 
     Attributes:
         spelling: of (processor, configuration).

@@ -1,4 +1,4 @@
-"""What may follow what where a model draws: text, or the opening of a picture and then exactly one picture."""
+"""Decoding constraints: free text, or the opening of an image and then exactly one image."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Grammar(Rules):
         return self._banned[kind].to(device)
 
     def pictures(self, ids: Tensor) -> list[tuple[int, int]]:
-        """Where whole pictures stand in one response (T,): from the opening token to behind the closing one."""
+        """Locate whole images in one response (T,): from the opening token to behind the closing one."""
         starts = (ids == self.begin).nonzero().flatten().tolist()
         length = 1 + len(self._inside)
         return [(start, start + length) for start in starts if start + length <= len(ids)]

@@ -60,7 +60,7 @@ class PictureWriter(TextWriter):
         return PictureEncoder(processor, family, PICTURE_FAMILIES[family.name].spelling(processor, config), limits)
 
     def _decoder(self, vq: nn.Module, own: Decode | None, path: str | None) -> Callable[[Tensor], Tensor] | None:
-        """What makes codes pictures: the family's own decoder, or the one that a user brings."""
+        """Return what makes codes images: the family's own decoder, or the one that a user brings."""
         if path is None:
             return None if own is None else partial(own, vq)
         if own is not None:

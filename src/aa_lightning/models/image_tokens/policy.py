@@ -72,7 +72,7 @@ class PictureNetwork(TokenNetwork):
 
 
 class WithPictures(nn.Module):
-    """What holds a VQ model that is no part of it: it trains nothing, and stands in no checkpoint."""
+    """Mixin of a module that holds a frozen VQ model without registering it, so that it is neither trained nor saved."""
 
     pictures: PictureTokenizer
 

@@ -24,7 +24,7 @@ _REMEMBERED = 16_384  # pictures; a picture of four thousand tokens takes 32 kB
 
 @dataclass(frozen=True)
 class Spelling:
-    """How one family writes a picture among its tokens.
+    """Format of an image among a family's tokens.
 
     Attributes:
         begin: the token that opens a picture.
@@ -92,7 +92,7 @@ class PictureTokenizer:
 
     @property
     def draws(self) -> bool:
-        """Whether codes can be made a picture again."""
+        """Tell whether codes can be decoded to an image."""
         return self._decode is not None
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:

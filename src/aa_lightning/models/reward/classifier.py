@@ -100,7 +100,7 @@ def saved_head(path: str, config: Any, revision: str | None = None) -> Tensor | 
 
 
 def is_classifier(config: Any) -> bool:
-    """Whether a saved model is a backbone with a head of scores, and none of tokens."""
+    """Tell whether a saved model is a backbone with a head of scores, and none of tokens."""
     return any(name.endswith(_CLASSIFIER) for name in config.architectures or ())
 
 

@@ -33,7 +33,7 @@ _REWARD = "The reward of an answer is the mean of its scores; larger is better."
 
 @dataclass
 class Head:
-    """What a reward model reads scores with.
+    """Head of a reward model.
 
     Attributes:
         weight: (count, width) to start from; None: random.
@@ -191,5 +191,5 @@ class Scorer(nn.Module):
 
 
 def tied(model: nn.Module) -> bool:
-    """Whether the head of tokens is the embedding of tokens."""
+    """Tell whether the head of tokens is the embedding of tokens."""
     return model.get_output_embeddings().weight is model.get_input_embeddings().weight

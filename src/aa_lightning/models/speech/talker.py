@@ -1,4 +1,5 @@
-"""How a talker speaks what a thinker wrote, step by step, whatever the checkpoint: G codec tokens are one step of speech.
+"""Speech of a talker that reads what a thinker wrote, step by step, whatever the checkpoint: G codec tokens are one step of
+speech.
 
 A row is the prompt with all that begins a speech, then one place for each step: the codes of the step before it, beside
 one step of text. p(step) = p(c₁ | text, steps before) · ∏ p(c_g | c₁ … c_{g−1}, text, steps before), g = 2 … G.
@@ -110,7 +111,7 @@ class Talker(ABC):
 
     @abstractmethod
     def voices(self) -> dict[str, Any]:
-        """What stands for each speaker."""
+        """Embeddings or tokens that stand for each speaker."""
 
     @property
     @abstractmethod
@@ -149,14 +150,14 @@ class Talker(ABC):
 
     @abstractmethod
     def sound(self, codes: Tensor) -> Sound:
-        """What the checkpoint's own decoder makes of steps (S, G)."""
+        """Decode steps (S, G) with the checkpoint's own decoder."""
 
     def keep(self, folder: Path) -> None:  # noqa: B027  most checkpoints keep their speakers in the configuration
         """Write the speakers beside a checkpoint, where the library does not."""
 
 
 def chosen_voice(voices: dict[str, Any], speaker: str | None) -> Any:
-    """What stands for a speaker, in capital letters or small ones; None: for the first.
+    """Find what stands for a speaker, in capital letters or small ones; None: for the first.
 
     Raises:
         ValueError: the checkpoint has no such speaker.

@@ -1,4 +1,4 @@
-"""What all tiny token models share: sizes, the text backbone, weights that are not blind, and how they are finished."""
+"""Base of all tiny token models: sizes, the text backbone, weights that are not blind, and how they are finished."""
 
 from __future__ import annotations
 

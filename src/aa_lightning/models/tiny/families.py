@@ -35,7 +35,7 @@ from aa_lightning.models.tiny.backbone import TextSizes, VisionSizes
 
 @dataclasses.dataclass(frozen=True)
 class TinyFamily:
-    """How one family is made: the sizes it takes, and the parts that together are its folder."""
+    """Recipe of one family: the sizes it takes, and the parts that together are its folder."""
 
     sizes: type
     make: Callable[[Any], Sequence[Any]]

@@ -70,7 +70,7 @@ def audioflamingo3(sizes: AudioSizes) -> tuple[Any, Any]:
 
 
 def whisper_tower(sizes: AudioSizes) -> dict[str, Any]:
-    """What Qwen's audio towers have in common."""
+    """Arguments that Qwen's audio towers have in common."""
     return {
         "num_mel_bins": sizes.mel_bins,
         "encoder_layers": sizes.audio_layers,

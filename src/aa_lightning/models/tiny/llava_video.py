@@ -55,7 +55,7 @@ def video_llava(sizes: VisionSizes) -> tuple[Any, Any]:
 
 
 def _joined(sizes: VisionSizes, tokenizer: Any) -> dict[str, Any]:
-    """What both configurations have in common."""
+    """Arguments that both configurations have in common."""
     return {
         "vision_config": clip_tower(sizes),
         "text_config": hf.LlamaConfig(**text_config(sizes, tokenizer)),

@@ -54,7 +54,7 @@ VOCABULARY: tuple[str, ...] = tuple(dict.fromkeys(" ".join(_GROUPS).split()))
 
 
 def corpus() -> list[str]:
-    """What the tokenizers are trained on: each word alone, after a space, capitalised; and openers of sentences."""
+    """Corpus of the tokenizers: each word alone, after a space, capitalised; and openers of sentences."""
     words = [*VOCABULARY, *_PLURALS.split()]
     openers = f"{_QUESTIONS} {_GRAMMAR} {_FEEDBACK} {_CHAT}".split()
     return [

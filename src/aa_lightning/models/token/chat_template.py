@@ -1,4 +1,4 @@
-"""What a chat template writes: prompts up to where the answer begins, and answers as the template itself has them."""
+"""Texts that a chat template writes: prompts up to where the answer begins, and answers as the template itself has them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ChatTemplate:
         return rendered
 
     def answer(self, prompt: Prompt, before: str, parts: Sequence[Part]) -> tuple[str, int]:
-        """What the template writes for an answer behind the generation prompt, and the token that ends it.
+        """Return the text that the template writes for an answer behind the generation prompt, and the token that ends it.
 
         Args:
             before: the rendered prompt.
@@ -106,7 +106,7 @@ class ChatTemplate:
         return written, self.end
 
     def _around_an_answer(self) -> tuple[str, str]:
-        """What stands in front of a plain answer and behind it, read off a probe."""
+        """Return the texts in front of a plain answer and behind it, read off a probe."""
         asked = Prompt(id="probe", messages=[{"role": "user", "content": [{"type": "text", "text": "?"}]}])
         answer = {"role": "assistant", "content": [{"type": "text", "text": _PROBE}]}
         try:
@@ -159,12 +159,13 @@ class ChatTemplate:
 
 
 def is_thought_tag(token: str) -> bool:
-    """Whether a token opens or closes a block of thoughts."""
+    """Tell whether a token opens or closes a block of thoughts."""
     return _THOUGHT_TAG.fullmatch(token) is not None
 
 
 def _must_be_said(prompt: Prompt) -> Iterator[tuple[str, str, str]]:
-    """What of a prompt a template may be unable to say, as (what, column, words); thoughts of earlier turns need not be."""
+    """List what of a prompt a template may be unable to say, as (what, column, words); thoughts of earlier turns need not
+    be."""
     for tool in prompt.tools or ():
         yield "the tools of a row", "tools", _name_of(tool)
     for message in prompt.messages:
@@ -178,7 +179,7 @@ def _must_be_said(prompt: Prompt) -> Iterator[tuple[str, str, str]]:
 
 
 def _name_of(tool: Mapping[str, Any]) -> str:
-    """What a tool, or a call of one, is called; empty where it does not say."""
+    """Return the name of a tool, or of a call of one; empty where it does not say."""
     function = tool.get("function", tool)
     return str(function.get("name", "")) if isinstance(function, Mapping) else str(function)
 

@@ -62,7 +62,7 @@ def ending_at(processor: Any, end: str, as_lists: bool) -> str:
 
 
 def _as_condition(tag: re.Match[str]) -> str:
-    """What marks the model's own words counts characters from the block that it stands in, so it would mark others."""
+    """Replace marks of the model's own words, which count characters from the block that they stand in, by a condition."""
     before, end, after = tag.groups()
     return f"{before}endif{after}" if end else f"{before}if true{after}"
 
@@ -76,7 +76,7 @@ def rendered(processor: Any, as_lists: bool) -> tuple[str, str]:
 
 
 def _closing(processor: Any, as_lists: bool) -> str:
-    """What the template writes behind an answer."""
+    """Return the text that the template writes behind an answer."""
     return rendered(processor, as_lists)[1].rpartition(ANSWER)[2]
 
 

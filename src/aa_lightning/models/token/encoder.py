@@ -101,7 +101,7 @@ class TokenEncoder:
         return tensors
 
     def _processed(self, prompt: Prompt, text: str, media: Media) -> dict[str, Tensor]:
-        """What the processor makes of a prompt; whatever it raises is a fault of the row."""
+        """Run the processor on a prompt; whatever it raises is a fault of the row."""
         bos = self.tokenizer.bos_token
         special = not (bos and text.startswith(bos))
         try:
@@ -286,13 +286,14 @@ class TokenEncoder:
 
 
 def control_tokens(names: Iterable[str]) -> re.Pattern[str]:
-    """What finds control tokens in a text. Tags of thoughts are words of an answer, whatever a tokenizer calls them."""
+    """Compile the pattern that finds control tokens in a text. Tags of thoughts are words of an answer, whatever a tokenizer
+    calls them."""
     known = sorted((name for name in names if name and not is_thought_tag(name)), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, known)) or r"(?!)")
 
 
 def _appended(tokenizer: Any) -> int:
-    """How many tokens a tokenizer's post-processor puts behind a text."""
+    """Count the tokens that a tokenizer's post-processor puts behind a text."""
     bare, whole = (tokenizer(_PROBE, add_special_tokens=special)["input_ids"] for special in (False, True))
     starts = [i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare]
     return len(whole) - len(bare) - starts[0] if starts else 0

@@ -1,4 +1,4 @@
-"""How the K responses of a prompt are laid out in the rows that a model sees.
+"""Layouts of the K responses of a prompt in the rows that a model sees.
 
 *Plain*: one row [prompt | response] for each response; the prompt and its media are repeated K times.
 *Shared*: one row [prompt | response 1 | … | response K] for each prompt. A block mask keeps a response from seeing its
@@ -91,7 +91,7 @@ def shared(
 
 
 def windows_of(config: Any) -> dict[str, int | None] | None:
-    """How far back each kind of layer of the text model looks, in tokens; None where there is no limit.
+    """Return how far back each kind of layer of the text model looks, in tokens; None where there is no limit.
 
     Returns:
         by the name of the layer type where a model mixes them and takes one mask for each; under "" for one mask in all
@@ -110,7 +110,7 @@ def windows_of(config: Any) -> dict[str, int | None] | None:
 
 
 def prefers_shared(prompt: float, response: float, k: int, hidden: int, media: bool) -> bool:
-    """Whether the shared layout is cheaper for a prompt of `prompt` tokens and k responses of `response` tokens.
+    """Tell whether the shared layout is cheaper for a prompt of `prompt` tokens and k responses of `response` tokens.
 
     Linear layers cost about 24·hidden² per token, attention 4·hidden per query-key pair. Plain rows use the causal
     kernel, which visits half of the pairs; a block mask visits all. Media towers run k times in plain rows.
@@ -156,7 +156,7 @@ def only(batch: Batch, row: int) -> dict[str, Tensor]:
 
 
 def row_index(batch: Batch, key: str, k: int) -> Tensor:
-    """Which rows of `batch.prompt[key]` make up every prompt k times."""
+    """Indices of the rows of `batch.prompt[key]` that make up every prompt k times."""
     if key not in batch.blocks:
         return torch.arange(len(batch.prompt[key])).repeat_interleave(k)
     starts = [0, *itertools.accumulate(batch.blocks[key])]

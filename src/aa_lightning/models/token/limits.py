@@ -17,7 +17,7 @@ GIB = 1.0
 
 
 class BeyondLimits(RuntimeError):
-    """What ran took more time or memory than it may; the message says which."""
+    """An operation took more time or memory than it may; the message says which."""
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def divergence_from(reference: Tensor) -> Statistic:
 
 
 def _chunk(head: nn.Linear) -> int:
-    """How many rows of logits are made at once."""
+    """Number of rows of logits that are made at once."""
     return max(1, _CHUNK_BYTES // (4 * head.out_features))
 
 
@@ -120,6 +120,6 @@ def logits(hidden: Tensor, head: nn.Module, cap: float | None) -> Tensor:
 
 
 def logit_cap(config: Any) -> float | None:
-    """What the head's logits approach and never pass (Gemma 2); None: no cap."""
+    """Bound that the head's logits approach and never pass (Gemma 2); None: no cap."""
     text = config.get_text_config().to_dict()
     return text.get("final_logit_softcapping")

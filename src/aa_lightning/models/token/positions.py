@@ -1,4 +1,4 @@
-"""Where the tokens of a prompt stand, for families that count in time, height and width.
+"""Positions of the tokens of a prompt, for families that count in time, height and width.
 
 The library counts them in Python, token by token and row by row, and so waits for the device. A row is counted once and
 remembered: for the reference, and for later epochs.

@@ -29,7 +29,7 @@ class TooLong(BadRow):
 
 
 def arguments(media: Media, family: Family, processor: Any) -> dict[str, Any]:
-    """What a processor is called with for the media of one prompt. Pictures and clips nest per prompt, sounds stay flat.
+    """Arguments of a processor for the media of one prompt. Pictures and clips nest per prompt, sounds stay flat.
 
     Frames go with their true times: without them, processors assume 24 a second.
     """

@@ -1,4 +1,4 @@
-"""What the classes that count prompts in time, height and width are told of one: arguments of their `get_rope_index`."""
+"""Arguments for the classes that count prompts in time, height and width: arguments of their `get_rope_index`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What accompanies training: checkpoints, random state, held-out numbers, throughput."""
+"""Callbacks: checkpoints, random state, held-out numbers, throughput."""

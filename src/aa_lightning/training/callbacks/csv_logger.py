@@ -121,7 +121,7 @@ class MetricsCsv(Logger):
 
 
 def _is_whole(row: dict[str, str]) -> bool:
-    """Whether a row is one that a run wrote: a step, and numbers or nothing."""
+    """Tell whether a row is one that a run wrote: a step, and numbers or nothing."""
     try:
         int(row["step"])
         return [float(value) for value in row.values() if value] != []

@@ -1,4 +1,4 @@
-"""How far a run is: a bar in a terminal, plain lines elsewhere, and the same lines in train.log."""
+"""Progress of a run: a bar in a terminal, plain lines elsewhere, and the same lines in train.log."""
 
 from __future__ import annotations
 

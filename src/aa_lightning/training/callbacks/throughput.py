@@ -1,4 +1,4 @@
-"""How fast, how padded, how large: measured where the user waits."""
+"""Throughput, padding and memory, measured where the user waits."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Throughput(L.Callback):
 
 @dataclass
 class _Step:
-    """What the micro-batches of a step come to on this process."""
+    """Sums over the micro-batches of a step on this process."""
 
     parts: int = 0
     prompts: int = 0
