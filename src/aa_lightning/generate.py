@@ -162,7 +162,7 @@ def _unused(folder: Path, name: str) -> Path:
 
 
 def _lacks_decoder(cfg: DictConfig) -> bool:
-    """Whether the model writes pictures as codes that nothing makes pictures."""
+    """Tell whether the model writes pictures as codes that nothing makes pictures."""
     from aa_lightning.models.families.offer import offer_of
 
     return not offer_of(cfg.model).draws
