@@ -1,11 +1,32 @@
-"""Settings of every test: one thread, no network, and a torchvision that can be imported."""
+"""Settings of every test: one thread, no network, and our package before torchvision."""
 
 import os
+from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from tests import torchvision_repair
+import aa_lightning  # noqa: F401  repairs torchvision's import first
+from aa_lightning.configuration import changes
 
-torchvision_repair.install()
+LONG = 20.0  # seconds that a test of `make test` may take
+KNOWN_LONG: set[str] = set()  # files and functions of those that may take longer
+
+
+@cache
+def _own_file(algo: str, folders: tuple):
+    return _composed(None, [algo], folders)
+
+
+_composed = changes.composed
+changes.composed = lambda _, overrides, folders: _own_file(*overrides, tuple(folders))  # half of what composing takes
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the tests of `make test` that take too long."""
+    calls = [report for name in ("passed", "failed") for report in terminalreporter.stats.get(name, [])]
+    for report in calls:
+        known = report.nodeid.partition("[")[0] in KNOWN_LONG
+        if report.when == "call" and report.duration > LONG and not known and "slow" not in report.keywords:
+            terminalreporter.line(f"longer than {LONG:.0f} s: {report.nodeid} ({report.duration:.0f} s)")

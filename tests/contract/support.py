@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
@@ -103,11 +105,25 @@ MOSTLY_SLOW = [  # as test parameters: whole runs of models outside of the core 
 
 
 def make(model: str, algo: str, *overrides: str):
-    """Algorithm, policy and configuration."""
+    """Algorithm, policy and configuration, of which a test may change what it likes."""
     torch.manual_seed(0)
-    cfg = config(model, algo, *overrides)
+    cfg = config(model, algo, *(item for item in overrides if item.startswith("data.")))  # which others follow
+    for name, value in [item.split("=", 1) for item in overrides if not item.startswith("data.")]:
+        assert OmegaConf.select(cfg, name, default=cfg) is not cfg, f"{name} is no key of {model}"
+        OmegaConf.update(cfg, name, yaml.safe_load(value))
     algorithm = instantiate(cfg.algo, _convert_="all")
-    return algorithm, build.build_policy(cfg, algorithm, None), cfg
+    return algorithm, copy.deepcopy(_built(algorithm, cfg)), cfg
+
+
+_BUILT: dict[str, Any] = {}  # policies and reward models as they are built, by what they are built from
+
+
+def _built(algorithm: Algorithm, cfg: DictConfig):
+    asked = cfg.algo if algorithm.trains == "reward_model" else algorithm.uses_reference
+    key = repr([cfg.model, cfg.loader, asked])
+    if key not in _BUILT:
+        _BUILT[key] = build.build_policy(cfg, algorithm, None)
+    return _BUILT[key]
 
 
 def borrow(model: str, *overrides: str):
