@@ -31,13 +31,13 @@ demo: setup  ## align a small vision-language model on this machine, offline
 	$(VENV)/bin/python -m aa_lightning.train algo=dpo modality=ti2t
 
 test: setup  ## the tests (a few minutes)
-	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow" tests
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow" tests
 
 test-times: setup  ## the tests, and the twenty that take longest
-	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow" --durations=20 tests
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow" --durations=20 tests
 
 test-slow: setup  ## the tests that take long
-	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile -m slow tests
+	$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m slow tests
 
 docs: setup  ## the tables in docs/
 	$(RUN) docs/generate.py

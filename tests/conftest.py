@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,6 +22,15 @@ def _own_file(algo: str, folders: tuple):
 
 _composed = changes.composed
 changes.composed = lambda _, overrides, folders: _own_file(*overrides, tuple(folders))  # half of what composing takes
+
+
+FIRST = ["strategies", "reliability", "contract", "models", "tests"]  # the other folders have many short tests
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take long, so that the short ones even out when workers end."""
+    rank = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(Path(item.path).parent.name, len(FIRST)))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -68,6 +68,13 @@ class Command:
         return out, err
 
 
+def call(module: str, *argv: object) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command."""
+    process = Command(module, list(argv))
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
 def session_of(pid: int) -> list[int]:
     """The running processes of a session."""
     found = []

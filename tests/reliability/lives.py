@@ -105,31 +105,48 @@ def write_shard(path: Path, samples: int = 3000) -> Path:
     return path
 
 
-def kill_in(
-    kind: str, place: Place, shard: Path, lasts: float, draw: random.Random, number: int
-) -> tuple[int, str, float]:
-    """Run a command until a moment that its kind tells, and send it a signal.
+Moment = Callable[[], bool]  # whether it has come
+
+
+def named_moment(kind: str, place: Place) -> Moment:
+    """When a command writes its first logged step, a checkpoint, its export, or the index of a shard."""
+    signs = {"alone": "run/metrics.csv", "checkpoint": "run/checkpoints/*.partial", "export": "run/.export.partial"}
+    sign = signs.get(kind, "cache/shards/.*")
+    return lambda: any(place.root.glob(sign))
+
+
+def drawn_moment(kind: str, place: Place, lasts: float, draw: random.Random) -> Moment:
+    """Anywhere in the life of a command, or where its kind is named after a place, there.
 
     Args:
         lasts: seconds that such a command lives when nobody kills it.
+    """
+    named, let_pass, later = named_moment(kind, place), draw.randrange(3), draw.uniform(0, 0.02)
+    moment = time.monotonic() + draw.uniform(0, lasts)
+
+    def comes_after_others() -> bool:
+        passed = len(list(place.run.glob("checkpoints/*.ckpt"))) if kind == "checkpoint" else let_pass
+        if not (named() and passed >= let_pass):
+            return False
+        time.sleep(later)
+        return True
+
+    if kind in ("checkpoint", "export"):
+        return comes_after_others
+    if kind == "shards" and draw.random() < 0.5:
+        return named
+    return lambda: time.monotonic() > moment
+
+
+def kill_at(moment: Moment, kind: str, place: Place, shard: Path, number: int) -> tuple[int, str, float]:
+    """Run a command until a moment, and send it a signal.
 
     Returns:
-        Its exit code, what it said, and when it was sent.
+        Its exit code, what it said, and after how many seconds it was sent.
     """
     began, process = time.monotonic(), place.start(typed(kind, place, shard))
     with _ended(process):
-        if kind in ("checkpoint", "export"):
-            sign = "checkpoints/*.partial" if kind == "checkpoint" else ".export.partial"
-            after = draw.randrange(3) if kind == "checkpoint" else 0  # how many of them are let pass
-            _wait(
-                process, lambda: any(place.run.glob(sign)) and len(list(place.run.glob("checkpoints/*.ckpt"))) >= after
-            )
-            time.sleep(draw.uniform(0, 0.02))
-        elif kind == "shards" and draw.random() < 0.5:
-            _wait(process, lambda: any((place.cache / "shards").glob(".*")))
-        else:
-            moment = began + draw.uniform(0, lasts)
-            _wait(process, lambda: time.monotonic() > moment)
+        _wait(process, moment)
         sent = time.monotonic() - began
         process.send_signal(number)
         _, err = process.communicate(timeout=180)

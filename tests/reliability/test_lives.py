@@ -3,8 +3,10 @@ index of a shard, in sweeps. Each goes on to the bit, and leaves nothing."""
 
 import random
 import shutil
+import signal
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -16,14 +18,16 @@ from tests.reliability.lives import (
     check_code,
     check_equal,
     check_left,
+    drawn_moment,
     go_on,
-    kill_in,
+    kill_at,
+    named_moment,
     typed,
     write_shard,
 )
 
 COUNTS = {"alone": 110, "checkpoint": 22, "export": 18, "workers": 8, "two": 8, "stage": 8, "shards": 14, "sweep": 12}
-FEW = {"alone": 6, "checkpoint": 2, "export": 1, "shards": 2}
+NAMED = {"alone": signal.SIGKILL, "checkpoint": signal.SIGTERM, "export": signal.SIGINT, "shards": signal.SIGKILL}
 
 
 class Wholes:
@@ -59,14 +63,13 @@ def wholes(tmp_path_factory):
     return Wholes(tmp_path_factory.mktemp("wholes"))
 
 
-def survive(kind, number, wholes):
-    """One kill; the exit code. A command that had ended before is begun again and killed earlier."""
+def survive(kind, number, wholes, signal_number, moment_of):
+    """One kill; the exit code. A command that had ended before is begun again."""
     whole, lasts = wholes.of(kind)
-    draw, signal_number = random.Random(f"{kind} {number}"), SIGNALS[number % 3]
     code = 0
     while code == 0:
         place = wholes.place(f"{kind}-{number}-{lasts:.3f}")
-        code, err, sent = kill_in(kind, place, wholes.shard, lasts, draw, signal_number)
+        code, err, sent = kill_at(moment_of(place, lasts), kind, place, wholes.shard, signal_number)
         lasts *= 0.8
     print(f"{kind} {number}: {signal_number.name} after {sent:.2f} s, exit code {code}", flush=True)
     check_code(code, signal_number, err)
@@ -80,14 +83,17 @@ def survive(kind, number, wholes):
     return code
 
 
-@pytest.mark.parametrize("kind", FEW)
-def test_a_command_that_is_killed_anywhere_goes_on_to_the_bit_and_leaves_nothing(kind, wholes):
-    for number in range(FEW[kind]):
-        survive(kind, number, wholes)
+@pytest.mark.parametrize("kind", NAMED)
+def test_a_command_that_is_killed_while_it_writes_goes_on_to_the_bit_and_leaves_nothing(kind, wholes):
+    survive(kind, "named", wholes, NAMED[kind], lambda place, lasts: named_moment(kind, place))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", COUNTS)
 def test_two_hundred_kills(kind, wholes):
-    codes = Counter(survive(kind, number, wholes) for number in range(COUNTS[kind]))
+    codes = Counter()
+    for number in range(COUNTS[kind]):
+        draw = random.Random(f"{kind} {number}")
+        moment_of = partial(drawn_moment, kind, draw=draw)
+        codes[survive(kind, number, wholes, SIGNALS[number % 3], moment_of)] += 1
     print(f"{kind}: {COUNTS[kind]} kills, exit codes {dict(codes)}", flush=True)

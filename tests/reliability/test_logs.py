@@ -9,6 +9,7 @@ import termios
 
 import pytest
 
+from tests.reliability import forked
 from tests.reliability.support import ROOT, SHAPES, SHORT, call
 
 RUN = [sys.executable, "-m", "aa_lightning.train"]  # warnings and all
@@ -21,30 +22,46 @@ def steps(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("step ")]
 
 
-@pytest.mark.parametrize("strategy", [[], ["strategy=ddp", "trainer.devices=2"]], ids=["single", "ddp"])
-def test_a_piped_run_says_a_line_per_logged_step_and_nothing_besides_its_own_words(strategy, tmp_path):
-    code, out, err = call(RUN, *FOUR, *strategy, f"hydra.run.dir={tmp_path}")
+@pytest.fixture(scope="module")
+def piped(tmp_path_factory):
+    """The folder of a run of the real command, and (exit code, stdout, stderr)."""
+    folder = tmp_path_factory.mktemp("piped")
+    return folder, call(RUN, *FOUR, f"hydra.run.dir={folder}")
+
+
+def check_piped(folder, code, out, err):
     assert code == 0, err
     assert err == ""
     said = steps(out)
     assert [line.split()[1] for line in said] == ["2/4", "4/4"]
     assert all(LINE.fullmatch(line) for line in said)
     assert said[-1].endswith("00:00 left")
-    assert (tmp_path / "train.log").read_text().splitlines() == said
+    assert (folder / "train.log").read_text().splitlines() == said
     others = [line.split()[0] for line in out.splitlines() if line and line not in said and line[0] not in "┏┃┡│└"]
     assert others == ["tiny:qwen2:", "algo.nll=1.0", "run", "held", "report", "export", "next"]
 
 
-def test_what_is_typed_next_says_nothing_on_the_side_either(tmp_path):
-    assert call(RUN, *FOUR, f"hydra.run.dir={tmp_path}")[0] == 0
-    for command in (["evaluate"], ["generate", "prompt=What?", "max_new_tokens=4"]):
-        name, *typed = command
-        code, _, err = call([*RUN[:-1], f"aa_lightning.{name}"], f"run={tmp_path}", *typed, f"output={tmp_path}/next")
-        assert (code, err) == (0, ""), name
+def test_a_piped_run_says_a_line_per_logged_step_and_nothing_besides_its_own_words(piped):
+    folder, said = piped
+    check_piped(folder, *said)
+
+
+def test_a_piped_run_of_two_processes_says_what_one_does(tmp_path):
+    check_piped(tmp_path, *call(RUN, *FOUR, "strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path}"))
+
+
+def test_what_is_typed_next_says_nothing_on_the_side_either(piped, tmp_path):
+    typed = [f"run={piped[0]}", f"output={tmp_path}"]
+    generate = [*RUN[:-1], "aa_lightning.generate"]
+    code, _, err = call(generate, *typed, "prompt=What?", "max_new_tokens=4")
+    assert (code, err) == (0, "")
+    code, _, err = forked.call("aa_lightning.evaluate", *typed)
+    assert (code, err) == (0, "")
 
 
 def test_with_progress_off_the_lines_are_in_the_file_alone(tmp_path):
-    code, out, err = call(RUN, *FOUR, "trainer.enable_progress_bar=false", f"hydra.run.dir={tmp_path}")
+    typed = [*FOUR, "trainer.enable_progress_bar=false", f"hydra.run.dir={tmp_path}"]
+    code, out, err = forked.call("aa_lightning.train", *typed)
     assert (code, err, steps(out)) == (0, "", [])
     assert len(steps((tmp_path / "train.log").read_text())) == 2
 
