@@ -69,7 +69,7 @@ def of_ratings(
     """Means over responses that are right (`chosen`) and over those that are not, 0 where a batch has none of a kind.
 
     Args:
-        rewards, right: of equal shape; `middle` is the reward above which a response is taken to be right.
+        rewards, right: (P, K), right as booleans; `middle` is the reward above which a response is taken to be right.
     """
     rewards, sides = rewards.detach(), (("chosen", right), ("rejected", ~right))
     found = {f"count/{name}": counted.sum() for name, counted in sides}

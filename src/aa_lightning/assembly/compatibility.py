@@ -64,7 +64,7 @@ def _refuse(rules: Rules) -> None:
 
 
 def _against_model(cfg: DictConfig, name: str, algorithm: Algorithm, offer: ModelOffer) -> Rules:
-    """What a model cannot do for an algorithm."""
+    """List what a model cannot do for an algorithm."""
     scored = algorithm.trains == "reward_model"
     return [
         (
@@ -87,7 +87,7 @@ def _against_model(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mode
 
 
 def _against_options(cfg: DictConfig, name: str, algorithm: Algorithm, offer: ModelOffer, media: bool) -> Rules:
-    """What cannot work with these options of model, strategy and evaluation.
+    """List what cannot work with these options of model, strategy and evaluation.
 
     A reference can follow only where it is a copy of its own and whole on every process; pictures are drawn only where codes
     can be made pictures.

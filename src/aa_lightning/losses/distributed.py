@@ -27,7 +27,7 @@ class _Gather(torch.autograd.Function):
 
 
 def gathered(own: Tensor) -> Tensor:
-    """The rows of all processes in their order; each may hold another number of them, held-out batches do."""
+    """Gather the rows of all processes in their order, (N, …) → (Σ N, …), with gradients. Numbers of rows may differ."""
     return _Gather.apply(own, _rows_of_each(own)) if _connected() else own
 
 

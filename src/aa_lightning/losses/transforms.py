@@ -12,20 +12,20 @@ from torch import Tensor
 
 
 def tail_weights(mask: Tensor, alpha: float) -> Tensor:
-    """1 on the first min(size) terms of every response of a pair, α on those beyond. LD-DPO, 2409.06411."""
+    """(P, K, T) 1 on the first min(size) terms of every response of a pair, α on those beyond. LD-DPO, 2409.06411."""
     place = mask.cumsum(-1)
     shorter = mask.sum(-1).amin(1)  # (P,)
     return torch.where(place > shorter[:, None, None], alpha, 1.0).to(mask.dtype)
 
 
 def changed_weights(mask: Tensor, changed: Tensor, gamma: float) -> Tensor:
-    """γ on changed terms and 1 on others, divided by their sum, so that a total is a weighted mean. 2312.00849."""
+    """(P, K, T) γ on changed terms and 1 on others, divided by their sum, so that a total is a weighted mean. 2312.00849."""
     weights = changed_sums(mask, changed, gamma)
     return weights / (weights * mask).sum(-1, keepdim=True).clamp(min=1e-9)
 
 
 def changed_sums(mask: Tensor, changed: Tensor, gamma: float) -> Tensor:
-    """γ on changed terms and 1 on others, as RLAIF-V's code sums them."""
+    """(P, K, T) γ on changed terms and 1 on others, as RLAIF-V's code sums them."""
     return torch.where(changed.bool(), gamma, 1.0).to(mask.dtype)
 
 
@@ -42,17 +42,17 @@ def on_policy_weights(terms: Tensor, collision: Tensor, mask: Tensor) -> Tensor:
 
 
 def forward_kl(ratio: Tensor) -> Tensor:
-    """f′(e^u) of the forward KL without its constant: 1 − e^{−u}. 2309.16240."""
+    """(P, K) f′(e^u) of the forward KL without its constant: 1 − e^{−u}. 2309.16240."""
     return -torch.expm1(-ratio)
 
 
 def jensen_shannon(ratio: Tensor) -> Tensor:
-    """log 2 + log σ(u). 2309.16240."""
+    """(P, K) log 2 + log σ(u), f′(e^u) of the Jensen–Shannon divergence. 2309.16240."""
     return math.log(2.0) + F.logsigmoid(ratio)
 
 
 def alpha_divergence(ratio: Tensor, alpha: float) -> Tensor:
-    """(1 − e^{−αu}) / α: the reverse KL at α → 0, the forward KL at α = 1. 2309.16240; AlphaPO 2501.03884.
+    """(P, K) (1 − e^{−αu}) / α: the reverse KL at α → 0, the forward KL at α = 1. 2309.16240; AlphaPO 2501.03884.
 
     TRL's coefficient is 1 − α.
     """
@@ -60,7 +60,7 @@ def alpha_divergence(ratio: Tensor, alpha: float) -> Tensor:
 
 
 def log_odds(mean: Tensor) -> Tensor:
-    """log p/(1−p) of a mean log-likelihood, p = e^mean. ORPO, 2403.07691 eq. 4. Stable as p → 1."""
+    """(P, K) log p/(1−p) of a mean log-likelihood, p = e^mean. ORPO, 2403.07691 eq. 4. Stable as p → 1."""
     near = mean > -0.693
     safe_near, safe_far = torch.where(near, mean, -1.0), torch.where(near, -1.0, mean)
     rest = torch.where(near, torch.log(-torch.expm1(safe_near)), torch.log1p(-torch.exp(safe_far)))
@@ -71,11 +71,11 @@ def log_odds(mean: Tensor) -> Tensor:
 
 
 def scaled_beta(beta: float, margin: Tensor, weight: float, rate: float) -> Tensor:
-    """β (1 + w (1 − e^{−kδ})): pairs with a clearer margin pull harder. MM-DPO, 2502.10391."""
+    """(P,) β (1 + w (1 − e^{−kδ})): pairs with a clearer margin pull harder. MM-DPO, 2502.10391."""
     return beta * (1 + weight * -torch.expm1(-rate * margin))
 
 
 def positive_penalty(ratio: Tensor) -> Tensor:
-    """max(0, −u_chosen): what DPOP takes from the margin when the chosen response falls below the reference.
+    """(P,) max(0, −u_chosen): what DPOP takes from the margin when the chosen response falls below the reference.
     2402.13228."""
     return (-ratio).clamp(min=0)

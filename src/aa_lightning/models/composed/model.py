@@ -227,7 +227,7 @@ class ComposedForConditionalGeneration(_Composed, GenerationMixin):
         logits_to_keep: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits of the last `logits_to_keep` tokens; 0: of all."""
+        """Logits (B, L, V) of the last `logits_to_keep` tokens; 0: of all. Arguments as for `ComposedModel`."""
         found = self.model(input_ids, attention_mask, pixel_values, pixel_values_videos, input_features, **kwargs)
         logits = self.lm_head(found.last_hidden_state[:, -logits_to_keep:])
         return CausalLMOutputWithPast(logits=logits, past_key_values=found.past_key_values)

@@ -101,12 +101,12 @@ class Denoiser(nn.Module):
 
 
 def noised(latents: Tensor, noise: Tensor, level: Tensor | float) -> Tensor:
-    """x_t = √ᾱ x_0 + √(1 − ᾱ) ε (2006.11239 eq. 4)."""
+    """(B, C, h, w) x_t = √ᾱ x_0 + √(1 − ᾱ) ε (2006.11239 eq. 4), with `level` ᾱ (B, 1, 1, 1) or a number."""
     return level**0.5 * latents + (1 - level) ** 0.5 * noise
 
 
 def target(latents: Tensor, noise: Tensor, level: Tensor | float, prediction_type: PredictionType) -> Tensor:
-    """Return the training target of the network: ε, or v = √ᾱ ε − √(1 − ᾱ) x_0 (2202.00512)."""
+    """(B, C, h, w) the training target of the network: ε, or v = √ᾱ ε − √(1 − ᾱ) x_0 (2202.00512)."""
     if prediction_type == "epsilon":
         return noise
     return level**0.5 * noise - (1 - level) ** 0.5 * latents
@@ -115,7 +115,7 @@ def target(latents: Tensor, noise: Tensor, level: Tensor | float, prediction_typ
 def clean_and_noise(
     noisy: Tensor, predicted: Tensor, level: Tensor | float, prediction_type: PredictionType
 ) -> tuple[Tensor, Tensor]:
-    """The x_0 and ε that a prediction stands for."""
+    """(B, C, h, w) each: the x_0 and ε that a prediction stands for."""
     signal, spread = level**0.5, (1 - level) ** 0.5
     if prediction_type == "epsilon":
         return (noisy - spread * predicted) / signal, predicted
@@ -130,7 +130,7 @@ def transition(
     eta: Tensor | float,
     prediction_type: PredictionType,
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of p(x_{t−1} | x_t) (DDIM, 2010.02502 eq. 12 and 16)."""
+    """Mean (B, C, h, w) and standard deviation (B, 1, 1, 1) of p(x_{t−1} | x_t) (DDIM, 2010.02502 eq. 12 and 16)."""
     clean, noise = clean_and_noise(noisy, predicted, level, prediction_type)
     std = eta * ((1 - next_level) / (1 - level) * (1 - level / next_level)) ** 0.5
     mean = next_level**0.5 * clean + (1 - next_level - std**2) ** 0.5 * noise

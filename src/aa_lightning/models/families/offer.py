@@ -1,4 +1,4 @@
-"""What a model offers to algorithms and data, known before its weights."""
+"""Offers of a model to algorithms and data, known before its weights."""
 
 from __future__ import annotations
 

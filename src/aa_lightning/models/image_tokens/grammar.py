@@ -44,7 +44,7 @@ class Grammar(Rules):
         self._banned[DRAWN, spelling.codes] = False
 
     def kinds(self, ids: Tensor) -> Tensor:
-        """(..., T) the kind of every position of drawn responses."""
+        """(…, T) the kind of every position of drawn responses."""
         where = self._where(ids)
         kind = torch.where(self._inside == CODE, DRAWN, FORCED).to(ids.device)
         return torch.where(where > 0, kind[(where - 1).clamp(min=0)], TEXT)
@@ -70,7 +70,7 @@ class Grammar(Rules):
         return picture[self._body]
 
     def _where(self, ids: Tensor) -> Tensor:
-        """(..., T) how far behind the opening token of its picture a position stands; 0 in text."""
+        """(…, T) how far behind the opening token of its picture a position stands; 0 in text."""
         places = torch.arange(ids.shape[-1], device=ids.device).expand(ids.shape)
         last = places.where(ids == self.begin, -len(self._inside) - 1).cummax(-1).values
         behind = places - last

@@ -49,7 +49,7 @@ class PictureNetwork(TokenNetwork):
         return super().forward(batch, temperature, read, of, measure)
 
     def hidden(self, batch: Batch) -> tuple[Tensor, Layout]:
-        """Last hidden states, and where the response tokens stand in them.
+        """Last hidden states (R, L, H), and where the response tokens stand in them.
 
         Raises:
             ValueError: a batch that is not prepared.

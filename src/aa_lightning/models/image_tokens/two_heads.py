@@ -26,7 +26,7 @@ class SplitNetwork(PictureNetwork):
         self.words = model.get_output_embeddings().out_features
 
     def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
-        """Of words among all words, of codes among all codes.
+        """(N,) log-probabilities: of words among all words, of codes among all codes.
 
         Raises:
             ValueError: words are read in the places of a picture, or codes in those of a text.
@@ -40,7 +40,7 @@ class SplitNetwork(PictureNetwork):
         return self._by_kind.logprobs(marked(states, codes), ids, temperature)
 
     def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
-        """Over words in the places of words, over codes in those of codes."""
+        """(N, …) `of` over words in the places of words, over codes in those of codes."""
         return statistic(marked(states, own >= self.words), self._by_kind, of)
 
     @property

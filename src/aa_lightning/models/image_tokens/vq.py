@@ -58,7 +58,7 @@ class Spelling:
         return tokens.flatten()
 
     def whole(self, tokenizer: Any, height: int, width: int) -> Tensor:
-        """A picture's tokens from the opening one to the closing one, CODE where any code may stand."""
+        """(L,) an image's tokens from the opening one to the closing one, CODE where any code may stand."""
         tokens = torch.tensor(tokenizer(self.write(height, width), add_special_tokens=False)["input_ids"])
         body = self.body(torch.full((height, width), CODE))
         return tokens.masked_scatter(tokens == self.placeholder, body)

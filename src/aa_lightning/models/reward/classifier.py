@@ -53,7 +53,7 @@ def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: To
 
 
 def save_beside(head: Tensor, folder: Path) -> None:
-    """Write the head in a file of its own, into the folder of a whole model."""
+    """Write the head (scores, width) in a file of its own, into the folder of a whole model."""
     save_file({_HEAD: head}, folder / _HEAD_FILE)
 
 

@@ -71,11 +71,11 @@ class SpeechNetwork(TokenNetwork):
         return KindHeads([self.writer.get_output_embeddings(), *codec], [0, *[self.first_code] * len(codec)])
 
     def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
-        """Of text among text, of codec tokens among those of their group."""
+        """(N,) log-probabilities: of text among text, of codec tokens among those of their group."""
         return self._by_kind.logprobs(states, ids, temperature)
 
     def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
-        """Over texts in the places of texts, over the codec tokens of a group in those of the group."""
+        """(N, …) `of` over texts in the places of texts, over the codec tokens of a group in those of the group."""
         return statistic(states, self._by_kind, of)
 
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:

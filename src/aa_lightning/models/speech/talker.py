@@ -129,7 +129,7 @@ class Talker(ABC):
 
         Args:
             batch: prompts, and responses of text alone.
-            told, layout: the thinker's states of it, by `listens_to`.
+            told, layout: the thinker's states of it (R, L, H), by `listens_to`.
         """
 
     @abstractmethod

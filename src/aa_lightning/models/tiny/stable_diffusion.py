@@ -192,7 +192,7 @@ def pictures(split: str, count: int, image_size: int, max_shapes: int = 4) -> Te
 
 
 def fit(vae: nn.Module, seen: Tensor, steps: int, lr: float = 6e-3) -> None:
-    """Teach a VAE to reconstruct pictures."""
+    """Teach a VAE to reconstruct images (N, 3, H, W)."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=lr, weight_decay=0.0)
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -211,7 +211,7 @@ def fit(vae: nn.Module, seen: Tensor, steps: int, lr: float = 6e-3) -> None:
 
 @torch.no_grad()
 def scale(vae: nn.Module, seen: Tensor) -> None:
-    """Set the scaling factor so that latents of these pictures have standard deviation 1, as the noise has.
+    """Set the scaling factor so that latents of these images (N, 3, H, W) have standard deviation 1, as the noise has.
 
     A picture with few figures has small latents: scaled by crowded pictures, its figures would drown in the noise.
     """

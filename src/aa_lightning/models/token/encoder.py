@@ -280,7 +280,7 @@ class TokenEncoder:
         return {"input_ids": ids, "mask": mask}
 
     def decode(self, tokens: Tensor) -> Response:
-        """The response that tokens spell, without control tokens."""
+        """Decode the tokens (T,) of a response, without control tokens."""
         said = self.tokenizer.decode(tokens, skip_special_tokens=True)
         return [{"type": "text", "text": said.removeprefix(self.opening)}]
 

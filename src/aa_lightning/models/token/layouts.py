@@ -68,7 +68,12 @@ def plain(batch: Batch, family: Family, positions: Tensor) -> Layout:
 def shared(
     batch: Batch, family: Family, positions: Tensor, windows: Mapping[str, int | None] = MappingProxyType({"": None})
 ) -> Layout:
-    """One row for each prompt, its responses one after another. `windows` are those of `windows_of`."""
+    """One row for each prompt, its responses one after another.
+
+    Args:
+        positions: (…, P, L) of the prompts' tokens.
+        windows: those of `windows_of`.
+    """
     ids, mask = batch.response["input_ids"], batch.response["mask"]
     p, k, t = ids.shape
     inputs = dict(batch.prompt)
@@ -156,7 +161,7 @@ def only(batch: Batch, row: int) -> dict[str, Tensor]:
 
 
 def row_index(batch: Batch, key: str, k: int) -> Tensor:
-    """Indices of the rows of `batch.prompt[key]` that make up every prompt k times."""
+    """Indices (N · k,) of the N rows of `batch.prompt[key]` that make up every prompt k times."""
     if key not in batch.blocks:
         return torch.arange(len(batch.prompt[key])).repeat_interleave(k)
     starts = [0, *itertools.accumulate(batch.blocks[key])]

@@ -70,7 +70,7 @@ class TokenNetwork(nn.Module):
         return token_logprobs(states, self.head, ids, temperature, self.cap)
 
     def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
-        """(N,) `of` of the whole distribution in each of these places."""
+        """(N, …) `of` of the whole distribution in each of these places."""
         return statistic(states, self.head, of, self.cap)
 
     @torch.no_grad()
@@ -103,12 +103,12 @@ class TokenNetwork(nn.Module):
 
     @staticmethod
     def idle(hidden: Tensor, batch: Batch) -> Tensor | float:
-        """Zero, with the gradient of a companion row: parameters that this batch leaves idle take part in reductions."""
+        """Scalar 0 with the gradient of a companion row: parameters that this batch leaves idle take part in reductions."""
         companion = len(batch) < len(batch.response["mask"])
         return 0.0 * hidden[-1].sum().float() if companion else 0.0
 
     def hidden(self, batch: Batch) -> tuple[Tensor, layouts.Layout]:
-        """Last hidden states, and where the response tokens stand in them."""
+        """Last hidden states (R, L, H), and where the response tokens stand in them."""
         positions = self.prompt_positions(batch)
         if self._shares(batch):
             layout = layouts.shared(batch, self.family, positions, self.windows)

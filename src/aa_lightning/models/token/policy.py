@@ -134,7 +134,7 @@ class AutoregressivePolicy(nn.Module):
 
 
 def with_collision(network: TokenNetwork, batch: Batch, read: Tensor | None, measure: bool) -> LogLikelihood:
-    """Log-probabilities, each with the detached log Σ_v p_v² over the vocabulary."""
+    """Log-probabilities (P, K, T), each with the detached log Σ_v p_v² over the vocabulary."""
     found = network(batch, read=read, of=logprobs.collision, measure=measure)
     chance = spread(found.statistic.detach(), batch.response["mask"])[: len(batch)]
     return replace(found, statistic=chance)
