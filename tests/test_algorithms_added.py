@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from aa_lightning.launch.command import conf_dir
+from aa_lightning.configuration.folders import conf_dir
 from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_batch, leaves, padded, vector
 
 ROOT = Path(__file__).parents[1]

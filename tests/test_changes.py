@@ -7,7 +7,7 @@ from omegaconf import OmegaConf, open_dict
 
 from aa_lightning.configuration.changes import told, with_changes
 from aa_lightning.configuration.compose import compose, composed
-from aa_lightning.launch.command import conf_dir
+from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.report import write_report
 from aa_lightning.train import train
 from tests.reliability.support import TINY, TRAIN, call

@@ -6,6 +6,7 @@ import pytest
 
 from aa_lightning.assembly import build, inspection
 from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.assembly.survey import survey
 from aa_lightning.check import check
 from aa_lightning.configuration.check import ConfigError
 from aa_lightning.configuration.compose import compose
@@ -61,7 +62,7 @@ def test_placeholders_are_counted():
 def test_lengths_are_those_of_the_encoder():
     _, policy, cfg = make("tiny_llava", "dpo")
     examples = build.examples(build.data_options(cfg), "val", "preference")
-    lengths = inspection.survey(EncodedExamples(examples, policy.encoder), limit=4).lengths
+    lengths = survey(EncodedExamples(examples, policy.encoder), limit=4).lengths
     encoded = [policy.encoder.encode(examples[i], examples[i].responses) for i in range(4)]
     assert lengths.prompts == [e.prompt["input_ids"].shape[1] for e in encoded]
     assert len(lengths.responses) == 8

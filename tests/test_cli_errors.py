@@ -14,9 +14,12 @@ import yaml
 
 from aa_lightning import train
 from aa_lightning.configuration.check import ConfigError, check_config
+from aa_lightning.data.examples import held_out
+from aa_lightning.data.kinds import weaken
 from aa_lightning.launch import job
 from aa_lightning.launch.command import INTERRUPTED
 from aa_lightning.launch.job import processes
+from aa_lightning.types import Prompt
 
 TRAIN = [sys.executable, "-m", "aa_lightning.train"]
 
@@ -141,7 +144,7 @@ def test_a_mistake_is_named_with_what_to_type_in_four_lines_or_less(
 ):
     monkeypatch.setattr(sys, "argv", ["train", *typed.split(" "), f"output={tmp_path}"])
     with pytest.raises(SystemExit) as ended:
-        train.run()
+        train.main()
     err = capsys.readouterr().err
     assert ended.value.code == 1
     assert err.startswith(given)
@@ -223,6 +226,17 @@ def test_a_bug_shows_its_traceback(tmp_path, script):
     assert code == 1
     assert "Traceback" in err
     assert "error: IndexError: list index out of range" in err
+
+
+def test_only_what_a_raise_of_ours_raised_is_a_sentence_for_users():
+    """`range(None)` is a slip of ours, however alike its TypeError looks."""
+    for wrong, expected in (
+        (lambda: weaken(Prompt(id="7", messages=[]), "preference"), True),
+        (lambda: held_out(None, 0.1), False),
+    ):
+        with pytest.raises((ValueError, TypeError)) as raised:
+            wrong()
+        assert job.describe(raised.value)[1] is expected
 
 
 def test_the_whole_traceback_can_be_asked_for(tmp_path, script):

@@ -21,7 +21,7 @@ from aa_lightning.configuration.wording import ConfigError, shell_word, typed_va
 
 CONF = conf_dir()
 GROUPS = option_names([CONF])
-COMMANDS = {"train": train.run, "evaluate": evaluate.run, "generate": generate.run, "check": check.main}
+COMMANDS = {"train": train.main, "evaluate": evaluate.main, "generate": generate.main, "check": check.main}
 OWN = {"train": set(), "evaluate": {"run"}, "check": {"show", "measure"}}
 OWN["generate"] = {"run", "prompt", "image", "audio", "video", "system", "n", "temperature", "max_new_tokens"}
 
@@ -280,7 +280,7 @@ def test_every_key_of_a_configuration_has_a_page_and_an_example_that_is_allowed(
 def test_a_mistyped_page_is_answered_with_the_right_one(monkeypatch, capsys, asked, meant):
     monkeypatch.setattr(sys, "argv", ["train", "--help", asked])
     with pytest.raises(SystemExit) as ended:
-        train.run()
+        train.main()
     assert ended.value.code == 1
     assert re.search(rf"did you mean (--help )?{re.escape(meant)}\?", capsys.readouterr().err)
 
@@ -317,7 +317,7 @@ def test_a_page_takes_little_more_than_its_libraries_and_no_torch(asked):
     code = (
         "import sys; from aa_lightning import train\n"
         f"sys.argv = ['train', '--help', *{asked.split()}]\n"
-        "try: train.run()\n"
+        "try: train.main()\n"
         "finally: assert not {'torch', 'lightning', 'transformers'} & set(sys.modules)"
     )
     assert min(_spent(code) for _ in range(3)) < 5 * min(_spent("import hydra, numpy, pydantic") for _ in range(3))

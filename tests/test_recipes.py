@@ -14,13 +14,13 @@ from pydantic import TypeAdapter
 from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.configuration.compose import compose
+from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.data.examples import Examples
 from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.multi_row import Symbols
 from aa_lightning.data.shapes import check_answer, check_picture
 from aa_lightning.data.template.schema import TemplateOptions
 from aa_lightning.data.template.template import Template
-from aa_lightning.launch.command import conf_dir
 from aa_lightning.train import train
 from tests.data.support import Memory
 

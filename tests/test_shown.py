@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import aa_lightning
-from aa_lightning import generate, train
+from aa_lightning import train
+from aa_lightning.assembly.chat import show
 from aa_lightning.launch import job
 from aa_lightning.report import write_report
 from aa_lightning.report.media import media_type
@@ -333,7 +334,7 @@ def test_the_console_is_not_steered(tell, screen):
 
 
 def test_answers_of_a_model_are_not_obeyed(capsys, tmp_path):
-    generate.show([[{"type": "text", "text": OTHERS}]], tmp_path)
+    show([[{"type": "text", "text": OTHERS}]], tmp_path)
     check_terminal(capsys.readouterr().out)
 
 
@@ -357,7 +358,7 @@ def test_what_was_mistyped_is_echoed_and_not_obeyed(typed, capsys, monkeypatch, 
     steering = "\x1b[2J\x9b31m\u202emarked\rmarked\x08"
     monkeypatch.setattr(sys, "argv", ["train", typed.format(steering), f"output={tmp_path}"])
     with pytest.raises(SystemExit):
-        train.run()
+        train.main()
     told = capsys.readouterr()
     assert "marked" in told.err
     assert not ACTIVE.search(told.err + told.out)

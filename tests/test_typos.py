@@ -16,7 +16,7 @@ from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.typed import check_options, chosen_groups
 from aa_lightning.configuration.wording import ConfigError, nearest, nearest_key
 
-COMMANDS = {"train": train.run, "evaluate": evaluate.run, "generate": generate.run, "check": check.main}
+COMMANDS = {"train": train.main, "evaluate": evaluate.main, "generate": generate.main, "check": check.main}
 GROUPS = option_names([conf_dir()])
 # names that users give, sizes that each offline build checks itself, and a part of an answer, which is said where it lies
 FREE = re.compile(
@@ -139,7 +139,7 @@ def test_a_folder_is_found_in_whatever_way_it_is_typed(tmp_path, monkeypatch, ca
     (own / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
     monkeypatch.setattr(sys, "argv", ["train", *flag.format(own).split(" "), "experiment=mien", f"output={tmp_path}"])
     with pytest.raises(SystemExit):
-        train.run()
+        train.main()
     assert "did you mean experiment=mine?" in capsys.readouterr().err
 
 
@@ -269,7 +269,7 @@ def test_a_word_is_likest_to_what_takes_fewest_mistypings_to_become_it():
 def test_a_configuration_that_is_only_printed_is_checked_as_well(tmp_path, monkeypatch, capsys, flag):
     monkeypatch.setattr(sys, "argv", ["train", "+evalution.num_examples=3", *flag, f"output={tmp_path}"])
     with pytest.raises(SystemExit) as ended:
-        train.run()
+        train.main()
     out, err = capsys.readouterr()
     assert ended.value.code == 1
     assert "evalution:\n  num_examples: 3" in out

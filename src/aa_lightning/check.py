@@ -9,7 +9,7 @@ from aa_lightning.launch.command import command
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from aa_lightning.assembly.inspection import Found
+    from aa_lightning.assembly.survey import Found
 
 
 @command("check")
@@ -41,13 +41,14 @@ def check(cfg: DictConfig) -> Found:
     """
     from aa_lightning.assembly import build, inspection
     from aa_lightning.assembly.compatibility import check_compatible
+    from aa_lightning.assembly.survey import read_all
     from aa_lightning.system.console import say
 
     algorithm = build.build_algorithm(cfg)
     data = build.data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
     encoder = build.check_model(cfg)
-    found = _read(cfg, algorithm, data, encoder)
+    found = read_all(cfg, algorithm, data, encoder)
     say(f"model {cfg.model.path}, algorithm {cfg.algo_name}")
     for line in (*inspection.columns(data, cfg.data), *found.sentences(algorithm.supervision)):
         say(line)
@@ -65,34 +66,13 @@ def check(cfg: DictConfig) -> Found:
     return found
 
 
-def _read(cfg: DictConfig, algorithm: Any, data: Any, encoder: Any) -> Found:
-    """Every row that would train or be held out, read as training reads it."""
-    from dataclasses import replace
-
-    from aa_lightning.assembly import build, inspection
-    from aa_lightning.training.datamodule import EncodedExamples
-
-    lenient = replace(data, on_bad_row="skip").serving(algorithm)
-    train = build.examples(lenient, "train", algorithm.supervision)
-    held_out = build.examples(lenient, "val", algorithm.supervision) if data.holds_out else train[:0]
-    loader = build.checked_loader(cfg, algorithm, train, held_out)
-    wanted = build.wanted_of(algorithm)
-    surveys = [inspection.survey(EncodedExamples(part, encoder, 0, wanted), cfg.measure) for part in (train, held_out)]
-    skip_long, skip_bad = cfg.loader.overlong == "skip", data.skips_bad_rows
-    return inspection.Found(train, held_out if data.holds_out else None, *surveys, loader, skip_long, skip_bad)
-
-
 def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
     """The first examples, and for token models their lengths and what a step would cost."""
     from aa_lightning.assembly import build, inspection
-    from aa_lightning.models.token.encoder import TokenEncoder
     from aa_lightning.system.console import paint, say, show_table
 
     for example in found.first(cfg.show):
-        if isinstance(encoder, TokenEncoder):
-            paint(inspection.painted(encoder, example))
-        else:
-            say(f"row {example.id}: {encoder.render(example.messages)}")
+        paint(inspection.preview(encoder, example))
     lengths = found.trained.lengths
     if lengths.prompts:
         show_table("tokens", ["", "median", "95 %", "longest"], lengths.rows())

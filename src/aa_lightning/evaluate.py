@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aa_lightning.launch.command import command
 from aa_lightning.launch.job import run_folder
-from aa_lightning.runs.resume import overrides_of
-from aa_lightning.system.atomic import write_text
-from aa_lightning.system.signals import listen
+from aa_lightning.runs.layout import RunFolder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("evaluate")
-def run(cfg: DictConfig) -> float | None:
+@command("evaluate", reads="run")
+def main(cfg: DictConfig) -> float:
     """
     Measure a model on held-out data: preference accuracy and margin, likelihood, greedy answers, rewards.
 
@@ -26,7 +23,7 @@ def run(cfg: DictConfig) -> float | None:
       python -m aa_lightning.evaluate model=llava_1_5_7b data=align_anything_ti2t
       python -m aa_lightning.evaluate run=outputs/<date>/<run> data=rlaif_v evaluation.num_examples=1000
     """
-    from aa_lightning.training.summary import objective
+    from aa_lightning.evaluation.catalogue import objective
 
     return objective(evaluate(cfg, run_folder()))
 
@@ -41,57 +38,32 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     Returns:
         Measures by name.
     """
+    from aa_lightning.assembly.evaluation import load_trained
     from aa_lightning.evaluation.samples import save_samples
+    from aa_lightning.system.atomic import write_text
     from aa_lightning.system.console import quiet, say, show_progress, show_table
 
     quiet()
     show_progress(cfg.trainer.enable_progress_bar)
-    policy, suite, device = _load(cfg)
+    policy, suite, device = load_trained(cfg)
     measured = suite.run(policy, device)
     if not measured.measures:
         say(
             "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.num_examples)"
         )
     named = {f"heldout/{key}": value for key, value in measured.measures.items()}
-    write_text(folder / "evaluation.json", json.dumps(named, indent=1))
+    place = RunFolder(folder)
+    write_text(place.evaluation, json.dumps(named, indent=1))
     if measured.responses:
         shown = [suite.sets.examples[i] for i in range(min(cfg.evaluation.samples, len(measured.responses)))]
         said = {"policy": [measured.responses[example.id] for example in shown]}
-        save_samples(folder / "samples", "evaluation", shown, said, measured.verdicts)
+        save_samples(place.samples, "evaluation", shown, said, measured.verdicts)
     told = [
         (f"heldout/{key}", f"{value:.3f}", measured.examples[key]) for key, value in sorted(measured.measures.items())
     ]
     show_table("held out", ["measure", "value", "examples"], [[name, value, str(count)] for name, value, count in told])
-    say(f"numbers  {folder / 'evaluation.json'}")
+    say(f"numbers  {place.evaluation}")
     return named
-
-
-def _load(cfg: DictConfig) -> tuple[Any, Any, Any]:
-    """Policy with the weights of its run, what to measure, and where it computes."""
-    import torch
-
-    from aa_lightning.assembly.build import build_algorithm, build_policy, build_suite, data_options
-    from aa_lightning.assembly.stages import export_of, starting_point
-
-    algorithm = build_algorithm(cfg)
-    if cfg.run is None:
-        policy = build_policy(cfg, algorithm, None)
-    else:
-        trained = export_of(cfg.run)
-        policy = build_policy(cfg, algorithm, starting_point(cfg))
-        policy.restore(trained)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    policy.to(device)
-    for frozen in policy.reference_modules():
-        frozen.to(device)
-    return policy, build_suite(cfg, algorithm, policy, data_options(cfg)), device
-
-
-def main() -> None:
-    """The console script."""
-    listen()
-    sys.argv[1:] = overrides_of(sys.argv[1:], "run", same_folder=False)
-    run()
 
 
 if __name__ == "__main__":

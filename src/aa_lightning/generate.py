@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aa_lightning import media
-from aa_lightning.configuration.literal import literal
+from aa_lightning.assembly.chat import Chat, lacks_decoder, show
 from aa_lightning.launch.command import command
 from aa_lightning.launch.job import run_folder
-from aa_lightning.media import MediaOptions
-from aa_lightning.runs.resume import overrides_of
-from aa_lightning.system.shown import printable
-from aa_lightning.system.signals import listen
-from aa_lightning.types import SAMPLING, Sampling
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from aa_lightning.types import Message, Response
 
-
-@command("generate")
-def run(cfg: DictConfig) -> None:
+@command("generate", reads="run", words=("prompt", "system"), files=("image", "audio", "video"))
+def main(cfg: DictConfig) -> None:
     """
     Ask a model, with pictures, sounds and videos from files; without a prompt, a conversation.
 
@@ -38,93 +27,12 @@ def run(cfg: DictConfig) -> None:
 
     quiet()
     chat = Chat.of(cfg)
-    if _lacks_decoder(cfg):
+    if lacks_decoder(cfg):
         print("(this model writes text alone: to draw, type model.image_decoder=<package>.<module>.<Class>)")
     if cfg.prompt is not None:
         show(chat.ask(cfg.prompt, **_files(cfg)), run_folder())
         return
     _converse(chat, _files(cfg), run_folder())
-
-
-class Chat:
-    """A conversation with a policy.
-
-        chat = Chat.of(compose(["run=outputs/…"], "generate"))
-        chat.ask("What colour is the circle?", images=["photo.png"])
-
-    Args:
-        policy: any policy.
-        system: a system message, or None.
-        n: responses drawn for each prompt; the first one goes on in the conversation.
-        sampling: how they are drawn.
-        media_options: which frames of a video are read, and the limits of media; None: the usual ones.
-    """
-
-    def __init__(
-        self,
-        policy: Any,
-        system: str | None = None,
-        n: int = 1,
-        sampling: Sampling = SAMPLING,
-        media_options: MediaOptions | None = None,
-    ):
-        self.policy, self.n, self.sampling = policy, n, sampling
-        self.media_options = media_options or MediaOptions()
-        self.messages: list[Message] = []
-        if system is not None:
-            self.messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
-
-    @classmethod
-    def of(cls, cfg: DictConfig) -> Chat:
-        """The chat that a configuration composed from conf/generate.yaml describes, on the accelerator where there is one.
-
-        Raises:
-            ValueError: a modality that writes pictures, and a model that cannot make its codes pictures.
-        """
-        import torch
-        from omegaconf import OmegaConf
-        from pydantic import TypeAdapter
-
-        from aa_lightning.assembly.build import build_chat_policy
-
-        if _lacks_decoder(cfg) and "i" in cfg.modality_name.partition("2")[2]:
-            raise ValueError(
-                f"modality={cfg.modality_name} writes pictures, and models of family {cfg.model.family} write them as "
-                "codes for which their library has no decoder: type model.image_decoder=<package>.<module>.<Class> "
-                "(docs/models.md), or modality=ti2t with the same model= for texts alone"
-            )
-        policy = build_chat_policy(cfg).to("cuda" if torch.cuda.is_available() else "cpu")
-        sampling = Sampling(max_new_tokens=cfg.max_new_tokens, temperature=cfg.temperature)
-        limits = TypeAdapter(MediaOptions).validate_python(OmegaConf.to_container(cfg.data.media, resolve=True))
-        return cls(policy, cfg.system, cfg.n, sampling, limits)
-
-    def ask(
-        self,
-        prompt: str,
-        images: Sequence[str | Path] = (),
-        sounds: Sequence[str | Path] = (),
-        videos: Sequence[str | Path] = (),
-    ) -> list[Response]:
-        """The responses to a prompt, which becomes part of the conversation; media stand in front of it.
-
-        Raises:
-            MediaError: a file that cannot be read.
-        """
-        import torch
-
-        from aa_lightning.types import Prompt
-
-        given = {"image": images, "audio": sounds, "video": videos}
-        undecoded = [{"type": kind, kind: str(file)} for kind, files in given.items() for file in files]
-        parts = [media.decode(part, self.media_options) for part in undecoded]
-        self.messages.append({"role": "user", "content": [*parts, {"type": "text", "text": prompt}]})
-        asked = Prompt(id="prompt", messages=self.messages)
-        batch = self.policy.encoder.collate([self.policy.encoder.encode(asked, [])])
-        device = next(self.policy.parameters()).device
-        with torch.no_grad():
-            responses = self.policy.sample(batch.to(device), self.n, self.sampling).responses[0]
-        self.messages.append({"role": "assistant", "content": responses[0]})
-        return responses
 
 
 def _files(cfg: DictConfig) -> dict[str, list[str]]:
@@ -145,35 +53,6 @@ def _line() -> str:
         return input("> ").strip()
     except EOFError:
         return ""
-
-
-def show(responses: list[Response], folder: Path) -> None:
-    """Print texts, and write media into files that were not there before."""
-    for number, response in enumerate(responses):
-        for part in response:
-            told = part["text"] if part["type"] == "text" else media.save(part, _unused(folder, f"response_{number}"))
-            print(printable(told))
-
-
-def _unused(folder: Path, name: str) -> Path:
-    """A stem that no file has: earlier turns, and earlier parts of the response, keep theirs."""
-    taken = {file.stem for file in folder.glob(f"{name}*")}
-    return folder / next(stem for stem in chain([name], (f"{name}_{i}" for i in count(2))) if stem not in taken)
-
-
-def _lacks_decoder(cfg: DictConfig) -> bool:
-    """Tell whether the model writes pictures as codes that nothing makes pictures."""
-    from aa_lightning.models.families.offer import offer_of
-
-    return not offer_of(cfg.model).draws
-
-
-def main() -> None:
-    """The console script."""
-    listen()
-    typed = overrides_of(sys.argv[1:], "run", same_folder=False)
-    sys.argv[1:] = literal(typed, words=("prompt", "system"), files=("image", "audio", "video"))
-    run()
 
 
 if __name__ == "__main__":

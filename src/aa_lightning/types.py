@@ -265,6 +265,8 @@ class Encoder(Protocol):
 
     def part_ends(self, prompt: Prompt, response: Response) -> list[int]: ...
 
+    def with_companions(self, media: frozenset[str]) -> Encoder: ...
+
 
 class Likelihood(Protocol):
     """The protocol of references, and the part of a policy that most algorithms need."""

@@ -14,8 +14,8 @@ from PIL import Image
 from aa_lightning.assembly import build
 from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.composed import composed
+from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.data.template.schema import Select
-from aa_lightning.launch.command import conf_dir
 
 from .support import asked, said
 

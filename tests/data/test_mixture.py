@@ -3,7 +3,6 @@
 import json
 import math
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.configuration.check import ConfigError
 from aa_lightning.configuration.compose import compose, with_parts
+from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.data.mixture import by_shares, by_size, in_turns
 from aa_lightning.train import train
 from aa_lightning.training.loader import TrainLoader
@@ -153,7 +153,7 @@ def test_the_order_is_a_function_of_the_seed_and_goes_on_where_it_was_saved():
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ("data.parts=[rlaif,alpaca]", r"names 'rlaif', and there is no data/rlaif.yaml\ndid you mean rlaifv"),
+        ("data.parts=[rlaif,alpaca]", r"names 'rlaif', and there is no data/rlaif.yaml\ndid you mean rlaif_v"),
         ("data.parts=[local]", r"data.parts.local needs a value for train.path\ntype: 'data.parts=\{local:\{train:"),
         ("data.parts=[llava_pretrain]", "needs a value for train.root"),
         ("data.parts=alpaca", "it names no parts"),
@@ -199,7 +199,7 @@ def test_data_sets_of_ones_own_folder_are_parts_too(tmp_path):
     )
     cfg = compose(["data=mixture", "data.parts=[shapes_t2t]"])
     cfg.data.parts = ["mine"]
-    whole = with_parts(cfg, [Path(build.__file__).parents[2] / "conf", tmp_path])
+    whole = with_parts(cfg, [conf_dir(), tmp_path])
     assert whole.data.parts.mine.data.template.responses == ["good", "bad"]
     assert with_parts(whole, []) == whole
 

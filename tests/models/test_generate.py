@@ -8,9 +8,9 @@ from PIL import Image
 
 from aa_lightning import generate
 from aa_lightning.assembly import build
+from aa_lightning.assembly.chat import Chat, show
 from aa_lightning.configuration.compose import compose
 from aa_lightning.configuration.literal import as_string
-from aa_lightning.generate import Chat, run, show
 from aa_lightning.media import MediaError
 from aa_lightning.runs.resume import overrides_of
 from aa_lightning.types import text
@@ -37,7 +37,7 @@ def test_a_model_that_makes_no_pictures_of_its_codes_is_refused_where_pictures_a
 def test_where_texts_are_to_be_written_it_says_that_it_draws_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("aa_lightning.generate.run_folder", lambda: tmp_path)
     asked = ["model=tiny_chameleon", "model.image_decoder=null", "modality=ti2t", "prompt=Draw.", "max_new_tokens=4"]
-    run.__wrapped__(compose(asked, "generate"))
+    generate.main.__wrapped__(compose(asked, "generate"))
     said = capsys.readouterr().out
     assert "writes text alone: to draw, type model.image_decoder=" in said
     assert not list(tmp_path.iterdir())

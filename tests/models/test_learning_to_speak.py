@@ -2,9 +2,9 @@
 
 import pytest
 
+from aa_lightning.assembly.chat import Chat
 from aa_lightning.configuration.compose import compose
 from aa_lightning.data.shapes import Shapes, check_sound
-from aa_lightning.generate import Chat
 from aa_lightning.train import train
 from tests.models.test_speech import TALKERS
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from aa_lightning.assembly.chat import Chat
 from aa_lightning.configuration.compose import compose
 from aa_lightning.evaluate import evaluate
-from aa_lightning.generate import Chat
 from aa_lightning.train import train
 from aa_lightning.types import Sampling
 from tests.reliability.support import TINY, trained_policy

@@ -130,7 +130,7 @@ def fit(name: str, variant: str, mixed: str, folder: Path, resume: Path | None =
     if variant == "pictures":
         run.policy.eval()  # timesteps and noise follow from the rows then, as no generator is shared by all strategies
     losses = StepLosses()
-    rows = run.data.val_examples
+    rows = run.data.train_examples
     reference = Reference(rows.collate([rows[0], rows[1]]))
     asks = run.algorithm.uses_reference
     run.trainer.callbacks += [losses, *([reference] if asks else [])]

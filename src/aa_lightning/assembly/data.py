@@ -14,12 +14,14 @@ from pydantic import TypeAdapter
 from aa_lightning.assembly.compatibility import check_reads, check_spoiled
 from aa_lightning.assembly.options import options
 from aa_lightning.configuration.check import data_schema, split_batch
+from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.options import DataOptions
 from aa_lightning.system.processes import is_worker
 from aa_lightning.types import Algorithm, Example, Kind
 
 if TYPE_CHECKING:
     from aa_lightning.data.mixture import MixtureOptions
+    from aa_lightning.training.datamodule import HeldOut
 
     Data = DataOptions | MixtureOptions
 
@@ -60,18 +62,54 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     from aa_lightning.system.console import say
     from aa_lightning.training.datamodule import AlignmentData
 
-    data, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder, wanted=wanted_of(algorithm))
-    train = examples(data, "train", algorithm.supervision, fit)
-    held_out = examples(data, "val", algorithm.supervision, fit) if data.holds_out else train[:0]
-    loader = checked_loader(cfg, algorithm, train, held_out)
-    for line in (*columns(data, cfg.data), *left_out(train.dropped), *one_class(train.labels)):
+    served, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder, wanted=wanted_of(algorithm))
+    train = examples(served, "train", algorithm.supervision, fit)
+    rows, held_out = read_held_out(cfg, algorithm, encoder, data)
+    if cfg.trainer.val_check_interval is None or not data.holds_out:
+        validation = train[:0]
+    elif (algorithm.supervision, served) == (held_out.kind, as_measured(data, algorithm)) and rows:
+        validation = fit(rows)
+    else:
+        validation = examples(served, "val", algorithm.supervision, fit)
+    loader = checked_loader(cfg, algorithm, train, held_out.examples)
+    if processes_of(cfg) > 1:
+        encoder = encoder.with_companions(shown_in(train, validation, held_out.examples))
+    for line in (*columns(served, cfg.data), *left_out(train.dropped), *one_class(train.labels)):
         say(line)
     if loader.batch_size < cfg.loader.batch_size:
         say(f"a step takes {loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")
     micro, accumulate = split_batch(loader.batch_size, loader.micro_batch_size, processes_of(cfg))
     return AlignmentData(
-        train, held_out, encoder, loader, micro, accumulate, cfg.seed, wanted_of(algorithm), algorithm.normalizer
+        train,
+        validation,
+        held_out,
+        encoder,
+        loader,
+        micro,
+        accumulate,
+        cfg.seed,
+        wanted_of(algorithm),
+        algorithm.normalizer,
     )
+
+
+def as_measured(data: Data, algorithm: Algorithm) -> Data:
+    """Rows as they are, so that all objectives are measured alike; their steps only for who learns from them."""
+    return data.serving(algorithm) if "steps" in algorithm.wants else data
+
+
+def read_held_out(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) -> tuple[Sequence[Example], HeldOut]:
+    """All held-out rows, and those of them that are measured: as rich as they are, and each read once."""
+    from aa_lightning.training.datamodule import HeldOut
+
+    data, count = as_measured(data, algorithm), cfg.evaluation.num_examples
+    richest_first: tuple[Kind, ...] = ("preference", "rating", "demonstration")
+    kinds = [kind for kind in richest_first if all(can_serve(known, kind) for known in data.kinds.values())]
+    kind = next(iter(kinds), "prompt")
+    if not count or not data.holds_out:
+        return [], HeldOut(kind, [])
+    rows = examples(data, "val", kind, keep=options(cfg, "loader").kept_bytes)
+    return rows, HeldOut(kind, fitting(cfg, rows[:count], encoder))
 
 
 def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: Any) -> Any:
@@ -84,7 +122,7 @@ def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: 
         ValueError: they show media that cannot be read, or none where some are needed; there are too few.
     """
     check_spoiled(cfg, algorithm, train.media)
-    check_reads(cfg, train.media | held_out.media)
+    check_reads(cfg, shown_in(train, held_out))
     loader, processes = options(cfg, "loader"), processes_of(cfg)
     split_batch(loader.batch_size, loader.micro_batch_size, processes)
     if cfg.evaluation.num_examples and 0 < len(held_out) < processes:
@@ -93,6 +131,11 @@ def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: 
             "out more rows, or evaluation.num_examples=0 to measure nothing"
         )
     return replace(loader, batch_size=fitting_batch(loader, len(train), processes))
+
+
+def shown_in(*splits: Any) -> frozenset[str]:
+    """The media that prompts of some splits show."""
+    return frozenset().union(*(rows.media for rows in splits if len(rows)))
 
 
 def fitting_batch(loader: Any, rows: int, processes: int) -> int:
@@ -124,19 +167,20 @@ def wanted_of(algorithm: Algorithm) -> Any:
     )
 
 
-def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole) -> Sequence[Example]:
+def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole, keep: int = 0) -> Sequence[Example]:
     """Decoded examples of a split, weakened to the kind that is asked for.
 
     Args:
         fit: leaves out what is too long, of each part of a mixture by itself, so that shares stay as they are.
+        keep: bytes of rows, as the template made them, that stay in memory.
     """
     if isinstance(data, DataOptions):
         from aa_lightning.data.examples import load_examples
 
-        return fit(load_examples(data, split, kind))
+        return fit(load_examples(data, split, kind, keep))
     from aa_lightning.data.mixture import load_mixture
 
-    return load_mixture(data, split, kind, fit)
+    return load_mixture(data, split, kind, fit, keep)
 
 
 def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any = None) -> Sequence[Example]:

@@ -7,38 +7,43 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from aa_lightning.assembly.data import examples, fitting, wanted_of
+from aa_lightning.assembly.data import data_options, read_held_out, wanted_of
 from aa_lightning.assembly.options import options
+from aa_lightning.assembly.policy import build_algorithm, build_policy
+from aa_lightning.assembly.stages import export_of, starting_point
 from aa_lightning.data.corruption.options import CorruptionOptions
-from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.options import DataOptions
 from aa_lightning.types import Algorithm
 
 if TYPE_CHECKING:
     from aa_lightning.assembly.data import Data
+    from aa_lightning.evaluation.suite import HeldOutSets, Suite
+    from aa_lightning.training.datamodule import HeldOut
 
 
-def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
-    """The held-out measures of a run: on the rows as they are, so that all objectives are measured alike; steps only where
-    they stand."""
+def build_suite(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data, held_out: HeldOut) -> Suite:
+    """The held-out measures of a run.
+
+    Args:
+        encoder: reads the rows.
+        data: of `data_options`.
+        held_out: the rows.
+    """
     from aa_lightning.evaluation.suite import Suite
     from aa_lightning.rewards import mathematics
     from aa_lightning.system.console import say
 
-    wanted = options(cfg, "evaluation")
+    wanted, rows = options(cfg, "evaluation"), held_out.examples
     if "math" in data.checks and wanted.num_examples and wanted.num_generations and algorithm.trains == "policy":
         mathematics.require()
-    if "steps" in algorithm.wants:
-        data = data.serving(algorithm)
-    sets = _sets(cfg, algorithm, policy, data)
-    if wanted.num_examples and not len(sets.examples):
+    if wanted.num_examples and not len(rows):
         say("nothing is measured, as no row is held out that could be: data.val_share=0.2 holds a fifth of them out")
     controls = {}
-    if wanted.blank_media_control and data.corruption is None and len(sets.examples) and sets.examples.media:
-        controls["blank"] = replace(data, corruption=CorruptionOptions(name="blank"))
+    if wanted.blank_media_control and data.corruption is None and len(rows) and rows.media:
+        controls["blank"] = replace(held_out, examples=rows.corrupted(CorruptionOptions(name="blank")))
     return Suite(
-        sets=sets,
-        controls={name: _sets(cfg, algorithm, policy, changed) for name, changed in controls.items()},
+        sets=_sets(cfg, algorithm, encoder, held_out),
+        controls={name: _sets(cfg, algorithm, encoder, spoiled) for name, spoiled in controls.items()},
         reference=algorithm.uses_reference,
         scores=algorithm.trains == "reward_model",
         max_new_tokens=wanted.max_new_tokens,
@@ -46,29 +51,40 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) 
     )
 
 
-def _sets(cfg: DictConfig, algorithm: Algorithm, policy: Any, data: Data) -> Any:
+def load_trained(cfg: DictConfig) -> tuple[Any, Any, Any]:
+    """Load what `evaluate` measures: the policy with the weights of its run, the suite, and the device."""
+    import torch
+
+    algorithm = build_algorithm(cfg)
+    policy = build_policy(cfg, algorithm, None if cfg.run is None else starting_point(cfg))
+    if cfg.run is not None:
+        policy.restore(export_of(cfg.run))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    policy.to(device)
+    for frozen in policy.reference_modules():
+        frozen.to(device)
+    data = data_options(cfg)
+    _, held_out = read_held_out(cfg, algorithm, policy.encoder, data)
+    return policy, build_suite(cfg, algorithm, policy.encoder, data, held_out), device
+
+
+def _sets(cfg: DictConfig, algorithm: Algorithm, encoder: Any, held_out: HeldOut) -> HeldOutSets:
     from aa_lightning.evaluation.suite import HeldOutSets
     from aa_lightning.training.datamodule import EncodedExamples, PromptsOnly, eval_loader
 
-    wanted, loader = options(cfg, "evaluation"), options(cfg, "loader")
-    if not wanted.num_examples or not data.holds_out:
-        return HeldOutSets([])
-    richest_first = ("preference", "rating", "demonstration")
-    kinds = [kind for kind in richest_first if all(can_serve(known, kind) for known in data.kinds.values())]
-    kind = next(iter(kinds), "prompt")
-    held_out = examples(data, "val", kind)[: wanted.num_examples]
-    held_out = fitting(cfg, held_out, policy.encoder)
-    sets = HeldOutSets(held_out)
-    if not len(held_out):
+    wanted, loader, rows = options(cfg, "evaluation"), options(cfg, "loader"), held_out.examples
+    sets = HeldOutSets(rows)
+    if not len(rows):
         return sets
-    if kind == "preference":
-        sets.pairs = eval_loader(EncodedExamples(held_out, policy.encoder, loader.kept_bytes), loader)
-    elif kind == "rating":
-        told = EncodedExamples(held_out, policy.encoder, loader.kept_bytes, wanted_of(algorithm))
-        sets.ratings = eval_loader(told, loader)
-    elif kind == "demonstration":
-        sets.demonstrations = eval_loader(EncodedExamples(held_out, policy.encoder, loader.kept_bytes), loader)
+    told = wanted_of(algorithm) if held_out.kind == "rating" else None
+    whole = eval_loader(EncodedExamples(rows, encoder, loader.kept_bytes, told), loader)
+    if held_out.kind == "preference":
+        sets.pairs = whole
+    elif held_out.kind == "rating":
+        sets.ratings = whole
+    elif held_out.kind == "demonstration":
+        sets.demonstrations = whole
     if algorithm.trains == "policy" and wanted.num_generations:
-        asked = PromptsOnly(held_out[: wanted.num_generations], policy.encoder, loader.kept_bytes)
+        asked = PromptsOnly(rows[: wanted.num_generations], encoder, loader.kept_bytes)
         sets.prompts = eval_loader(asked, loader)
     return sets

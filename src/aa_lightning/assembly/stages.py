@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from aa_lightning.configuration.compose import compose, made_here
 from aa_lightning.configuration.folders import PACKAGE, conf_dir
 from aa_lightning.runs.checkpoints import check_whole, complete
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.system.cache import cache_root, made_once
 from aa_lightning.system.processes import rank, run_alone
 from aa_lightning.system.shown import printable
@@ -43,13 +44,13 @@ def starting_point(cfg: DictConfig) -> str | None:
     if cfg.init is None:
         return None
     if is_stage(cfg.init):
-        return str(_stage(cfg) / "export")
+        return str(RunFolder(_stage(cfg)).export)
     path = Path(cfg.init).absolute()
-    if (path / "export").is_dir():
-        return str(path / "export")
+    if (run := RunFolder(path)).export.is_dir():
+        return str(run.export)
     if path.is_dir() and any((path / name).is_file() for name in _LOADABLE):
         return str(path)
-    written = [path] if path.suffix == ".ckpt" and path.exists() else complete(path / "checkpoints")
+    written = [path] if path.suffix == ".ckpt" and path.exists() else complete(run.checkpoints)
     if written:
         check_whole(written[-1], f"init={cfg.init}")
         return str(_of_one_file(written[-1], cfg.init))
@@ -71,7 +72,7 @@ def export_of(run: str) -> Path:
     Raises:
         ValueError: it has none.
     """
-    folder = Path(run) / "export"
+    folder = RunFolder(run).export
     if not folder.is_dir():
         resumed, begun = shlex.quote(f"resume={run}"), shlex.quote(f"init={run}")
         raise ValueError(
@@ -146,7 +147,7 @@ def _train(stage: DictConfig, workshop: Path) -> None:
     launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_NTASKS", "MASTER_PORT", "AA_LIGHTNING_JOB")
     env = {key: value for key, value in os.environ.items() if key not in launcher}
     if run_alone([sys.executable, "-c", _RUN, str(workshop)], env):
-        failed = workshop / "error.txt"
+        failed = RunFolder(workshop).error
         reason = failed.read_text(encoding="utf-8").partition("\n\n")[0] if failed.is_file() else "it was stopped"
         raise ValueError(
             f"the stage that training starts from could not be trained, in {workshop}: {reason}\n"

@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from aa_lightning.assembly.options import options
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.types import Algorithm
 
 
@@ -18,9 +19,9 @@ def loggers(cfg: DictConfig, folder: Path) -> list[Any]:
     from aa_lightning.training.callbacks.csv_logger import MetricsCsv
 
     wanted = options(cfg, "logger")
-    loggers: list[Any] = [MetricsCsv(folder / "metrics.csv")] if wanted.csv else []
+    loggers: list[Any] = [MetricsCsv(RunFolder(folder).metrics)] if wanted.csv else []
     if wanted.tensorboard:
-        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+        loggers.append(TensorBoardLogger(folder, name=RunFolder(folder).events.name, version=""))
     return [*loggers, *(instantiate(settings, save_dir=str(folder)) for settings in wanted.others)]
 
 
@@ -34,18 +35,18 @@ def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, a
     from aa_lightning.training.callbacks.throughput import Throughput
     from aa_lightning.training.callbacks.warnings import Alarms
 
-    kept, wanted = options(cfg, "checkpoint"), options(cfg, "evaluation")
+    kept, wanted, place = options(cfg, "checkpoint"), options(cfg, "evaluation"), RunFolder(folder)
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
     syncing = [] if algorithm.ref_sync is None else [SyncReference(algorithm.ref_sync)]
     return [
-        Progress(folder / "train.log"),  # first, so that its bar closes before measuring
+        Progress(place.log),  # first, so that its bar closes before measuring
         *syncing,
         Stopping(),
         RandomStates(),
         Throughput(),
         Alarms(accumulate),
-        HeldOut(suite, wanted.before, shown, folder / "samples"),
-        SteadyCheckpoint(folder / "checkpoints", kept.every_n_steps, kept.keep),
+        HeldOut(suite, wanted.before, shown, place.samples),
+        SteadyCheckpoint(place.checkpoints, kept.every_n_steps, kept.keep),
     ]
 
 

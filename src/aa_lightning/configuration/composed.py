@@ -12,6 +12,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from aa_lightning.configuration.literal import as_string
+from aa_lightning.configuration.typed import parsed
+
 
 def composed(
     config_name: str | None, overrides: Sequence[str], folders: Sequence[Path], with_choices: bool = False
@@ -24,13 +27,11 @@ def composed(
         folders: of configuration groups, ours first.
         with_choices: keep the section `hydra`, which says what was chosen from which group.
     """
-    own = ",".join(f"file://{folder}" for folder in folders[1:])
-    search = [f"hydra.searchpath=[{own}]"] if own else []
     outer = get_gh_backup()  # inside a command Hydra is at work already
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folders[0]), version_base="1.3"):
-            whole = hydra_compose(config_name, [*overrides, *search], return_hydra_config=True)
+            whole = hydra_compose(config_name, with_search_path(overrides, folders), return_hydra_config=True)
     finally:
         restore_gh_from_backup(outer)
     with_algorithm(whole, whole.hydra.runtime.choices)
@@ -63,3 +64,13 @@ def _referring(plain: Mapping[str, Any], prefix: str) -> Iterator[str]:
             yield from _referring(value, f"{prefix}{key}.")
         elif isinstance(value, str) and value.startswith("${oc.select:for_algo."):
             yield f"{prefix}{key}"
+
+
+def with_search_path(overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The overrides with a `hydra.searchpath` that holds all folders of configuration groups but ours, the first one."""
+    if len(folders) < 2:
+        return [*overrides]
+    typed = [one for one in overrides if one.startswith("hydra.searchpath=")]
+    places = [*(f"file://{folder}" for folder in folders[1:]), *(path for one in parsed(typed) for path in one.value())]
+    searched = ",".join(as_string(place) for place in dict.fromkeys(places))
+    return [*(one for one in overrides if one not in typed), f"hydra.searchpath=[{searched}]"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,16 +23,12 @@ if TYPE_CHECKING:
 
 ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".tar")  # endings of files of rows
 CHOSEN = ("algo", "model", "data", "modality", "strategy", "experiment", "logger")  # groups that people choose from
-SWEEP = {"-m", "--multirun"}
-SHOWN = {"--cfg", "-c"}
 _WITH_VALUE = {
     "--config-dir": "-cd",
     "--config-name": "-cn",
-    "--config-path": "-cp",
     "--cfg": "-c",
     "--package": "-p",
     "--info": "-i",
-    "--experimental-rerun": "",
 }
 _ALONE = {
     "--help": "-h",
@@ -44,14 +42,56 @@ _ALONE = {
 FLAGS = {**_WITH_VALUE, **_ALONE}
 
 
-def overrides_in(typed: Sequence[str]) -> list[str]:
-    """Take what is neither a flag nor the value of one."""
-    takes_value = {*_WITH_VALUE, *_WITH_VALUE.values()}
-    values = {i + 1 for i, item in enumerate(typed) if item in takes_value}
-    return [item for i, item in enumerate(typed) if not item.startswith("-") and i not in values]
+@dataclass(frozen=True)
+class Line:
+    """A command line, taken apart.
+
+    Attributes:
+        config_name: of the command.
+        flags: with their values.
+        overrides: all others.
+        folders: of configuration groups: ours, then those that the line names.
+    """
+
+    config_name: str
+    flags: list[str]
+    overrides: list[str]
+    folders: list[Path]
+
+    @classmethod
+    def of(cls, typed: Sequence[str], config_name: str) -> Line:
+        """Take apart what was typed, without the program."""
+        takes_value = {*_WITH_VALUE, *_WITH_VALUE.values()}
+        values = {i + 1 for i, item in enumerate(typed) if item in takes_value}
+        is_flag = [item.startswith("-") or i in values for i, item in enumerate(typed)]
+        overrides = [item for item, flag in zip(typed, is_flag, strict=True) if not flag]
+        return cls(config_name, [*compress(typed, is_flag)], overrides, [conf_dir(), *_own_folders(typed)])
+
+    @property
+    def asks_for_help(self) -> bool:
+        return bool({"--help", "-h"} & set(self.flags))
+
+    @property
+    def sweeps(self) -> bool:
+        return bool({"-m", "--multirun"} & set(self.flags)) or "hydra.mode=MULTIRUN" in self.overrides
+
+    @property
+    def shows(self) -> bool:
+        """Tell whether the configuration is only printed."""
+        return any(flag.partition("=")[0] in ("--cfg", "-c") for flag in self.flags)
+
+    def check(self) -> None:
+        """Refuse flags and options that there are not.
+
+        Raises:
+            ConfigError: with the nearest one.
+        """
+        check_flags(self.flags)
+        options = [item for item in self.overrides if "=" in item or not self.asks_for_help]
+        check_options(options, self.config_name, self.folders)
 
 
-def own_folders(typed: Sequence[str]) -> list[Path]:
+def _own_folders(typed: Sequence[str]) -> list[Path]:
     """The folders given by --config-dir, in both spellings, and by hydra.searchpath."""
     joined = [item.partition("=")[2] for item in typed if item.startswith(("--config-dir=", "-cd="))]
     apart = [typed[i + 1] for i, item in enumerate(typed[:-1]) if item in ("--config-dir", "-cd")]

@@ -24,6 +24,7 @@ from aa_lightning.data.sources.open import Source, is_confined, media_root, open
 from aa_lightning.data.template.allowed import Allowed
 from aa_lightning.data.template.infer import completed
 from aa_lightning.data.template.template import Template
+from aa_lightning.data.templated_rows import TemplatedRows
 from aa_lightning.media import MediaOptions
 from aa_lightning.system.console import bar
 from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking, Rating
@@ -58,6 +59,7 @@ class Examples(Sequence[Example]):
         corruption: spoils the media of prompts.
         media_options: what is read of media, and the limits.
         verify_media: decode every medium at set-up.
+        keep: bytes of what the template made of rows that stay in memory: a kept row is read and templated once.
         may_be_empty: whether none may be left, as of a few rows that are held out.
 
     Raises:
@@ -77,6 +79,7 @@ class Examples(Sequence[Example]):
         corruption: CorruptionOptions | None = None,
         media_options: MediaOptions = _ANY_MEDIA,
         verify_media: bool = False,
+        keep: int = 0,
         may_be_empty: bool = False,
     ):
         read = read_as(multi_row, wanted)
@@ -91,6 +94,7 @@ class Examples(Sequence[Example]):
         self.dropped: list[Dropped] = []
         self.showing: Counter[str] = Counter()  # how many prompts show each medium
         self.labels: Counter[bool] = Counter()  # how many answers are desirable, and how many are not
+        self._templated = TemplatedRows(keep)
         self._row, self._part = array("q"), array("q")  # of the source, and among the examples of that row
         self._scan(range(len(source)) if rows is None else rows, verify_media)
         if not len(self) and not may_be_empty:
@@ -102,6 +106,12 @@ class Examples(Sequence[Example]):
     def media(self) -> set[str]:
         """Media that prompts of these rows show."""
         return set(self.showing)
+
+    def corrupted(self, corruption: CorruptionOptions) -> Examples:
+        """The same rows with the media of their prompts spoiled."""
+        spoiled = copy.copy(self)
+        spoiled.corruption = corruption
+        return spoiled
 
     def __len__(self) -> int:
         return len(self._row)
@@ -203,7 +213,7 @@ class Examples(Sequence[Example]):
     # ------------------------------------------------------------ access
 
     def _undecoded(self, row: int) -> list[Example]:
-        examples = self.template(self.source[row], str(row))
+        examples = self._templated.of(row, lambda: self.template(self.source[row], str(row)))
         return [weak for example in examples for weak in weaken(example, self._read)]
 
     def _others(self, index: int) -> Iterator[Example]:
@@ -220,13 +230,14 @@ class Examples(Sequence[Example]):
         return _decoded(self._undecoded(row)[part], row, self.media_options)
 
 
-def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: Kind) -> Examples:
+def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: Kind, keep: int = 0) -> Examples:
     """The examples to train on, or those held out.
 
     Args:
         options: the data group of the configuration.
         split: train, or val: a source of its own or a share of the training rows.
         wanted: the kind of example that the algorithm asks for.
+        keep: bytes of templated rows that stay in memory.
 
     Raises:
         FileNotFoundError, ValueError, BadRow: with what was given, why it cannot work and what to type.
@@ -259,6 +270,7 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
         corruption=options.corruption,
         media_options=options.media,
         verify_media=options.verify_media,
+        keep=keep,
         may_be_empty=split == "val" and options.val_share is not None,
     )
 

@@ -160,6 +160,12 @@ class Mixture(Sequence[Example]):
         """Media that prompts of these rows show."""
         return set(self.showing)
 
+    def corrupted(self, corruption: CorruptionOptions) -> Mixture:
+        """The same rows with the media of their prompts spoiled."""
+        spoiled = copy.copy(self)
+        spoiled.parts = [part.corrupted(corruption) for part in self.parts]
+        return spoiled
+
     def __len__(self) -> int:
         return len(self._row)
 
@@ -202,6 +208,7 @@ def load_mixture(
     split: Literal["train", "val"],
     wanted: Kind,
     fit: Fit,
+    keep: int = 0,
 ) -> Mixture:
     """The examples of all parts: those to train on by their shares, those held out in turns and each once.
 
@@ -210,11 +217,12 @@ def load_mixture(
         split: train, or val.
         wanted: the kind of example that the algorithm asks for.
         fit: leaves out of a part what is too long.
+        keep: bytes of templated rows of each part that stay in memory.
 
     Raises:
         ValueError: a part cannot be read, or has rows of another kind.
     """
-    parts = {name: _load(options, name, split, wanted, fit) for name in options.parts}
+    parts = {name: _load(options, name, split, wanted, fit, keep) for name in options.parts}
     if split == "val":
         parts = {name: part for name, part in parts.items() if len(part)} or parts
     sizes = [len(part) for part in parts.values()]
@@ -271,9 +279,9 @@ def in_turns(sizes: Sequence[int]) -> Order:
     return parts[order], rows[order]
 
 
-def _load(options: MixtureOptions, name: str, split: Literal["train", "val"], wanted: Kind, fit: Fit) -> Any:
+def _load(options: MixtureOptions, name: str, split: Literal["train", "val"], wanted: Kind, fit: Fit, keep: int) -> Any:
     try:
-        return fit(load_examples(options.of(name), split, wanted))
+        return fit(load_examples(options.of(name), split, wanted, keep))
     except BadRow as bad:
         raise BadRow(f"{name}/{bad.row}", bad.column, bad.reason) from bad
     except FileNotFoundError as error:

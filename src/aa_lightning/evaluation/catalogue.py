@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from aa_lightning.runs.reader import HELDOUT
+
 
 @dataclass(frozen=True, kw_only=True)
 class Meaning:
@@ -57,3 +59,13 @@ def objective_of(measures: Mapping[str, float]) -> str | None:
         measures: by name, without `heldout/`.
     """
     return next((name for name in OBJECTIVES if not math.isnan(measures.get(name, math.nan))), None)
+
+
+def objective(measures: Mapping[str, float]) -> float:
+    """Return the one number that a sweep compares; NaN where nothing was measured.
+
+    Args:
+        measures: by name, with `heldout/`.
+    """
+    name = objective_of({key.removeprefix(HELDOUT): value for key, value in measures.items()})
+    return math.nan if name is None else measures[f"{HELDOUT}{name}"]

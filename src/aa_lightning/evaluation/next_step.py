@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aa_lightning.configuration.literal import as_string
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.runs.received import TRUST, names_code
 
 _LONGEST = 200  # characters of a question that is worth typing
@@ -19,7 +20,7 @@ def next_command(run: Path, trains: Literal["policy", "reward_model"]) -> str:
     opened = [shlex.quote(f"run={run}"), *([TRUST] if names_code(run) else [])]
     if trains == "reward_model":
         return " ".join(["python -m aa_lightning.evaluate", *opened])
-    return " ".join(["python -m aa_lightning.generate", *opened, *_question(run / "samples")])
+    return " ".join(["python -m aa_lightning.generate", *opened, *_question(RunFolder(run).samples)])
 
 
 def _question(folder: Path) -> list[str]:

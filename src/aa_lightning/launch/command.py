@@ -1,4 +1,4 @@
-"""From the command line to a job: Hydra, errors in plain words, worker processes.
+"""From the command line to a job.
 
     @command("train")
     def main(cfg):
@@ -15,18 +15,17 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.configuration.hydra_errors import check_jobs, explain
-from aa_lightning.configuration.literal import literal_paths
-from aa_lightning.configuration.typed import SHOWN, SWEEP, check_flags, check_options, overrides_in, own_folders
-from aa_lightning.launch.job import JOB, JobFailed, run_job, run_rank, say
-from aa_lightning.runs.folders import rank_folder
-from aa_lightning.system.processes import is_worker, leave, rank
-from aa_lightning.system.shown import printable
+from aa_lightning.configuration.literal import literal, literal_paths
+from aa_lightning.configuration.typed import Line
+from aa_lightning.launch.job import JOB, JobFailed, run_job, run_rank
+from aa_lightning.runs.resume import overrides_of
+from aa_lightning.system.processes import is_worker, leave
+from aa_lightning.system.shown import printable, say_error
 from aa_lightning.system.signals import Stopped, asked, end_if_asked, keep, listen
 
 if TYPE_CHECKING:
@@ -37,127 +36,106 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def command(config_name: str) -> Callable[[Function], Callable[[], None]]:
+def command(
+    config_name: str,
+    resumes: str | None = None,
+    reads: str | None = None,
+    words: Collection[str] = (),
+    files: Collection[str] = (),
+) -> Callable[[Function], Callable[[], None]]:
     """Make a command of a function that takes the composed configuration and may return a number to compare.
 
     The function's docstring is the help page. It runs once per process, in a run folder that exists (`run_folder`).
 
     Args:
         config_name: the file in conf/, without .yaml.
+        resumes: the key that names a run folder in which the command goes on.
+        reads: the key that names a run folder whose settings the command takes.
+        words: keys whose value is text, taken as it is typed.
+        files: keys whose value is a path or several, taken as they are typed.
     """
 
     def decorate(function: Function) -> Callable[[], None]:
         @functools.wraps(function)
         def main() -> None:
-            code = _main(function, config_name)
-            keep(True)  # all is done: a signal would only disturb the end of the interpreter
-            if is_worker():
-                leave(code)
-            sys.exit(code)
+            code = 0
+            listen()
+            try:
+                if JOB in os.environ:
+                    code = run_rank(function, Path(os.environ[JOB]))
+                else:
+                    typed = sys.argv[1:]
+                    for key in filter(None, (resumes, reads)):
+                        typed = overrides_of(typed, key, same_folder=key == resumes)
+                    typed = literal_paths(literal(typed, words, files), ("init", "model.path"))
+                    with _ready(Line.of(typed, config_name), function) as (job, ended):
+                        ended(job_return=job())
+            except SystemExit as end:
+                code = end.code
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+            _end(code)
 
         return main
 
     return decorate
 
 
-# ---------------------------------------------------------------- the command line
-
-
-def _main(function: Function, config_name: str) -> int:
-    """The exit code of a command, with that of a signal where one came."""
-    listen()
-    try:
-        code = _answer(function, config_name)
-    except Stopped as stop:
-        return stop.code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+def _end(code: Any) -> None:
+    """End the process, with the code of a signal where one came."""
     number = asked()
-    return code if number is None else Stopped(number).code
-
-
-def _answer(function: Function, config_name: str) -> int:
-    if JOB in os.environ:
-        return run_rank(function, Path(os.environ[JOB]))
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a `_target_` of the user's own may lie
-    typed = literal_paths(sys.argv[1:], ("init", "model.path"))
-    overrides = overrides_in(typed)
-    sys.argv[1:] = [*(item for item in typed if item not in overrides), *overrides]  # argparse wants them together
-    folders = [conf_dir(), *own_folders(typed)]
-    if is_worker() and SWEEP & set(typed):
-        return say("a sweep starts its own processes and cannot run inside torchrun or srun\ntype: it without them")
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    try:
-        check_flags(typed)
-        asks_for_help = bool({"--help", "-h"} & set(typed))
-        check_options([item for item in overrides if "=" in item or not asks_for_help], config_name, folders)
-        if asks_for_help:
-            return _help(function, config_name, folders, overrides)
-        if SWEEP & set(typed):
-            check_jobs(overrides, config_name, folders)
-        with _hydra_raises():
-            _hydra(function, config_name, full)
-        if any(item.partition("=")[0] in SHOWN for item in typed):  # printed, whether it can run or not
-            check_jobs(overrides, config_name, folders)
-    except JobFailed:
-        return 1
-    except Exception as error:
-        end_if_asked()  # which a library may have taken for a failure
-        if full:
-            raise
-        return say(_folder_problem(error) or explain(error, config_name, folders, overrides))
-    return 0
+    keep(True)  # all is done: a signal would only disturb the end of the interpreter
+    code = code if number is None else Stopped(number).code
+    if is_worker():
+        leave(code)
+    sys.exit(code)
 
 
 @contextlib.contextmanager
-def _hydra_raises() -> Iterator[None]:
-    """Hydra raises what it would print, and we say it in our words."""
-    before = os.environ.get("HYDRA_FULL_ERROR", "")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+def _ready(line: Line, function: Function) -> Iterator[tuple[Callable[[], Any], Callable[..., None]]]:
+    """Answer mistakes; inside, the job of a command line can be called, and told of its end."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a `_target_` of the user's own may lie
     try:
-        yield
-    finally:
-        os.environ["HYDRA_FULL_ERROR"] = before
+        line.check()
+        if line.asks_for_help:
+            _help(line, function)
+            raise SystemExit(0)
+        if line.sweeps and is_worker():
+            raise SystemExit(
+                say_error(
+                    "a sweep starts its own processes and cannot run inside torchrun or srun\ntype: it without them"
+                )
+            )
+        if line.sweeps:
+            check_jobs(line.overrides, line.config_name, line.folders)
+        from aa_lightning.launch.hydra_jobs import prepared
+
+        task = functools.partial(
+            run_job, function=function, config_name=line.config_name, worker=_worker_command(function)
+        )
+        with prepared(line, task) as job:
+            yield job
+        if line.shows:  # printed, whether it can run or not
+            check_jobs(line.overrides, line.config_name, line.folders)
+    except JobFailed:
+        raise SystemExit(1) from None
+    except Exception as error:
+        end_if_asked()  # which a library may have taken for a failure
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        told = _folder_problem(error) or explain(error, line.config_name, line.folders, line.overrides)
+        raise SystemExit(say_error(told)) from None
 
 
-def _hydra(function: Function, config_name: str, full: bool) -> None:
-    import hydra
-
-    worker = _worker_command(function)
-    if SWEEP & set(sys.argv[1:]):
-        sys.argv += _short_names(overrides_in(sys.argv[1:]))
-
-    @functools.wraps(function)
-    def job(cfg: DictConfig) -> Any:
-        return run_job(cfg, function, config_name, worker, full)
-
-    with rank_folder() if rank() > 0 else contextlib.nullcontext() as folder:
-        if folder is not None:
-            sys.argv += [f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
-
-
-def _short_names(overrides: Sequence[str]) -> list[str]:
-    """Keep constant settings out of the names of a sweep's folders, which would be too long with all of them."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    key = "hydra.job.config.override_dirname.exclude_keys"
-    parsed = OverridesParser.create().parse_overrides([*overrides])
-    constant = {one.get_key_element().lstrip("+~") for one in parsed if not one.is_sweep_override()}
-    ours = sorted(name for name in constant if not name.startswith("hydra"))
-    return [] if key in constant else [f"{key}=[output,{','.join(ours)}]"] if ours else []
-
-
-def _help(function: Function, config_name: str, folders: Sequence[Path], overrides: Sequence[str]) -> int:
+def _help(line: Line, function: Function) -> None:
     from aa_lightning.configuration.help import page
 
-    text = page(overrides, config_name, inspect.cleandoc(function.__doc__ or ""), folders)
+    text = page(line.overrides, line.config_name, inspect.cleandoc(function.__doc__ or ""), line.folders)
     try:
         print(printable(text), flush=True)
     except BrokenPipeError:  # of a reader that has seen enough, as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _worker_command(function: Function) -> list[str]:
@@ -170,7 +148,7 @@ def _worker_command(function: Function) -> list[str]:
 
 
 def _folder_problem(error: Exception) -> str | None:
-    """A run folder that cannot be made, which Hydra finds out first."""
+    """A run folder that cannot be made."""
     from hydra.errors import HydraException
 
     if not isinstance(error, OSError) or isinstance(error, HydraException):

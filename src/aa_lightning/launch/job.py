@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import os
 import pickle
 import re
 import shutil
@@ -12,7 +14,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dis import opmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +23,10 @@ from aa_lightning.configuration.folders import PACKAGE
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.runs.checkpoints import newest, step_of
 from aa_lightning.runs.folders import JOB_FOLDER, LOCK, hold, release
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.system.atomic import write_text
 from aa_lightning.system.processes import WorkersFailed, end_with_parent, is_worker, rank, run_workers, told_endings
-from aa_lightning.system.shown import printable
+from aa_lightning.system.shown import printable, say_error
 from aa_lightning.system.signals import Stopped, asked
 
 if TYPE_CHECKING:
@@ -44,23 +48,53 @@ class JobFailed(Exception):
     """A job of a sweep failed; the reason was printed and lies in its folder. The sweep goes on."""
 
 
-def run_job(cfg: DictConfig, function: Function, config_name: str, worker: list[str], full: bool) -> Any:
+def run_job(cfg: DictConfig, function: Function, config_name: str, worker: list[str]) -> Any:
+    """Run a command's function in the folder that Hydra has made, in as many processes as the configuration asks for.
+
+    Args:
+        cfg: what Hydra composed.
+        config_name: of the command.
+        worker: how one more process of the same command is started.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from aa_lightning.configuration.compose import finished
+
+    folder = run_folder()
+    with _answering(folder, config_name):
+        cfg = finished(cfg, HydraConfig.get(), config_name, _conf_folders())
+        _require_space(folder)
+        if not is_worker() and "trainer" in cfg:
+            count = processes(OmegaConf.to_container(cfg.trainer, resolve=True))
+            if count > 1:
+                return _in_workers(cfg, worker, count)
+        return function(cfg)
+
+
+@contextlib.contextmanager
+def _answering(folder: Path, config_name: str) -> Iterator[None]:
+    """Hold the folder, and say how the job inside failed or was stopped, there too.
+
+    Raises:
+        SystemExit: a run failed, or a signal came.
+        JobFailed: a job of a sweep failed.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    folder = run_folder()
     alone = HydraConfig.get().mode != RunMode.MULTIRUN
     if not _is_here(folder):
         hold(folder)
-        (folder / "error.txt").unlink(missing_ok=True)
+        RunFolder(folder).error.unlink(missing_ok=True)
     try:
-        return _run_checked(cfg, function, config_name, worker, folder)
+        yield
     except BaseException as error:
         number = _signal_of(error)
         if number is not None:
             _say_how_to_go_on(folder, config_name)
             raise Stopped(number) from error
-        if full or not isinstance(error, Exception):
+        if not isinstance(error, Exception):
             raise
         _report(error, folder, alone)
         if alone:
@@ -103,26 +137,6 @@ def processes(trainer: Mapping[str, Any]) -> int:
     return len(devices.split(",")) if "," in str(devices) else int(devices)
 
 
-def say(message: str) -> int:
-    """Print what is wrong; the exit code that goes with it."""
-    print(f"error: {printable(message)}", file=sys.stderr)
-    return 1
-
-
-def _run_checked(cfg: DictConfig, function: Function, config_name: str, worker: list[str], folder: Path) -> Any:
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    from aa_lightning.configuration.compose import finished
-
-    cfg = finished(cfg, HydraConfig.get(), config_name, _conf_folders())
-    _require_space(folder)
-    if is_worker() or "trainer" not in cfg:
-        return function(cfg)
-    count = processes(OmegaConf.to_container(cfg.trainer, resolve=True))
-    return function(cfg) if count == 1 else _in_workers(cfg, worker, count)
-
-
 def _conf_folders() -> list[Path]:
     """List the folders where Hydra finds configuration groups: ours, then the user's."""
     from hydra.core.hydra_config import HydraConfig
@@ -160,21 +174,22 @@ def _say_how_to_go_on(folder: Path, config_name: str) -> None:
 def _report(error: Exception, folder: Path, alone: bool) -> None:
     """Say what is wrong; the whole story goes to error.txt, unless a mistyped value ended a run, or it has no folder."""
     message, expected, story = describe(error)
-    if not expected:
+    if not expected or os.environ.get("HYDRA_FULL_ERROR") == "1":
         print(printable(story), file=sys.stderr)
-    say(message if alone else f"{folder.name}: {message}")
+    say_error(message if alone else f"{folder.name}: {message}")
     if _is_here(folder):
         return
     if alone and isinstance(error, ConfigError):
         _discard(folder)
         return
-    write_text(folder / "error.txt", printable(f"{message}\n\n{story}"))
-    print(f"details: {printable(folder / 'error.txt')}", file=sys.stderr)
+    details = RunFolder(folder).error
+    write_text(details, printable(f"{message}\n\n{story}"))
+    print(f"details: {printable(details)}", file=sys.stderr)
 
 
 def describe(error: BaseException) -> tuple[str, bool, str]:
-    """(message, whether it was written for users, the whole traceback). An error that one of our own lines raised as
-    ValueError, TypeError or OSError is a sentence for users; from anywhere else it is a bug or a surprise."""
+    """(message, whether it was written for users, the whole traceback). A ValueError or TypeError that a `raise` of ours
+    raised, and any OSError, is a sentence for users; from anywhere else it is a bug or a surprise."""
     while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, _WorkerError):
@@ -183,11 +198,24 @@ def describe(error: BaseException) -> tuple[str, bool, str]:
     if (lost := _DATA_WORKER.match(str(error))) is not None:  # raised wherever the news of its death came
         how = f"ended by a signal ({lost[1]})" if lost[1] else "ended"
         return f"a process that reads rows ahead was {how}: {_WITHOUT_WORKERS}", True, story
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
     of_trainer = type(error).__name__ == "MisconfigurationException"  # Lightning's word for a setting that cannot work
-    expected = of_trainer or isinstance(error, OSError) or (ours and isinstance(error, ValueError | TypeError))
+    expected = (
+        of_trainer
+        or isinstance(error, OSError)
+        or (isinstance(error, ValueError | TypeError) and _is_raised_here(error))
+    )
     return str(error) if expected else f"{type(error).__name__}: {error}", expected, story
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    """Tell an error that a `raise` in this package raised from an operation that failed here, or elsewhere."""
+    last = error.__traceback__
+    if last is None:
+        return False
+    while last.tb_next is not None:
+        last = last.tb_next
+    code = last.tb_frame.f_code
+    return Path(code.co_filename).is_relative_to(PACKAGE) and code.co_code[last.tb_lasti] == opmap["RAISE_VARARGS"]
 
 
 def _is_here(folder: Path) -> bool:
@@ -198,7 +226,7 @@ def _is_here(folder: Path) -> bool:
 def _discard(folder: Path) -> None:
     """Remove a run folder in which nothing happened; only what Hydra puts there may be in it."""
     if all(
-        path.name in (".hydra", LOCK) or (path.suffix == ".log" and not path.stat().st_size)
+        path.name in (RunFolder(folder).hydra.name, LOCK) or (path.suffix == ".log" and not path.stat().st_size)
         for path in folder.iterdir()
     ):
         shutil.rmtree(folder)

@@ -41,7 +41,7 @@ def write_report(run_folder: str | Path) -> Path:
         dropped_section(run),
         repeat_section(run),
     )
-    path = run.folder / "report.html"
+    path = run.place.report
     write_text(path, document)
     return path
 

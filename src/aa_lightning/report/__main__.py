@@ -3,9 +3,8 @@
 import argparse
 import sys
 
-from aa_lightning.launch.job import say
 from aa_lightning.report import write_report
-from aa_lightning.system.shown import printable
+from aa_lightning.system.shown import printable, say_error
 
 
 def main() -> None:
@@ -15,7 +14,7 @@ def main() -> None:
         try:
             print(printable(write_report(folder.removeprefix("run="))))
         except ValueError as error:
-            sys.exit(say(str(error)))
+            sys.exit(say_error(str(error)))
 
 
 if __name__ == "__main__":

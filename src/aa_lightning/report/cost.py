@@ -58,7 +58,7 @@ def dropped_section(run: Run) -> Html | None:
 
 def repeat_section(run: Run) -> Html:
     """The command, the files, the configuration and the versions."""
-    config = run.folder / "config.yaml"
+    config = run.place.config
     folded = [("Configuration", config.read_text(encoding="utf-8", errors="replace"))] if config.is_file() else []
     if run.error:
         folded.insert(0, ("Error", run.error))
@@ -72,9 +72,9 @@ def repeat_section(run: Run) -> Html:
 
 
 def _links(run: Run) -> list[Html]:
-    names = ("export", "checkpoints", "samples", "tensorboard", "summary.json", "metrics.csv", "config.yaml")
-    present = [name for name in names if (run.folder / name).exists()]
-    return [tag("a", name, href=name) for name in present]
+    place = run.place
+    paths = (place.export, place.checkpoints, place.samples, place.events, place.summary, place.metrics, place.config)
+    return [tag("a", path.name, href=path.name) for path in paths if path.exists()]
 
 
 def _versions(run: Run) -> str:

@@ -123,7 +123,7 @@ def _unfinished(run: Run) -> str:
     steps, _ = run.series("train/loss")
     reached = f"it logged {len(steps)} rows, the last at step {steps[-1]}" if steps else "it logged nothing"
     told = f"The run did not finish: there is no summary.json; {reached}. "
-    checkpoints = run.folder / "checkpoints"
+    checkpoints = run.place.checkpoints
     if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
         return told + "It left no checkpoint to continue from."
     return f"{told}To continue at its last checkpoint, type: {resume_command(run.folder)}"

@@ -154,7 +154,7 @@ def _label(name: str) -> str:
 
 def _seconds(run: Run) -> float:
     """From the job's start to its summary, by the times at which Hydra and the run wrote their files."""
-    started, ended = run.folder / ".hydra" / "overrides.yaml", run.folder / "summary.json"
+    started, ended = run.place.typed, run.place.summary
     if not (started.is_file() and ended.is_file()):
         return math.nan
     return ended.stat().st_mtime - started.stat().st_mtime
@@ -213,7 +213,7 @@ def _page(folder: Path, runs: Sequence[Run]) -> Html:
 
 
 def _job(run: Run, folder: Path) -> str:
-    report = run.folder / "report.html"
+    report = run.place.report
     return tag("a", run.name, href=address(report.relative_to(folder))) if report.is_file() else run.name
 
 

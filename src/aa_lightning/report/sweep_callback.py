@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.system.shown import printable
 
 
@@ -26,7 +27,7 @@ class SweepTable(Callback):
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
         """Leave error.txt in the folder of a job that failed, where the job itself did not."""
-        path = Path(config.hydra.runtime.output_dir) / "error.txt"
+        path = RunFolder(config.hydra.runtime.output_dir).error
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # Hydra prints a line for each look at a failed result
                 _ = job_return.return_value

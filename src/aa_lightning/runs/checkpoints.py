@@ -14,6 +14,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from aa_lightning.runs.layout import RunFolder
+
 _NAME = re.compile(r"step_(\d+)\.ckpt$")
 _SUMS = "SHA256SUMS"
 
@@ -26,7 +28,7 @@ def complete(folder: Path) -> list[Path]:
 
 def newest(run: Path) -> Path | None:
     """The newest finished checkpoint of a run folder; None where there is none yet."""
-    return next(reversed(complete(run / "checkpoints")), None)
+    return next(reversed(complete(RunFolder(run).checkpoints)), None)
 
 
 def step_of(checkpoint: Path) -> int:

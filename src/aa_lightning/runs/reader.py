@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aa_lightning.configuration.plain_yaml import read_mapping
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.runs.received import settings_of
 from aa_lightning.system.shown import of_inert
 
@@ -36,7 +37,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder, self.place = Path(folder), RunFolder(folder)
         if not is_run(self.folder):
             raise ValueError(_no_run(self.folder))
 
@@ -50,37 +51,35 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration; of a run that failed before it was resolved, the composed one."""
-        path = self.folder / "config.yaml"
-        return read_mapping(path if path.is_file() else self.folder / ".hydra" / "config.yaml")
+        return read_mapping(self.place.config if self.place.config.is_file() else self.place.composed)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """summary.json; empty where the run did not finish."""
-        return _read_json(self.folder / "summary.json", {})
+        return _read_json(self.place.summary, {})
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """metrics.csv, a dict per row; empty cells are left out, `nan` and `inf` are kept."""
-        path = self.folder / "metrics.csv"
+        path = self.place.metrics
         return _read_metrics(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
 
     @cached_property
     def samples(self) -> dict[str, list[dict[str, Any]]]:
         """Samples, under `before` and `after`, as far as present."""
-        folder = self.folder / "samples"
-        found = {moment: _read_json(folder / f"{moment}.json", []) for moment in ("before", "after")}
+        found = {moment: _read_json(self.place.samples / f"{moment}.json", []) for moment in ("before", "after")}
         return {moment: rows for moment, rows in found.items() if rows}
 
     @cached_property
     def hydra(self) -> dict[str, Any]:
         """The record of Hydra about itself (.hydra/hydra.yaml); empty for a run that Python code started."""
-        path = self.folder / ".hydra" / "hydra.yaml"
+        path = self.place.settings
         return _section(read_mapping(path), "hydra") if path.is_file() else {}
 
     @cached_property
     def typed(self) -> list[str]:
         """Overrides as they were typed: `["algo=dpo", "+algo.beta=0.1"]`; empty for a run that Python code started."""
-        return settings_of(self.folder) if (self.folder / ".hydra" / "overrides.yaml").is_file() else []
+        return settings_of(self.folder) if self.place.typed.is_file() else []
 
     @property
     def overrides(self) -> dict[str, str]:
@@ -104,7 +103,7 @@ class Run:
     @property
     def error(self) -> str | None:
         """Why the run failed (error.txt), or None."""
-        path = self.folder / "error.txt"
+        path = self.place.error
         return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
 
     @property
@@ -138,7 +137,7 @@ class Run:
     def media(self, name: str) -> Path | None:
         """Locate a media file of a sample; None if it is not there or lies outside of the run folder."""
         root = self.folder.resolve()
-        for folder in (root / "samples", root):
+        for folder in (RunFolder(root).samples, root):
             with contextlib.suppress(OSError, ValueError):  # a name that no file can have
                 path = (folder / name).resolve()
                 if path.is_relative_to(root) and path.is_file():
@@ -148,8 +147,8 @@ class Run:
 
 def is_run(folder: Path) -> bool:
     """Tell whether a folder was written by a run: it has a config.yaml, or what Hydra records when a job starts."""
-    own = (folder / "config.yaml").is_file() and folder.name != ".hydra"
-    return own or (folder / ".hydra" / "overrides.yaml").is_file()
+    place = RunFolder(folder)
+    return (place.config.is_file() and folder.name != place.hydra.name) or place.typed.is_file()
 
 
 def find_runs(folder: str | Path) -> list[Run]:

@@ -23,6 +23,7 @@ from aa_lightning.configuration.plain_yaml import read_yaml
 from aa_lightning.configuration.schema import SECTIONS, Train
 from aa_lightning.configuration.typed import chosen_groups, parsed
 from aa_lightning.configuration.wording import ConfigError
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.system.shown import one_line
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ Leaf = tuple[Steps, Any]
 
 TRUST = "trust=true"
 _OWN = ("resume", "trust")  # of a command itself
-_OVERRIDES = Path(".hydra", "overrides.yaml")
 _LONGEST, _MOST = 4_000, 500  # characters of one recorded setting, and how many there may be
 _FUNCTION = ("function", "name")  # of a template
 _NAMES = (("_target_",), _FUNCTION, ("image_decoder",), ("speech", "encoder"), ("speech", "decoder"))
@@ -59,7 +59,7 @@ def recorded(folder: Path, without: Sequence[str] = (), trusted: bool = False) -
     items = [item for item in _taken(folder, trusted) if item.partition("=")[0] not in without]
     for item in () if trusted else items:
         if why := refusal(item):
-            raise ConfigError(f"{folder / _OVERRIDES} says {_short(item)}, which {why}")
+            raise ConfigError(f"{RunFolder(folder).typed} says {_short(item)}, which {why}")
     return items
 
 
@@ -69,25 +69,27 @@ def settings_of(folder: Path) -> list[str]:
     Raises:
         ConfigError: the file is no list of texts, or too long a one.
     """
-    found = read_yaml(folder / _OVERRIDES)
+    found = read_yaml(RunFolder(folder).typed)
     if found is None:
-        raise ConfigError(f"{folder / _OVERRIDES} is empty, as no run leaves it, so it is not known what its run was")
+        raise ConfigError(
+            f"{RunFolder(folder).typed} is empty, as no run leaves it, so it is not known what its run was"
+        )
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise ConfigError(f"{folder / _OVERRIDES} is no list of settings, so it is not known what its run was")
+        raise ConfigError(f"{RunFolder(folder).typed} is no list of settings, so it is not known what its run was")
     if len(found) > _MOST:
-        raise ConfigError(f"{folder / _OVERRIDES} has {len(found)} settings, and would be read for a long time")
+        raise ConfigError(f"{RunFolder(folder).typed} has {len(found)} settings, and would be read for a long time")
     return found
 
 
 def names_code(folder: Path) -> bool:
     """Tell whether a run of one's own names code of one's own, or whatever else is taken from a folder only with
     `trust=true`."""
-    return (folder / _OVERRIDES).is_file() and any(map(refusal, _taken(folder)))
+    return RunFolder(folder).typed.is_file() and any(map(refusal, _taken(folder)))
 
 
 def resume_command(folder: Path) -> str:
     """Return the command that goes on with a run of one's own; shards and links ask for trust, whoever made them."""
-    sharded = any(path.is_dir() for path in (folder / "checkpoints").glob("step_*.ckpt"))
+    sharded = any(path.is_dir() for path in RunFolder(folder).checkpoints.glob("step_*.ckpt"))
     more = [TRUST] if sharded or names_code(folder) or ways_out(folder) else []
     return shlex.join(["python", "-m", "aa_lightning.train", f"resume={folder}", *more])
 

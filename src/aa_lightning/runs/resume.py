@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from aa_lightning.configuration.literal import as_string, literal
 from aa_lightning.configuration.wording import ConfigError
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.runs.received import TRUST, check_own, recorded, settings_of
 from aa_lightning.system.atomic import publish
 from aa_lightning.system.shown import printable
@@ -33,7 +34,7 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
     if not given or given[0] in (f"{key}=null", f"{key}="):
         return argv
     folder = Path(given[0].removeprefix(f"{key}="))
-    typed = folder / ".hydra" / "overrides.yaml"
+    typed = RunFolder(folder).typed
     if not typed.is_file():
         there = "the runs there: ls -d outputs/*/* outputs/sweeps/*/*/*"
         _refuse(f"{given[0]} is no run folder: there is no {typed}", f"{key}=outputs/<date>/<run>; {there}")
@@ -62,6 +63,6 @@ def _refuse(why: str, advice: str) -> NoReturn:
 def adopt(folder: Path) -> None:
     """Make what was typed to resume a run the run's own, for the next time."""
     for path in (folder / _ASIDE).glob("*.yaml"):
-        publish(path, folder / ".hydra" / path.name)
+        publish(path, RunFolder(folder).hydra / path.name)
     with contextlib.suppress(FileNotFoundError):
         (folder / _ASIDE).rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 _BIDI = "\u202a-\u202e\u2066-\u2069"  # what turns the order of letters around; mere marks of direction may stay
 _ACTIVE = re.compile(
@@ -19,6 +20,12 @@ def printable(text: object) -> str:
 def one_line(text: object) -> str:
     """The same for a cell or a name, which must not go on in another line."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def say_error(message: str) -> int:
+    """Print what is wrong to stderr; the exit code that goes with it."""
+    print(f"error: {printable(message)}", file=sys.stderr)
+    return 1
 
 
 def inert(cell: object) -> str:

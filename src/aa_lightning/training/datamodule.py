@@ -24,7 +24,7 @@ from aa_lightning.system.console import bar
 from aa_lightning.training.kept import Kept
 from aa_lightning.training.loader import EvalLoader, TrainLoader
 from aa_lightning.training.supervision import after, changed_tokens, ratings, steps, supervision
-from aa_lightning.types import Batch, Encoder, Example, Feedback, Rating, Response, text
+from aa_lightning.types import Batch, Encoder, Example, Feedback, Kind, Rating, Response, text
 
 LENGTH = "length"  # in place of a column's name, for rows that are too long
 
@@ -197,6 +197,12 @@ class Fitting(Sequence):
         """Media that prompts of these rows show."""
         return set(self.showing)
 
+    def corrupted(self, corruption: CorruptionOptions) -> Fitting:
+        """The same rows with the media of their prompts spoiled."""
+        spoiled = copy.copy(self)
+        spoiled.examples = self.examples.corrupted(corruption)
+        return spoiled
+
     def __len__(self) -> int:
         return len(self._kept)
 
@@ -247,12 +253,26 @@ def refined(example: Feedback) -> Response:
     return found
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out rows as they are measured.
+
+    Attributes:
+        kind: the richest that all of them are, so that all objectives are measured alike.
+        examples: of that kind.
+    """
+
+    kind: Kind
+    examples: Sequence[Example]
+
+
 class AlignmentData(L.LightningDataModule):
     """Training and held-out data of a run.
 
     Args:
         train, val: examples of the kind that the algorithm asks for.
-        encoder: the policy's.
+        held_out: what is measured.
+        encoder: reads all of them.
         options: of the loaders.
         micro_batch_size: prompts per forward pass and process.
         accumulate: forward passes per optimiser step.
@@ -265,6 +285,7 @@ class AlignmentData(L.LightningDataModule):
         self,
         train: Sequence[Example],
         val: Sequence[Example],
+        held_out: HeldOut,
         encoder: Encoder,
         options: Loader,
         micro_batch_size: int,
@@ -274,15 +295,10 @@ class AlignmentData(L.LightningDataModule):
         count: Callable[[Batch], float | list[float]] = supervised_terms,
     ):
         super().__init__()
-        self.count = count
+        self.held_out, self.encoder, self.count = held_out, encoder, count
         self.train_examples = EncodedExamples(train, encoder, options.kept_bytes, wanted)
         self.val_examples = EncodedExamples(val, encoder, options.kept_bytes, wanted)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
-
-    @property
-    def media(self) -> frozenset[str]:
-        """Media that the prompts of this run show."""
-        return frozenset(self.train_examples.examples.media | self.val_examples.examples.media)
 
     def train_dataloader(self) -> TrainLoader:
         return TrainLoader(

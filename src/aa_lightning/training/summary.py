@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
@@ -11,10 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from aa_lightning.evaluation.catalogue import objective_of
+from aa_lightning.evaluation.catalogue import objective
 from aa_lightning.evaluation.next_step import next_command
+from aa_lightning.runs.layout import RunFolder
 from aa_lightning.runs.reader import HELDOUT
-from aa_lightning.system.atomic import write_text
 from aa_lightning.system.console import say, show_table
 from aa_lightning.training.callbacks.csv_logger import MetricsCsv
 from aa_lightning.training.callbacks.heldout import HeldOut
@@ -25,7 +24,7 @@ _LIBRARIES = ("torch", "lightning", "transformers", "diffusers")
 
 def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
     """Summarise a run for scripts and sweeps."""
-    held_out = next(c for c in run.trainer.callbacks if isinstance(c, HeldOut))
+    place, held_out = RunFolder(run.folder), next(c for c in run.trainer.callbacks if isinstance(c, HeldOut))
     speed = next(c for c in run.trainer.callbacks if isinstance(c, Throughput)).summary()
     before, after = held_out.results.get("before", {}), held_out.results["after"]
     train = {key: value.item() for key, value in run.trainer.logged_metrics.items() if key.startswith("train/")}
@@ -49,20 +48,10 @@ def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
         "throughput": speed,
         "memory": {"peak_gib": peak_memory_gib()},
         "dropped": [asdict(row) for row in run.data.train_examples.examples.dropped],
-        "paths": {name: str(run.folder / name) for name in ("export", "checkpoints", "report.html")},
+        "paths": {path.name: str(path) for path in (place.export, place.checkpoints, place.report)},
         "versions": {name: version(name) for name in _LIBRARIES},
         "objective": objective(after),
     }
-
-
-def objective(measures: dict[str, float]) -> float:
-    """The one number that a sweep compares; NaN where nothing was measured.
-
-    Args:
-        measures: by name, with `heldout/`.
-    """
-    name = objective_of({key.removeprefix(HELDOUT): value for key, value in measures.items()})
-    return math.nan if name is None else measures[f"{HELDOUT}{name}"]
 
 
 def last_screen(summary: dict[str, Any], report: Path) -> None:
@@ -81,11 +70,6 @@ def last_screen(summary: dict[str, Any], report: Path) -> None:
     say(f"report   {report}")
     say(f"export   {summary['paths']['export']}")
     say(f"next     {next_command(report.parent, summary['trains'])}")
-
-
-def save_config(cfg: DictConfig, folder: Path) -> None:
-    """config.yaml, resolved."""
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
 
 
 def _number(value: float | None) -> str:

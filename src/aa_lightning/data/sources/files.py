@@ -7,6 +7,7 @@ import mimetypes
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,22 @@ _MOST_COLUMNS = 1_000
 _LONGEST_CELL = 2**27  # characters of a table's cell, which may be a medium in base64
 
 
-class JsonLines:
+class Counted:
+    """A source whose columns are those of all its rows, which are read once to count them."""
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return filled(self)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self._counts)
+
+    def filled(self) -> Counter[str]:
+        return self._counts
+
+
+class JsonLines(Counted):
     """A file with one JSON object per line, read line by line; empty lines do not count.
 
     A line that is no object is a bad row when it is read, not before.
@@ -53,15 +69,8 @@ class JsonLines:
             raise BadRow(str(index), where, f"The line is not JSON ({error}).") from error
         return _columns(row, str(index), where, "line holds")
 
-    @property
-    def columns(self) -> list[str]:
-        return columns_of(self)
 
-    def filled(self) -> Counter[str]:
-        return filled(self)
-
-
-class Rows:
+class Rows(Counted):
     """Rows in memory."""
 
     def __init__(self, rows: list[Any], origin: str):
@@ -79,13 +88,6 @@ class Rows:
             raise BadRow(str(index), self.origin, f"The line has another number of cells than the header's {len(row)}.")
         return row
 
-    @property
-    def columns(self) -> list[str]:
-        return columns_of(self)
-
-    def filled(self) -> Counter[str]:
-        return filled(self)
-
 
 def _columns(row: Any, index: str, where: str, holds: str) -> Row:
     """A row that is an object whose columns stand once each."""
@@ -98,7 +100,7 @@ def _columns(row: Any, index: str, where: str, holds: str) -> Row:
     return row
 
 
-class MediaFolder:
+class MediaFolder(Counted):
     """A folder of media with a metadata file: `file_name` names the picture, sound or video of a row, by its ending;
     `image_file_name`, `audio_file_name` and so on name several, of which any may be null."""
 
@@ -127,13 +129,6 @@ class MediaFolder:
         except ValueError as error:
             raise BadRow(str(index), column, str(error)) from error
 
-    @property
-    def columns(self) -> list[str]:
-        return columns_of(self)
-
-    def filled(self) -> Counter[str]:
-        return filled(self)
-
 
 def _medium(column: str, file: Any) -> str:
     """The column that a file goes to: `audio` of `audio_file_name`, or the medium that the file's type means."""
@@ -141,11 +136,6 @@ def _medium(column: str, file: Any) -> str:
         return column.removesuffix("_file_name")
     medium = (mimetypes.guess_type(str(file), strict=False)[0] or "image").partition("/")[0]
     return medium if medium in ("audio", "video") else "image"
-
-
-def columns_of(source: Any) -> list[str]:
-    """The columns of all rows that can be read, in the order in which they come."""
-    return list(filled(source))
 
 
 def filled(source: Any) -> Counter[str]:

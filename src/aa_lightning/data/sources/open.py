@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import glob
 import re
 from bisect import bisect_right
@@ -140,6 +141,13 @@ def _open_file(path: Path, below_root: bool) -> Source:
         return _open_folder(path, below_root)
     if path.suffix not in READERS:
         raise ValueError(f"{path} ends with {path.suffix!r}; rows are read from {', '.join(READERS)} files")
+    state = path.stat()
+    return _parsed(path, (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(path: Path, state: tuple[int, ...]) -> Source:
+    """The rows of a file, opened once as long as it stays in this state."""
     return READERS[path.suffix](path)
 
 

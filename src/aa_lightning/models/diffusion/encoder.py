@@ -37,7 +37,10 @@ class PixelEncoder:
 
     def __init__(self, tokenizer: Any, image_size: int, cut_captions: bool = False):
         self.tokenizer, self.image_size, self.cut_captions = tokenizer, image_size, cut_captions
-        self.companions: frozenset[str] | None = None  # captions show no media
+
+    def with_companions(self, media: frozenset[str]) -> PixelEncoder:
+        """The encoder of one process of several: the same, as captions show no media."""
+        return self
 
     def encode(self, prompt: Prompt, responses: list[Response]) -> EncodedPictures:
         """Tensors of one example; `responses` may be empty.

@@ -6,6 +6,7 @@ here, so that every family's media rows are known to belong to their prompt.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,12 @@ class TokenEncoder:
         self._appended = _appended(self.tokenizer)
         names = {*self.tokenizer.all_special_tokens, *(attrgetter(name)(processor) for name in family.placeholders)}
         self._control = control_tokens(names)
+
+    def with_companions(self, media: frozenset[str]) -> TokenEncoder:
+        """The encoder of one process of several, each of whose batches shows all of these media (`_missing`)."""
+        other = copy.copy(self)
+        other.companions = media
+        return other
 
     # ------------------------------------------------------------ one example
 

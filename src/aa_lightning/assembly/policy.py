@@ -1,0 +1,112 @@
+"""Algorithms, policies, reward models and their encoders of a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from aa_lightning.algos.plain import completed
+from aa_lightning.assembly.data import processes_of
+from aa_lightning.assembly.options import options
+from aa_lightning.assembly.stages import export_of, is_stage, starting_point
+from aa_lightning.configuration.check import split_batch
+from aa_lightning.types import Algorithm
+
+
+def build_algorithm(cfg: DictConfig) -> Algorithm:
+    """The algorithm: one of ours, or a plain class of the user's."""
+    return completed(instantiate(cfg.algo, _convert_="all"))
+
+
+def check_model(cfg: DictConfig) -> Any:
+    """Refuse a model or a start that training would refuse, without loading weights.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        ValueError: which one, why, and what to type.
+    """
+    from aa_lightning.models import load
+    from aa_lightning.models.state_dict import check_start
+
+    start = None if is_stage(cfg.init) else starting_point(cfg)
+    if start is not None and start.endswith(".ckpt"):
+        check_start(Path(start))
+    load.check_training(options(cfg, "model"))
+    return build_encoder(cfg, start)
+
+
+def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:
+    """The policy or reward model that the algorithm trains.
+
+    Args:
+        start: weights to start from, a folder or a checkpoint; None: those of `model.path`.
+    """
+    from aa_lightning.models import load
+
+    model = options(cfg, "model")
+    checkpoint = Path(start) if start is not None and start.endswith(".ckpt") else None
+    if start is not None and checkpoint is None:
+        model = replace(model, path=start)
+    if algorithm.trains == "reward_model":
+        return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks)
+    return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint)
+
+
+def build_encoder(cfg: DictConfig, start: str | None = None) -> Any:
+    """The encoder of a model, without its weights.
+
+    Args:
+        start: what `starting_point` found; a folder brings its own processor.
+    """
+    from aa_lightning.models import load
+
+    model = options(cfg, "model")
+    if start is not None and not start.endswith(".ckpt"):
+        model = replace(model, path=start)
+    return load.load_encoder(model, _limits(cfg))
+
+
+def build_chat_policy(cfg: DictConfig) -> Any:
+    """The policy that generates: of a run, with its trained weights, or the model's own.
+
+    Raises:
+        ValueError: the run has no export, or trained a reward model.
+    """
+    from aa_lightning.models import load
+
+    model = options(cfg, "model")
+    if cfg.run is not None:
+        if build_algorithm(cfg).trains == "reward_model":
+            raise ValueError(
+                f"run={cfg.run} trained a reward model, which scores answers and writes none: type "
+                f"python -m aa_lightning.evaluate run={cfg.run}, or run=<a run that trained a policy>"
+            )
+        merged = replace(model.lora, rank=0)
+        model = replace(model, path=str(export_of(cfg.run)), lora=merged)
+    return load.load_policy(model, _limits(cfg), False).eval()
+
+
+def estimate_cost(cfg: DictConfig, algorithm: Algorithm, lengths: Any) -> tuple[Any, int]:
+    """Estimate what a step would cost, and return it with the number of prompts in a forward pass."""
+    from aa_lightning.assembly import inspection
+    from aa_lightning.models import load
+
+    model = options(cfg, "model")
+    micro, _ = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes_of(cfg))
+    form = load.choose_form(model.reference, model.lora.rank, algorithm.uses_reference)
+    responses = max(1, len(lengths.responses) // max(1, len(lengths.prompts)))
+    outline = load.outline(model)
+    return inspection.estimate(outline, model, lengths, micro, responses, form == "frozen"), micro
+
+
+def _limits(cfg: DictConfig) -> Any:
+    from aa_lightning.models.token.encoder import Limits
+
+    loader = cfg.loader
+    return Limits(prompt=loader.max_prompt_tokens, response=loader.max_response_tokens, overlong=loader.overlong)
