@@ -157,7 +157,7 @@ def test_train_says_what_it_did_not_read_what_it_left_out_and_labels_of_one_clas
     build.build_data(cfg, algorithm, build.build_encoder(cfg), build.data_options(cfg))
     said = capsys.readouterr().out
     assert "columns: completion, image, label, prompt; not read: source" in said
-    assert "left out 1 × image: There is no picture file" in said and "(row 5)" in said
+    assert "left out 1 × image: There is no image file" in said and "(row 5)" in said
     assert said.count("every answer is desirable") == 1
 
 

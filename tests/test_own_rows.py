@@ -404,7 +404,7 @@ def test_a_picture_that_a_processor_refuses_names_row_column_and_size_and_can_be
     told = found(*given, "data.on_bad_row=skip")
     (refused,) = told.left_out
     assert (refused.row, refused.column) == ("1", "image")
-    assert "cannot read a picture of 900 × 3 pixels" in refused.reason
+    assert "cannot read an image of 900 × 3 pixels" in refused.reason
     with pytest.raises(ValueError, match=r"training would stop at 1 of the rows left out \(1\)"):
         found(*given)
 
@@ -426,7 +426,7 @@ def test_training_names_the_row_that_it_stops_at_and_how_to_leave_it_out():
     data = replace(build.data_options(cfg), val_share=None)
     encoded = EncodedExamples(build.examples(data, "train", "preference"), build.build_encoder(cfg))
     assert encoded[0].example.id == "0"
-    said = r"row 1, column 'image': Models of family qwen2_vl cannot read a picture of 900 × 3 .*data.on_bad_row=skip"
+    said = r"row 1, column 'image': Models of family qwen2_vl cannot read an image of 900 × 3 .*data.on_bad_row=skip"
     with pytest.raises(BadRow, match=said):
         encoded[1]
 
@@ -459,7 +459,7 @@ def test_thin_pictures_are_read_right_or_refused_by_row(tmp_path, model, height)
     try:
         pixels = encoder.encode(thin, []).prompt["pixel_values"]
     except BadRow as bad:
-        assert bad.column == "image" and f"a picture of 40 × {height} pixels" in bad.reason
+        assert bad.column == "image" and f"an image of 40 × {height} pixels" in bad.reason
         return
     colour = _by_channel(expected)[:, :1]
     nearest = (_by_channel(pixels) - colour).abs().amax(0).min().item()

@@ -95,7 +95,7 @@ def test_swap_skips_rows_with_the_same_picture_and_says_when_all_are_the_same():
     for i, example in enumerate(examples):
         assert np.array_equal(pixels(example), gradient(1 - i // 3))
     same = Examples(Memory(rows[:3]), template(**MAPPING), "prompt", corruption=corruption)
-    with pytest.raises(ValueError, match="finds no other picture for row 0"):
+    with pytest.raises(ValueError, match="finds no other image for row 0"):
         same[0]
 
 
@@ -211,7 +211,7 @@ def test_swap_takes_sounds_and_clips_of_another_row():
         originals = [content(medium(example, kind)) for example in plain]
         for i, example in enumerate(swapped):
             assert originals.index(content(medium(example, kind))) != i
-    with pytest.raises(ValueError, match="finds no other sound for row 0"):
+    with pytest.raises(ValueError, match="finds no other audio for row 0"):
         heard(count=1, name="swap")[0]
 
 

@@ -33,10 +33,10 @@ FAULTS = [
     ({"a": "y"}, "a, b", "The two responses are equal"),
     ({"label": 0}, "label", "The label 0 is neither 1"),
     ({"label": None}, "label", "The label None is neither 1"),
-    ({"image": b""}, "image", "The picture has no bytes"),
-    ({"image": "gone.png"}, "image", "There is no picture file 'gone.png'"),
-    ({"image": {"bytes": None, "path": None}}, "image", "The picture's struct has neither"),
-    ({"image": b"junk"}, "image", "The 4 bytes are not a picture"),
+    ({"image": b""}, "image", "The image has no bytes"),
+    ({"image": "gone.png"}, "image", "There is no image file 'gone.png'"),
+    ({"image": {"bytes": None, "path": None}}, "image", "The image's struct has neither"),
+    ({"image": b"junk"}, "image", "The 4 bytes are no image"),
 ]
 
 
@@ -73,7 +73,7 @@ def test_a_column_that_is_missing_everywhere_is_an_error_that_names_the_columns_
 def test_a_picture_that_turns_out_broken_when_it_is_used_names_the_row():
     examples = Examples(Memory([GOOD, {**GOOD, "image": b"junk"}]), template(**PAIRS), "preference", "skip")
     assert len(examples) == 2 and examples.dropped == []
-    with pytest.raises(BadRow, match=r"row 1, column 'image': The 4 bytes are not a picture"):
+    with pytest.raises(BadRow, match=r"row 1, column 'image': The 4 bytes are no image"):
         examples[1]
 
 

@@ -28,7 +28,7 @@ ROW = {"q": "What?", "sound": sound_file(tone(), kind="OGG")}
 
 
 def asked(function, *arguments):
-    return guard.call(function, *arguments, what="sound of 'a.ogg'", limits=LIMITS)
+    return guard.call(function, *arguments, what="audio of 'a.ogg'", limits=LIMITS)
 
 
 def own():
@@ -42,7 +42,7 @@ def is_alive(process):
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (stand_ins.dies, r"The sound of 'a.ogg' ended the process that decoded it \(exit code 7\)"),
+        (stand_ins.dies, r"The audio of 'a.ogg' ended the process that decoded it \(exit code 7\)"),
         (stand_ins.spins, r"takes more than 0.2 s \(data.media.guard.seconds\)"),
         (stand_ins.sleeps, r"takes more than 0.2 s \(data.media.guard.seconds\)"),
         (stand_ins.devours, r"takes more than 268435456 bytes of memory \(data.media.guard.bytes\)"),
@@ -120,7 +120,7 @@ def test_a_row_whose_decoder_dies_is_named_and_skipped(monkeypatch):
     assert [example.id for example in examples] == ["0", "2"]
     (left_out,) = examples.dropped
     assert (left_out.row, left_out.column) == ("1", "sound") and "ended the process" in left_out.reason
-    with pytest.raises(BadRow, match="row 1, column 'sound': The sound ended the process that decoded it"):
+    with pytest.raises(BadRow, match="row 1, column 'sound': The audio ended the process that decoded it"):
         Examples(Memory(rows), template(**HEARD), "prompt", verify_media=True)
 
 

@@ -335,7 +335,7 @@ def test_a_placeholder_without_its_medium_is_refused():
 
 
 def test_a_sound_longer_than_the_window_is_refused():
-    with pytest.raises(TooLong, match="A sound lasts 3.0 s, and models of family compose read 2.0 s"):
+    with pytest.raises(TooLong, match="The audio lasts 3.0 s, and models of family compose read 2.0 s"):
         asked(policy_of(), tone(0, seconds=3.0))
 
 
@@ -363,13 +363,13 @@ def test_what_cannot_be_put_together_is_refused(tmp_path):
             "model.components.vision=null",
             "model.components.audio=null",
         ],
-        r"read_video=true reads clips with the vision tower": ["model.components.vision=null"],
+        r"read_video=true reads video with the vision tower": ["model.components.vision=null"],
         r"is a model of type 'qwen2_vl', which reads media already": [
             "model.components.language=tiny:qwen2_vl",
             DEFAULT_SIZES,
         ],
         r"images of different sizes different shapes": ["model.components.vision=tiny:qwen2_vl", DEFAULT_SIZES],
-        r"fuses random parts of long sounds": [f"model.components.audio={fused}"],
+        r"fuses random parts of long audio": [f"model.components.audio={fused}"],
         r"lacks weights of CLIPVisionModel": [f"model.components.vision={broken}"],
     }
     for message, overrides in refused.items():

@@ -30,7 +30,7 @@ def test_every_picture_of_every_response_and_turn_gets_a_file_of_its_own(tmp_pat
 
 def test_a_model_that_makes_no_pictures_of_its_codes_is_refused_where_pictures_are_to_be_written():
     asked = ["model=tiny_chameleon", "model.image_decoder=null", "modality=ti2ti"]
-    with pytest.raises(ValueError, match=r"modality=ti2ti writes pictures.*type model\.image_decoder=<package>"):
+    with pytest.raises(ValueError, match=r"modality=ti2ti writes images.*type model\.image_decoder=<package>"):
         Chat.of(compose(asked, "generate"))
 
 

@@ -140,7 +140,7 @@ def test_a_sound_is_heard_at_the_rate_of_the_feature_extractor(model):
 def test_a_sound_beyond_the_window_is_refused_and_not_cut(model):
     with pytest.raises(
         TooLong,
-        match=r"row 7, column 'audio': A sound lasts 2\.5 s, and models of family \w+ read 2 s: .*overlong=skip",
+        match=r"row 7, column 'audio': The audio lasts 2\.5 s, and models of family \w+ read 2 s: .*overlong=skip",
     ):
         encoded(policy_of(model), tone(2.5))
 

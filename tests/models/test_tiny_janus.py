@@ -66,7 +66,7 @@ def test_words_in_the_places_of_a_picture_are_refused():
     policy = built()
     prepared = batch(policy, [text("one"), picture(2)])
     other = torch.zeros_like(prepared.response["input_ids"])
-    with pytest.raises(ValueError, match="its pictures stand elsewhere"):
+    with pytest.raises(ValueError, match="its images stand elsewhere"):
         policy.log_likelihood(prepared, read=other)
 
 
@@ -79,7 +79,7 @@ def test_an_answer_without_a_picture_leaves_no_parameter_without_a_gradient():
 
 
 def test_another_size_of_pictures_is_refused():
-    with pytest.raises(ValueError, match="draws pictures of 24 × 24 pixels only. Type model.image_size=null"):
+    with pytest.raises(ValueError, match="draws images of 24 × 24 pixels only. Type model.image_size=null"):
         make("tiny_janus", "sft", "model.image_size=32")
     assert make("tiny_janus", "sft", "model.image_size=24")[1].network.grammar.size == (3, 3)
 

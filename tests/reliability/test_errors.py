@@ -66,17 +66,17 @@ CASES = {
         [*local("label"), "algo=sft"],
         ["row 3, column 'label'", "maybe", "data.on_bad_row=skip"],
     ),
-    "a file that is no picture": (
+    "a file that is no image": (
         [*local("broken"), "loader.batch_size=8"],
-        ["row 3, column 'images'", "broken.png' are not a picture", "set data.on_bad_row=skip"],
+        ["row 3, column 'images'", "broken.png' are no image", "set data.on_bad_row=skip"],
     ),
     "a file that is no picture, in a data worker": (
         [*local("broken"), "loader.batch_size=8", "loader.workers=1"],
-        ["row 3, column 'images'", "broken.png' are not a picture", "set data.on_bad_row=skip"],
+        ["row 3, column 'images'", "broken.png' are no image", "set data.on_bad_row=skip"],
     ),
     "a picture that is not there": (
         local("gone"),
-        ["row 3, column 'images'", "There is no picture file ", "goood.png'", "`root`", "data.on_bad_row=skip"],
+        ["row 3, column 'images'", "There is no image file ", "goood.png'", "`root`", "data.on_bad_row=skip"],
     ),
     "a prompt over the limit": (
         [*local("good"), "loader.max_prompt_tokens=5"],

@@ -101,7 +101,7 @@ def _against_options(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
     return [
         (
             "media" in algorithm.wants and not offer.has_media_gradients,
-            f"{name} with these options moves pictures along a gradient, and model.family={offer.family} reads them as "
+            f"{name} with these options moves images along a gradient, and model.family={offer.family} reads them as "
             "tokens that a frozen model chose, which have none: type a model that sees pixels, for example "
             "model=tiny_llava, or another algo=",
         ),
@@ -117,8 +117,8 @@ def _against_options(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
         ),
         (
             media and algorithm.trains == "policy" and not offer.draws and drawn > 0,
-            f"models of family {offer.family} write pictures as codes, their library has no decoder for them, and "
-            f"evaluation.num_generations={drawn} pictures shall be drawn: bring a torch module "
+            f"models of family {offer.family} write images as codes, their library has no decoder for them, and "
+            f"evaluation.num_generations={drawn} images shall be generated: bring a torch module "
             "that is made from the model's VQ model and gives pixels for codes (docs/models.md), and type "
             "model.image_decoder=<package>.<module>.<Class>; or type evaluation.num_generations=0",
         ),

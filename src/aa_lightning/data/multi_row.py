@@ -47,7 +47,7 @@ class Catalogue:
         media = [part["type"] for message in asked for part in message["content"] if part["type"] != "text"]
         if len(asked) != 1 or media != ["image"] or not question:
             raise ValueError(
-                f"data.multi_row needs one turn with one picture and a question, and there are {len(asked)} turns with "
+                f"data.multi_row needs one turn with one image and a question, and there are {len(asked)} turns with "
                 f"{len(media)} media."
             )
         self.told[place] = question, answer

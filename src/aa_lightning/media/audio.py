@@ -30,7 +30,7 @@ _PLAIN = (
 _SIZES = re.compile(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")
 _UNKNOWN = 0x7FFF0000  # bytes, and more: what programs write that do not know where their sound will end
 _DEFAULTS, _GUARD = AudioOptions(), GuardOptions()
-_MISSING = "sounds are read by soundfile, soxr and av: pip install 'aa-lightning[audio,video]'"
+_MISSING = "audio is read by soundfile, soxr and av: pip install 'aa-lightning[audio,video]'"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,9 @@ def decode(value: Any, options: AudioOptions = _DEFAULTS, limits: GuardOptions =
         return decode(value(), options, limits)
     if _is_array(value):
         return _checked(_from_array(_as_array(value["array"])), value["sampling_rate"], options)
-    found, origin = storage.locate(_without_rate(value), "sound", options.max_bytes), storage.origin(value)
+    found, origin = storage.locate(_without_rate(value), "audio", options.max_bytes), storage.origin(value)
     return _of_plain_samples(found, options) or of_arrays(
-        guard.call(arrays_of_file, found, options, origin, what=f"sound{origin}", limits=limits)
+        guard.call(arrays_of_file, found, options, origin, what=f"audio{origin}", limits=limits)
     )
 
 
@@ -76,11 +76,11 @@ def check(value: Any) -> None:
         MediaError: there is nothing, or no such file.
     """
     if not _is_array(value) and not isinstance(value, Sound | Callable):
-        storage.check(_without_rate(value), "sound")
+        storage.check(_without_rate(value), "audio")
 
 
 def resampled(sound: Sound, rate: int) -> Sound:
-    """The sound at another rate, band-limited so that nothing aliases."""
+    """The audio at another rate, band-limited so that nothing aliases."""
     if rate == sound.rate:
         return sound
     return Sound(_soxr().resample(sound.samples, sound.rate, rate).astype(np.float32), rate)
@@ -101,18 +101,18 @@ def save(sound: Sound, path: Path) -> None:
 
 
 def of_arrays(found: guard.Arrays) -> Sound:
-    """The sound that `arrays_of_file` found."""
+    """The audio that `arrays_of_file` found."""
     return Sound(found["samples"], int(found["rate"].item()))
 
 
 def arrays_of_file(found: bytes | Path, options: AudioOptions, origin: str) -> guard.Arrays:
-    """The sound of a file of any kind: by soundfile, or by PyAV what that does not know. For the guarded process."""
+    """The audio of a file of any kind: by soundfile, or by PyAV what that does not know. For the guarded process."""
     sound = _by_soundfile(found, options) or _from_container(found, options, origin)
     return {"samples": sound.samples, "rate": np.array(sound.rate)}
 
 
 def _of_plain_samples(found: bytes | Path, options: AudioOptions) -> Sound | None:
-    """The sound of a WAV or FLAC file of plain samples, which is read here; None for any other."""
+    """The audio of a WAV or FLAC file of plain samples, which is read here; None for any other."""
     with storage.stream(found) as file:
         head = file.read(12)
     plain = head.startswith(b"fLaC") or (head[:4] == b"RIFF" and head[8:] == b"WAVE")
@@ -120,7 +120,7 @@ def _of_plain_samples(found: bytes | Path, options: AudioOptions) -> Sound | Non
 
 
 def _by_soundfile(found: bytes | Path, options: AudioOptions, codings: tuple[str, ...] | None = None) -> Sound | None:
-    """The sound that soundfile reads; None where it reads none, or where the samples are coded in another way."""
+    """The audio that soundfile reads; None where it reads none, or where the samples are coded in another way."""
     soundfile = _soundfile()
     try:
         with storage.stream(found) as opened, soundfile.SoundFile(opened) as file:
@@ -142,14 +142,14 @@ def _check_whole(file: Any) -> None:
     found = _SIZES.search(file.extra_info)
     if found is not None and int(found[2]) < int(found[1]) < _UNKNOWN:
         raise MediaError(
-            f"The sound is cut off: its header says that there are {found[1]} bytes of samples, and there are {found[2]}."
+            f"The audio is cut off: its header says that there are {found[1]} bytes of samples, and there are {found[2]}."
         )
 
 
 def _from_container(found: bytes | Path, options: AudioOptions, origin: str) -> Sound:
     from aa_lightning.media import container
 
-    with container.opened(found, "sound", origin) as file:
+    with container.opened(found, "audio", origin) as file:
         rate = container.track(file, "audio", origin).rate
         _check_length(float(file.duration or 0) / 1e6 * rate, rate, options)
         return _checked(_joined(map(_mono, container.sound_blocks(file)), rate, options), rate, options)
@@ -176,14 +176,14 @@ def _mono(block: np.ndarray) -> np.ndarray:
 
 def _check_length(frames: float, rate: int, options: AudioOptions) -> None:
     if not RATES[0] <= rate <= RATES[1]:
-        raise MediaError(f"The sound has a rate of {rate} Hz; what can be read is {RATES[0]} to {RATES[1]} Hz.")
+        raise MediaError(f"The audio has a rate of {rate} Hz; what can be read is {RATES[0]} to {RATES[1]} Hz.")
     if frames > options.max_seconds * rate:
         raise MediaError(
-            f"The sound lasts {frames / rate:.1f} s; the limit is {options.max_seconds} s (data.media.audio.max_seconds)."
+            f"The audio lasts {frames / rate:.1f} s; the limit is {options.max_seconds} s (data.media.audio.max_seconds)."
         )
     if frames > options.max_samples:
         raise MediaError(
-            f"The sound has {frames:.0f} samples; the limit is {options.max_samples} (data.media.audio.max_samples)."
+            f"The audio has {frames:.0f} samples; the limit is {options.max_samples} (data.media.audio.max_samples)."
         )
 
 
@@ -192,12 +192,12 @@ def _checked(samples: np.ndarray, rate: Any, options: AudioOptions) -> Sound:
         raise MediaError(f"The sampling rate is {rate!r}; it must be a whole number of Hz.")
     _check_length(len(samples), int(rate), options)
     if len(samples) < 2:
-        raise MediaError(f"The sound has {len(samples)} samples: there is nothing to hear.")
+        raise MediaError(f"The audio has {len(samples)} samples: there is nothing to hear.")
     if not np.isfinite(samples).all():
-        raise MediaError("The sound has samples that are not finite (NaN or infinity).")
+        raise MediaError("The audio has samples that are not finite (NaN or infinity).")
     loudest = float(max(samples.max(), -samples.min()))
     if loudest > LOUDEST:
-        raise MediaError(f"The sound has float samples up to {loudest:.3g}; floats must lie within -1 and 1.")
+        raise MediaError(f"The audio has float samples up to {loudest:.3g}; floats must lie within -1 and 1.")
     return Sound(np.ascontiguousarray(samples, dtype=np.float32), int(rate))
 
 
@@ -215,19 +215,19 @@ def _as_array(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:  # lists of unequal lengths
-        raise MediaError(f"The sound's array is none ({error}).") from error
+        raise MediaError(f"The audio's array is none ({error}).") from error
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
     """Mono floats of an array (N,), (N, channels) or (channels, N); integers are scaled to -1 … 1."""
     if array.ndim > 2 or array.size == 0:
-        raise MediaError(f"An array of shape {array.shape} is no sound: give (samples,) or (channels, samples).")
+        raise MediaError(f"An array of shape {array.shape} is no audio: give (samples,) or (channels, samples).")
     if array.dtype == np.uint8:
         array = (array.astype(np.float32) - 128) / 128
     elif np.issubdtype(array.dtype, np.signedinteger):
         array = _of_integers(array)
     elif not np.issubdtype(array.dtype, np.floating):
-        raise MediaError(f"An array of type {array.dtype} is no sound: give floats, int16, int32 or uint8.")
+        raise MediaError(f"An array of type {array.dtype} is no audio: give floats, int16, int32 or uint8.")
     mono = array if array.ndim < 2 else array.mean(axis=int(np.argmin(array.shape)))
     return np.atleast_1d(mono).astype(np.float32)
 

@@ -35,7 +35,7 @@ def opened(found: bytes | Path, noun: str, origin: str = "") -> Iterator[av.cont
     try:
         import av
     except ImportError as error:
-        raise MediaError(f"A {noun} of this kind is read by av: pip install 'aa-lightning[video]'") from error
+        raise MediaError(f"This kind of {noun} is read by av: pip install 'aa-lightning[video]'") from error
     try:
         with (
             storage.stream(found) as stream,
@@ -45,7 +45,7 @@ def opened(found: bytes | Path, noun: str, origin: str = "") -> Iterator[av.cont
     except (MediaError, MemoryError):
         raise
     except (av.FFmpegError, ValueError, OSError, IndexError, ArithmeticError) as error:
-        raise MediaError(f"The bytes{origin} are not a {noun} that can be decoded ({_reason(error)}).") from error
+        raise MediaError(f"The bytes{origin} are no {noun} that can be decoded ({_reason(error)}).") from error
 
 
 def track(file: av.container.InputContainer, kind: Literal["audio", "video"], origin: str = "") -> Any:
@@ -54,7 +54,7 @@ def track(file: av.container.InputContainer, kind: Literal["audio", "video"], or
     Raises:
         MediaError: there is none, or it is in an unknown codec.
     """
-    streams, noun = (file.streams.audio, "sound track") if kind == "audio" else (file.streams.video, "pictures")
+    streams, noun = (file.streams.audio, "audio track") if kind == "audio" else (file.streams.video, "frames")
     if not streams:
         raise MediaError(f"The file{origin} has no {noun}.")
     if streams[0].codec_context is None:

@@ -62,18 +62,18 @@ def decode(value: Any, options: ImageOptions = _DEFAULTS, limits: GuardOptions =
         return _rgb(_bounded(_from_array(value), options))
     if isinstance(value, Callable):
         return decode(value(), options, limits)
-    content, origin = storage.read(value, "picture", options.max_bytes), storage.origin(value)
+    content, origin = storage.read(value, "image", options.max_bytes), storage.origin(value)
     if content.startswith(tuple(_USUAL.values())):
-        with readable("picture", f"{len(content)} bytes{origin}"), _opened(content, list(_USUAL)) as opened:
+        with readable("image", f"{len(content)} bytes{origin}"), _opened(content, list(_USUAL)) as opened:
             if _decodes_soon(_bounded(opened, options), content):
                 return _upright_rgb(opened)
-    found = guard.call(_pixels, content, options, origin, what=f"picture{origin}", limits=limits)
+    found = guard.call(_pixels, content, options, origin, what=f"image{origin}", limits=limits)
     return Image.fromarray(found["pixels"])
 
 
 def _pixels(content: bytes, options: ImageOptions, origin: str) -> guard.Arrays:
-    """The picture of a file of any kind."""
-    with readable("picture", f"{len(content)} bytes{origin}"), _opened(content, [*_USUAL, *_OTHERS]) as opened:
+    """The image of a file of any kind."""
+    with readable("image", f"{len(content)} bytes{origin}"), _opened(content, [*_USUAL, *_OTHERS]) as opened:
         return {"pixels": np.asarray(_upright_rgb(_bounded(opened, options)))}
 
 
@@ -108,7 +108,7 @@ def readable(noun: str, what: str = "bytes") -> Iterator[None]:
     except MediaError:
         raise
     except BROKEN_FILE as error:
-        raise MediaError(f"The {what} are not a {noun} that can be decoded ({_reason(error)}).") from error
+        raise MediaError(f"The {what} are no {noun} that can be decoded ({_reason(error)}).") from error
 
 
 def check(value: Any) -> None:
@@ -120,14 +120,14 @@ def check(value: Any) -> None:
     if isinstance(value, np.ndarray):
         _from_array(value)
     elif not isinstance(value, Image.Image | Callable):
-        storage.check(value, "picture")
+        storage.check(value, "image")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise MediaError(f"An array of shape {array.shape} is no picture: give (height, width) or (height, width, 3).")
+        raise MediaError(f"An array of shape {array.shape} is no image: give (height, width) or (height, width, 3).")
     if array.dtype == np.bool_:
         array = array * np.uint8(255)
     elif array.dtype == np.uint16:
@@ -137,23 +137,23 @@ def _from_array(array: np.ndarray) -> Image.Image:
             raise MediaError("An array of floats must hold values between 0 and 1; give 0 to 255 as uint8.")
         array = (array * 255).round().astype(np.uint8)
     elif array.dtype != np.uint8:
-        raise MediaError(f"An array of type {array.dtype} is no picture: give uint8, uint16, or floats from 0 to 1.")
+        raise MediaError(f"An array of type {array.dtype} is no image: give uint8, uint16, or floats from 0 to 1.")
     return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _bounded(image: Image.Image, options: ImageOptions) -> Image.Image:
     if image.width * image.height > options.max_pixels:
         raise MediaError(
-            f"The picture has {image.width} x {image.height} pixels; the limit is {options.max_pixels} "
+            f"The image has {image.width} x {image.height} pixels; the limit is {options.max_pixels} "
             "(data.media.image.max_pixels, and data.media.row_bytes for all media of a row)."
         )
     if image.width == 0 or image.height == 0:
-        raise MediaError(f"The picture is empty: {image.width} x {image.height} pixels.")
+        raise MediaError(f"The image is empty: {image.width} x {image.height} pixels.")
     return image
 
 
 def _upright_rgb(opened: Image.Image) -> Image.Image:
-    """The picture of an opened file, which is decoded in its place: no second copy is made to turn it."""
+    """The image of an opened file, which is decoded in its place: no second copy is made to turn it."""
     ImageOps.exif_transpose(opened, in_place=True)
     return _rgb(opened)
 

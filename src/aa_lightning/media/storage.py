@@ -63,7 +63,7 @@ def check(value: Any, noun: str) -> None:
 
     Args:
         value: bytes, a path, a hub struct `{"bytes", "path"}`, `Base64`, `Url` or `Stretch`.
-        noun: what the medium is called: picture, sound, clip.
+        noun: what the medium is called: image, audio, video.
 
     Raises:
         MediaError: there is nothing, no such file, or nothing that bytes could be read from.
@@ -83,7 +83,7 @@ def check(value: Any, noun: str) -> None:
         if not _is_file(value):
             raise MediaError(f"There is no {noun} file {str(value)[:200]!r}. {_advice(str(value))}")
     elif not isinstance(value, Base64 | Url | Stretch):
-        raise MediaError(f"A {noun} cannot be read from a value of type {type(value).__name__}.")
+        raise MediaError(f"No {noun} can be read from a value of type {type(value).__name__}.")
 
 
 def locate(value: Any, noun: str, max_bytes: int) -> bytes | Path:

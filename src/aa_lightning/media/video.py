@@ -64,8 +64,8 @@ def decode(value: Any, options: VideoOptions = _DEFAULTS, limits: GuardOptions =
         return _of_frames(value, options, limits)
     if _is_folder(value):
         return _of_frames(_files_in(Path(value)), options, limits)
-    found, origin = storage.locate(value, "clip", options.max_bytes), storage.origin(value)
-    arrays = guard.call(_arrays_of_file, found, options, origin, what=f"clip{origin}", limits=limits)
+    found, origin = storage.locate(value, "video", options.max_bytes), storage.origin(value)
+    arrays = guard.call(_arrays_of_file, found, options, origin, what=f"video{origin}", limits=limits)
     return Clip(arrays["frames"], arrays["times"], audio.of_arrays(arrays) if "samples" in arrays else None)
 
 
@@ -78,7 +78,7 @@ def check(value: Any) -> None:
     if _is_folder(value):
         _files_in(Path(value))
     elif not _is_frames(value) and not isinstance(value, Clip | Callable):
-        storage.check(value, "clip")
+        storage.check(value, "video")
 
 
 def sampled(clip: Clip, frames: int) -> Clip:
@@ -130,7 +130,7 @@ def _chosen(clip: Clip, options: VideoOptions) -> Clip:
     frames, times = clip.frames, clip.times
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise MediaError(
-            f"Frames of shape {frames.shape} and type {frames.dtype} are no clip: give uint8 (T, H, W, 3)."
+            f"Frames of shape {frames.shape} and type {frames.dtype} are no video: give uint8 (T, H, W, 3)."
         )
     if len(times) != len(frames) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise MediaError(f"{len(frames)} frames need as many times in order, and there are {len(times)}.")
@@ -140,11 +140,11 @@ def _chosen(clip: Clip, options: VideoOptions) -> Clip:
 
 def _check_limits(width: int, height: int, seconds: float, options: VideoOptions) -> None:
     if width * height > options.max_pixels:
-        raise MediaError(f"The clip has frames of {width} x {height} pixels; the limit is {options.max_pixels}.")
+        raise MediaError(f"The video has frames of {width} x {height} pixels; the limit is {options.max_pixels}.")
     if width * height == 0:
-        raise MediaError(f"The clip's frames are empty: {width} x {height} pixels.")
+        raise MediaError(f"The video's frames are empty: {width} x {height} pixels.")
     if seconds > options.max_seconds:
-        raise MediaError(f"The clip lasts {seconds:.1f} s; the limit is {options.max_seconds} s.")
+        raise MediaError(f"The video lasts {seconds:.1f} s; the limit is {options.max_seconds} s.")
 
 
 # ---------------------------------------------------------------- frames in memory, folders, animations
@@ -164,7 +164,7 @@ def _is_folder(value: Any) -> bool:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    with storage.readable("clip"):
+    with storage.readable("video"):
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_FILES)
     if not files:
         raise MediaError(f"The folder {str(folder)!r} has no frames ({', '.join(sorted(PICTURE_FILES))}).")
@@ -178,10 +178,10 @@ def _of_frames(value: Any, options: VideoOptions, limits: GuardOptions) -> Clip:
         raise MediaError(f"The frames come with fps={fps!r}; it must be a number above 0.")
     if not isinstance(frames, np.ndarray | list | tuple):
         raise MediaError(
-            f"The clip's frames are a list of pictures, and a value of type {type(frames).__name__} was found."
+            f"The video's frames are a list of images, and a value of type {type(frames).__name__} was found."
         )
     if len(frames) == 0:
-        raise MediaError("The clip has no frames.")
+        raise MediaError("The video has no frames.")
     times = np.arange(len(frames)) / fps
     _check_limits(1, 1, times[-1], options)
     rows = _choice(times, options)
@@ -205,7 +205,7 @@ def _fitting(width: int, height: int, options: VideoOptions) -> tuple[int, int]:
 
 def _of_animation(found: bytes | Path, options: VideoOptions) -> Clip | None:
     """The frames of a picture, animated or not; None where the file is none."""
-    with storage.stream(found) as file, image.readable("clip"):
+    with storage.stream(found) as file, image.readable("video"):
         opened = _picture(file)
         if opened is None:
             return None
@@ -260,16 +260,16 @@ def _arrays_of_file(found: bytes | Path, options: VideoOptions, origin: str) -> 
 def _of_file(found: bytes | Path, options: VideoOptions, origin: str) -> Clip:
     from aa_lightning.media import container
 
-    with container.opened(found, "clip", origin) as file:
+    with container.opened(found, "video", origin) as file:
         stream = container.track(file, "video", origin)
         _check_limits(stream.width, stream.height, float(file.duration or 0) / 1e6, options)
         times, keys = _schedule(file, stream)
         if not len(times):
-            raise MediaError(f"The clip{origin} has no frames.")
+            raise MediaError(f"The video{origin} has no frames.")
         _check_limits(1, 1, times[-1] - times[0], options)
         chosen = list(_frames_at(file, stream, times[_choice(times, options)], keys, options))
     if not chosen:
-        raise MediaError(f"No frame of the clip{origin} can be decoded.")
+        raise MediaError(f"No frame of the video{origin} can be decoded.")
     shown, frames = zip(*chosen, strict=True)
     size = frames[0].shape
     if any(frame.shape != size for frame in frames):
@@ -329,7 +329,7 @@ def _upright(frame: av.VideoFrame, options: VideoOptions) -> np.ndarray:
 def _sound_of(found: bytes | Path, options: VideoOptions, origin: str) -> guard.Arrays:
     from aa_lightning.media import container
 
-    with container.opened(found, "clip", origin) as file:
+    with container.opened(found, "video", origin) as file:
         if not file.streams.audio:
             return {}
     return audio.arrays_of_file(found, options.track, origin)

@@ -55,8 +55,7 @@ def _of_another_row(example: Example, kind: str, media: list[Any], others: Itera
         theirs = prompt_media(other, kind)
         if theirs and all(differ(kind, a, b) for a in media for b in theirs):
             return [theirs[i % len(theirs)] for i in range(len(media))]
-    noun = {"image": "picture", "audio": "sound", "video": "clip"}[kind]
     raise ValueError(
-        f"corruption=swap finds no other {noun} for row {example.id}: the data set needs rows with different "
-        f"{noun}s; take corruption=blank"
+        f"corruption=swap finds no other {kind} for row {example.id}: the data set needs rows with different "
+        "media of this kind; take corruption=blank"
     )

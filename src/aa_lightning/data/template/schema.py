@@ -270,7 +270,7 @@ class TemplateOptions:
     def _check_prompt(self) -> None:
         turns = sum(part.messages is not None for part in self.prompt) + (self.split_common_prefix is not None)
         if turns > 1 or (turns and any(part.text is not None for part in self.prompt)):
-            raise ValueError("a prompt is either texts and pictures of one turn, or one list of turns and pictures")
+            raise ValueError("a prompt is either texts and images of one turn, or one list of turns and images")
         if self.kind == "demonstration" and self.completion is None and self.answers is None and not turns:
             raise ValueError("a demonstration needs `completion`, or turns whose last one is the answer")
 

@@ -90,7 +90,7 @@ def plan(options: ModelOptions) -> Plan:
         )
     if components.read_video and components.vision is None:
         raise ValueError(
-            "model.components.read_video=true reads clips with the vision tower, and none is named: type "
+            "model.components.read_video=true reads video with the vision tower, and none is named: type "
             "model.components.vision=<folder or hub id>, or model.components.read_video=false"
         )
     language = folder_of(components.language, options.tiny["language"])
@@ -142,7 +142,7 @@ def _vision(folder: str, layer: int | None) -> Tower:
     if square.shape != wide.shape or square.ndim != 4:
         raise ValueError(
             f"model.components.vision={folder}: its image processor gives images of different sizes different shapes, and "
-            "a projector reads a fixed number of patches: choose a tower with one picture size, such as CLIP or SigLIP"
+            "a projector reads a fixed number of patches: choose a tower with one image size, such as CLIP or SigLIP"
         )
     return _tower(folder, config, prepare, square, layer)
 
@@ -151,7 +151,7 @@ def _audio(folder: str, layer: int | None) -> Tower:
     config = _part_config(folder, "audio_config")
     if config.to_dict().get("enable_fusion", False):
         raise ValueError(
-            f"model.components.audio={folder} fuses random parts of long sounds, so that its features differ from call to "
+            f"model.components.audio={folder} fuses random parts of long audio, so that its features differ from call to "
             "call: choose a CLAP without fusion, such as laion/clap-htsat-unfused"
         )
     prepare = hf.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)

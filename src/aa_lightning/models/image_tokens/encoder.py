@@ -1,4 +1,4 @@
-"""Examples to tensors for token models that write pictures: placeholders among the response's tokens, pixels beside them."""
+"""Examples to tensors for token models that write images: placeholders among the response's tokens, pixels beside them."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ class PictureEncoder(TokenEncoder):
             raise TooLong(
                 prompt.id,
                 "response",
-                f"A response has {len(ids)} tokens, those of its pictures included, and the limit is "
+                f"A response has {len(ids)} tokens, those of its images included, and the limit is "
                 f"{limit}: set loader.max_response_tokens={len(ids)}, loader.overlong=truncate or loader.overlong=skip, "
-                "or make the pictures smaller.",
+                "or make the images smaller.",
             )
         starts = (ids == self.spelling.begin).nonzero().flatten().tolist()
         lengths = [len(self.spelling.whole(self.tokenizer, *self._codes(pixels))) for pixels in pictures]

@@ -102,7 +102,7 @@ def _is_module_class(found: Any) -> bool:
 def _refuse_other_size(image_size: int | None, own: int) -> None:
     if image_size not in (None, own):
         raise ValueError(
-            f"model.image_size={image_size} cannot be drawn: this model draws pictures of {own} × {own} pixels only. Type "
+            f"model.image_size={image_size} cannot be drawn: this model draws images of {own} × {own} pixels only. Type "
             "model.image_size=null"
         )
 

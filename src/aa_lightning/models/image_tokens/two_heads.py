@@ -34,8 +34,8 @@ class SplitNetwork(PictureNetwork):
         codes = own >= self.words
         if not torch.equal(ids >= self.words, codes):
             raise ValueError(
-                "tokens of other responses are read here in the places of this one's, and its pictures stand elsewhere: "
-                "models that write pictures with a head of their own cannot do this. Choose another algo="
+                "tokens of other responses are read here in the places of this one's, and its images stand elsewhere: "
+                "models that write images with a head of their own cannot do this. Choose another algo="
             )
         return self._by_kind.logprobs(marked(states, codes), ids, temperature)
 

@@ -181,6 +181,6 @@ def refuse_pixels(batch: Batch, read: bool = True) -> None:
     """
     if (read and READ[0] in batch.prompt) or WRITTEN[0] in batch.response:
         raise ValueError(
-            "this batch holds pictures as pixels, and a token model's likelihood is one of tokens: call "
+            "this batch holds images as pixels, and a token model's likelihood is one of tokens: call "
             "batch = policy.prepare(batch) first"
         )

@@ -62,9 +62,9 @@ class SpeechEncoder(TokenEncoder):
     def _codes(self, prompt: Prompt, sound: Sound) -> list[int]:
         if self.codec is None:
             raise ValueError(
-                f"row {prompt.id} is answered with a sound, and the checkpoint of family {self.family.name} brings nothing "
-                "that turns a sound into codec tokens: type model.speech.encoder=<package.module.function> (sound → "
-                "tokens), or leave the sound out of data.template.responses, so that the text is learned and spoken"
+                f"row {prompt.id} is answered with audio, and the checkpoint of family {self.family.name} brings nothing "
+                "that turns audio into codec tokens: type model.speech.encoder=<package.module.function> (audio → "
+                "tokens), or leave the audio out of data.template.responses, so that the text is learned and spoken"
             )
         steps = [step if isinstance(step, list | tuple) else [step] for step in self.codec(sound)]
         sizes = self.known.sizes

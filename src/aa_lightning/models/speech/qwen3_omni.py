@@ -73,8 +73,8 @@ class Qwen3Talker(Talker):
         theirs, own = self.model.config.thinker_config.position_id_per_seconds, self._config.position_id_per_seconds
         if theirs != own and "video_grid_thw" in batch.prompt:
             raise ValueError(
-                f"this checkpoint's talker counts {own} positions in a second of a clip and its thinker {theirs}, which "
-                "models/speech/qwen3_omni.py does not follow: leave clips out, or train the thinker alone with "
+                f"this checkpoint's talker counts {own} positions in a second of a video and its thinker {theirs}, which "
+                "models/speech/qwen3_omni.py does not follow: leave videos out, or train the thinker alone with "
                 "model.family=qwen3_omni"
             )
 

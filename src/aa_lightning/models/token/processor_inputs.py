@@ -78,11 +78,11 @@ def described(media: Media) -> str:
 
 def _described(kind: str, medium: Any) -> str:
     if kind == "image":
-        return f"a picture of {medium.width} × {medium.height} pixels"
+        return f"an image of {medium.width} × {medium.height} pixels"
     if kind == "audio":
-        return f"a sound of {medium.seconds:.3g} s"
+        return f"audio of {medium.seconds:.3g} s"
     count, height, width, _ = medium.frames.shape
-    return f"a clip of {count} frames of {width} × {height} pixels"
+    return f"a video of {count} frames of {width} × {height} pixels"
 
 
 def seconds_per_grid(clips: list[Clip], processor: Any) -> Tensor:
@@ -116,7 +116,7 @@ def check(row: str, media: Media, family: Family, processor: Any) -> None:
             raise TooLong(
                 row,
                 "audio",
-                f"A sound lasts {seconds:.1f} s, and models of family {family.name} read {longest} s: shorten it, or set "
+                f"The audio lasts {seconds:.1f} s, and models of family {family.name} read {longest} s: shorten it, or set "
                 "loader.overlong=skip.",
             )
 
