@@ -51,7 +51,7 @@ class Chat:
         """The chat that a configuration composed from conf/generate.yaml describes, on the accelerator where there is one.
 
         Raises:
-            ValueError: a modality that writes pictures, and a model that cannot make its codes pictures.
+            ValueError: a modality that writes images, and a model that cannot make its codes pictures.
         """
         import torch
         from omegaconf import OmegaConf
@@ -61,7 +61,7 @@ class Chat:
 
         if lacks_decoder(cfg) and "i" in cfg.modality_name.partition("2")[2]:
             raise ValueError(
-                f"modality={cfg.modality_name} writes pictures, and models of family {cfg.model.family} write them as "
+                f"modality={cfg.modality_name} writes images, and models of family {cfg.model.family} write them as "
                 "codes for which their library has no decoder: type model.image_decoder=<package>.<module>.<Class> "
                 "(docs/models.md), or modality=ti2t with the same model= for texts alone"
             )
@@ -114,7 +114,7 @@ def _unused(folder: Path, name: str) -> Path:
 
 
 def lacks_decoder(cfg: DictConfig) -> bool:
-    """Tell whether the model writes pictures as codes that nothing makes pictures."""
+    """Tell whether the model writes images as codes that nothing makes pictures."""
     from aa_lightning.models.families.offer import offer_of
 
     return not offer_of(cfg.model).draws
