@@ -1,9 +1,11 @@
 """Rows of a user's own, as the field writes them: each is read whole, or refused by row and column with what to type."""
 
 import base64
+import copy
 import json
 import wave
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +26,20 @@ SEEING = [f"tiny_{name}" for name, family in FAMILIES.items() if "image" in fami
 
 def found(path, *overrides):
     """What `check` finds in a file."""
-    typed = ["data=local", "data.val_share=null", f"data.train.path={path}", "show=0", *overrides]
-    return check(compose(typed, "check"))
+    return check(configured(path, *overrides))
+
+
+def configured(path, *overrides):
+    """The configuration of a file of rows."""
+    cfg = copy.deepcopy(composed(*overrides))
+    cfg.data.train.path = str(path)
+    return cfg
+
+
+@cache
+def composed(*overrides):
+    typed = ["data=local", "data.val_share=null", "data.train.path=rows.jsonl", "show=0", *overrides]
+    return compose(typed, "check")
 
 
 def rows(folder, *lines):
@@ -39,8 +53,7 @@ def rows(folder, *lines):
 
 def written(path, *overrides):
     """The prompts (placeholders counted) and the learnt answers of all rows, as text."""
-    cfg = compose(["data=local", "data.val_share=null", f"data.train.path={path}", *overrides], "check")
-    encoder = build.build_encoder(cfg)
+    encoder = build.build_encoder(composed(*overrides))
     texts = []
     for example in found(path, *overrides).train:
         encoded = encoder.encode(example, example.responses)
@@ -436,7 +449,7 @@ def test_training_names_the_row_that_it_stops_at_and_how_to_leave_it_out():
 def test_no_sound_is_too_short_to_be_heard(tmp_path, model, samples):
     sound(tmp_path / "s.wav", samples)
     path = rows(tmp_path, {"prompt": "What?", "audio": "s.wav", "chosen": "Yes.", "rejected": "No."})
-    cfg = compose(["data=local", "data.val_share=null", f"data.train.path={path}", f"model={model}"], "check")
+    cfg = configured(path, f"model={model}")
     encoder = build.build_encoder(cfg)
     example = build.examples(build.data_options(cfg), "train", "preference")[0]
     ids = encoder.encode(example, example.responses).prompt["input_ids"]
@@ -450,9 +463,7 @@ def test_thin_pictures_are_read_right_or_refused_by_row(tmp_path, model, height)
     Image.new("RGB", (40, height), (200, 30, 90)).save(tmp_path / "thin.png")
     Image.new("RGB", (40, 40), (200, 30, 90)).save(tmp_path / "square.png")
     path = rows(tmp_path, *({"prompt": "What?", "image": f"{n}.png", "response": "It."} for n in ("square", "thin")))
-    cfg = compose(
-        ["data=local", "data.val_share=null", f"data.train.path={path}", f"model={model}", "algo=sft"], "check"
-    )
+    cfg = configured(path, f"model={model}", "algo=sft")
     encoder = build.build_encoder(cfg)
     square, thin = build.examples(build.data_options(cfg), "train", "demonstration")
     expected = encoder.encode(square, []).prompt["pixel_values"]
@@ -475,9 +486,7 @@ def _by_channel(pixels):
 @pytest.mark.parametrize("model", ["tiny_qwen3_vl", "tiny_qwen2_vl", "tiny_qwen2_5_vl", "tiny_qwen2_5_omni"])
 def test_a_clip_of_one_frame_is_read_as_if_the_frame_came_twice(tmp_path, model):
     path = rows(tmp_path, *({"prompt": "What?", "video": [["r.png"] * n], "response": "It."} for n in (1, 2)))
-    cfg = compose(
-        ["data=local", "data.val_share=null", f"data.train.path={path}", f"model={model}", "algo=sft"], "check"
-    )
+    cfg = configured(path, f"model={model}", "algo=sft")
     encoder = build.build_encoder(cfg)
     one, two = (encoder.encode(e, []).prompt for e in build.examples(build.data_options(cfg), "train", "demonstration"))
     assert one["pixel_values_videos"].tolist() == two["pixel_values_videos"].tolist()
