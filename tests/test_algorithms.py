@@ -33,7 +33,7 @@ class Counting:
     def __init__(self, ours: torch.Tensor, theirs: torch.Tensor):
         self.ours, self.theirs, self.read = ours, theirs, 0
 
-    def log_likelihood(self, batch: Batch, collision: bool = False, read=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
         self.read += 1
         return LogLikelihood(self.ours[..., None], torch.ones_like(self.ours)[..., None])
 
@@ -167,9 +167,9 @@ def test_pictures_that_are_read_as_tokens_cannot_be_moved_against_an_answer(fami
 class Reading(Counting):
     """Also offers its log-likelihoods with a divergence."""
 
-    def with_divergence(self, batch: Batch) -> LogLikelihood:
-        plain = self.log_likelihood(batch)
-        return LogLikelihood(plain.terms, plain.mask, torch.tensor([[[0.5], [0.25]]]))
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+        plain = super().log_likelihood(batch)
+        return LogLikelihood(plain.terms, plain.mask, torch.tensor([[[0.5], [0.25]]]) if statistic else None)
 
     @contextmanager
     def as_reference(self):

@@ -250,6 +250,7 @@ class Rollout:
 
 # ---------------------------------------------------------------- the seam
 
+Statistic = Literal["collision", "divergence", "argmax", "distribution"]  # of a token's whole distribution
 LikelihoodKind = Literal["exact", "elbo"]
 Metrics = dict[str, "Tensor"]
 
@@ -271,7 +272,17 @@ class Encoder(Protocol):
 class Likelihood(Protocol):
     """The protocol of references, and the part of a policy that most algorithms need."""
 
-    def log_likelihood(self, batch: Batch) -> LogLikelihood: ...
+    def log_likelihood(
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None
+    ) -> LogLikelihood:
+        """Log-likelihoods of the responses of a batch.
+
+        Args:
+            tokens: (P, K, T) other tokens, read in the places of the response's.
+            statistic: of each token's whole distribution, to come with the terms: log Σ_v p_v² (`collision`), KL(reference ‖
+                policy) (`divergence`, of a policy), the likeliest token (`argmax`), (P, K, T) each; or all of it, (N, V) at
+                the N counted tokens (`distribution`).
+        """
 
 
 class Policy(Likelihood, Protocol):

@@ -28,7 +28,7 @@ class Errors:
     def __init__(self, errors: torch.Tensor, reference: torch.Tensor, scale: float):
         self.errors, self.reference, self.scale = errors, reference, scale
 
-    def log_likelihood(self, batch: Batch, collision: bool = False, read=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
         errors = self.errors[:, :1] if batch.ids == ["branch"] * 4 else self.errors
         return LogLikelihood(-errors[..., None], torch.ones_like(errors)[..., None], scale=self.scale)
 
@@ -104,7 +104,7 @@ class _Ahead:
     def __init__(self, policy, batch: Batch):
         self.policy, self.likelihood = policy, policy.likelihood
 
-    def log_likelihood(self, batch: Batch) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
         found = self.policy.log_likelihood(batch)
         return LogLikelihood(found.terms.double() + 1e-5, found.mask.double(), scale=found.scale)
 

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from aa_lightning.models.token import logprobs
 from aa_lightning.training.datamodule import EncodedExamples
 from aa_lightning.types import Batch, Sampling
 from tests.contract.support import MODELS, SHOWN, batch_of, borrow, build, make, modality
@@ -34,12 +33,12 @@ def test_entropy_and_hits_are_those_of_the_whole_distribution_of_each_token(mode
     assert policy.log_likelihood(batch).measures == {}
     batch.measured = True
     found, counted = policy.log_likelihood(batch), batch.response["mask"].bool()
-    whole = policy.network(batch, of=logprobs.whole).statistic
+    whole = policy.network(batch, statistic="distribution").statistic
     said = found.terms[counted]
     assert torch.allclose(found.measures["entropy"][counted], -(whole.exp() * whole).sum(-1), atol=1e-5)
     assert torch.equal(found.measures["token_accuracy"][counted].bool(), said >= whole.amax(-1) - 1e-4)
     assert not any(measure.requires_grad for measure in found.measures.values())
-    assert policy.log_likelihood(batch, read=batch.response["input_ids"]).measures == {}  # not what the response says
+    assert policy.log_likelihood(batch, tokens=batch.response["input_ids"]).measures == {}  # not what the response says
     with policy.as_reference() as reference:
         assert reference.log_likelihood(batch).measures == {}  # no metric asks for it
 

@@ -44,7 +44,7 @@ def test_words_share_one_unit_of_probability_and_codes_another():
         if "generation_head.vision_head" in name or name == "model.language_model.norm.weight":
             torch.nn.init.zeros_(parameter)
     prepared = batch(policy, [text("one"), picture(2)])
-    found = policy.log_likelihood(prepared, collision=True)
+    found = policy.log_likelihood(prepared, statistic="collision")
     codes, counted = is_code(policy, prepared)[0, 0], prepared.response["mask"][0, 0].bool()
     assert torch.allclose(found.terms[0, 0][codes], torch.tensor(64.0).log().neg())
     assert torch.allclose(found.statistic[0, 0][codes], torch.tensor(64.0).log().neg())
@@ -57,9 +57,9 @@ def test_the_likeliest_token_is_a_code_in_pictures_and_a_word_in_texts():
     policy = built()
     prepared = batch(policy, [text("one"), picture(2)])
     counted = prepared.response["mask"].bool()
-    likeliest = policy.likeliest(prepared)
+    likeliest = policy.log_likelihood(prepared, statistic="argmax").statistic
     assert torch.equal((likeliest >= policy.network.words)[counted], is_code(policy, prepared)[counted])
-    assert (policy.with_divergence(prepared).statistic[counted].abs() < 1e-5).all()
+    assert (policy.log_likelihood(prepared, statistic="divergence").statistic[counted].abs() < 1e-5).all()
 
 
 def test_words_in_the_places_of_a_picture_are_refused():
@@ -67,7 +67,7 @@ def test_words_in_the_places_of_a_picture_are_refused():
     prepared = batch(policy, [text("one"), picture(2)])
     other = torch.zeros_like(prepared.response["input_ids"])
     with pytest.raises(ValueError, match="its images stand elsewhere"):
-        policy.log_likelihood(prepared, read=other)
+        policy.log_likelihood(prepared, tokens=other)
 
 
 def test_an_answer_without_a_picture_leaves_no_parameter_without_a_gradient():

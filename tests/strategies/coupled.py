@@ -29,7 +29,7 @@ class Linear:
     def __init__(self, weight: Tensor):
         self.weight = weight
 
-    def log_likelihood(self, batch: Batch, collision: bool = False, read=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
         features = batch.response["features"]  # (P, K, T, width)
         return LogLikelihood(features @ self.weight - 2.0, torch.ones(features.shape[:-1], dtype=torch.float64))
 

@@ -50,7 +50,7 @@ class ToyPolicy(nn.Module):
     def prepare(self, batch: Batch) -> Batch:
         return batch
 
-    def log_likelihood(self, batch: Batch) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
         return self.network(batch)
 
     def as_reference(self):

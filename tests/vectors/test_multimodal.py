@@ -23,16 +23,13 @@ class GivenBranches:
     def __init__(self, ours: dict[str, LogLikelihood], theirs: dict[str, LogLikelihood] | None = None):
         self.ours, self.theirs = ours, theirs
 
-    def log_likelihood(self, batch: Batch, collision: bool = False, read=None) -> LogLikelihood:
-        return self.ours["own" if read is not None else batch.ids[0]]
-
-    def likeliest(self, batch: Batch) -> str:
-        assert batch.ids[0] == "corrupted"
-        return "their tokens"
-
-    def with_divergence(self, batch: Batch) -> LogLikelihood:
-        plain = self.ours["pairs"]
-        return plain if self.theirs is None else replace(plain, statistic=self.ours["divergence"].terms)
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+        if statistic == "argmax":
+            assert batch.ids[0] == "corrupted"
+            return LogLikelihood(None, None, statistic="their tokens")
+        if statistic == "divergence":
+            return replace(self.ours["pairs"], statistic=self.ours["divergence"].terms)
+        return self.ours["own" if tokens is not None else batch.ids[0]]
 
     @contextmanager
     def as_reference(self):

@@ -14,10 +14,9 @@ from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, Pos
 from aa_lightning.algos.pair_scores import Pairs
 from aa_lightning.algos.pair_weights import DynamicBeta, Weight
 from aa_lightning.algos.pairwise_losses import PairwiseLoss
-from aa_lightning.algos.readings import statistic_of
 from aa_lightning.algos.target_margins import TargetMargin
 from aa_lightning.algos.token_weights import TokenWeights
-from aa_lightning.algos.views import Comparison
+from aa_lightning.algos.views import Comparison, statistic_of
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.types import Batch, LikelihoodKind, LogLikelihood, Policy
 
@@ -107,8 +106,8 @@ class PreferenceOptimization(PolicyObjective):
         return chosen_terms(batch)
 
     def __call__(self, policy: Policy, batch: Batch):
-        view = self.comparison.of(policy, batch, statistic_of(self.comparison, self.target_margin, self.weight))
-        likelihood = view.read(policy)
+        view = self.comparison.of(policy, batch)
+        likelihood = view.read(policy, statistic_of(self.comparison, self.target_margin, self.weight))
         weights = None if self.token_weights is None else self.token_weights(likelihood, batch)
         ours, theirs, fixed = self._reduced(self._guided(policy, batch, likelihood), weights), 0.0, None
         if self.reference:

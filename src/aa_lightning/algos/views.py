@@ -6,15 +6,54 @@ the same pair.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from aa_lightning.algos.hyperparameters import Count, Part, Positive, hyperparameters
-from aa_lightning.algos.readings import OwnMistakes, TwoPrompts, View, WithCollision, WithDivergence
 from aa_lightning.data.corruption.options import CorruptionOptions
-from aa_lightning.types import Batch, Policy
+from aa_lightning.types import Batch, Likelihood, LogLikelihood, Policy, Statistic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class View:
+    """A batch to read, in one of the ways below."""
+
+    batch: Batch
+
+    def read(self, model: Likelihood, statistic: Statistic | None = None) -> LogLikelihood:
+        """(P, 2, T) terms of what is compared, with a statistic of each whole distribution where one is asked for."""
+        return model.log_likelihood(self.batch, statistic=statistic)
+
+
+@dataclass
+class TwoPrompts(View):
+    """The chosen response after its prompt, and after a spoiled one."""
+
+    def read(self, model: Likelihood, statistic: Statistic | None = None) -> LogLikelihood:
+        clean, spoiled = model.log_likelihood(self.batch), model.log_likelihood(self.batch.branches["corrupted"])
+        return _beside(clean, spoiled)
+
+
+@dataclass
+class OwnMistakes(View):
+    """The chosen response, and the policy's likeliest tokens under the corrupted prompt, (P, 2, T)."""
+
+    own: Tensor
+
+    def read(self, model: Likelihood, statistic: Statistic | None = None) -> LogLikelihood:
+        return _beside(model.log_likelihood(self.batch), model.log_likelihood(self.batch, tokens=self.own))
+
+
+def _beside(first: LogLikelihood, second: LogLikelihood) -> LogLikelihood:
+    import torch
+
+    terms = torch.stack([first.terms[:, 0], second.terms[:, 0]], 1)
+    return LogLikelihood(terms, torch.stack([first.mask[:, 0], second.mask[:, 0]], 1))
 
 
 @hyperparameters
@@ -23,8 +62,8 @@ class Responses(Part):
 
     name: Literal["responses"]
 
-    def of(self, policy: Policy, batch: Batch, statistic: str | None) -> View:
-        return {None: View, "collision": WithCollision, "divergence": WithDivergence}[statistic](batch)
+    def of(self, policy: Policy, batch: Batch) -> View:
+        return View(batch)
 
 
 @hyperparameters
@@ -35,7 +74,7 @@ class Prompts(Part):
     corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
 
-    def of(self, policy: Policy, batch: Batch, statistic: str | None) -> View:
+    def of(self, policy: Policy, batch: Batch) -> View:
         return TwoPrompts(batch)
 
 
@@ -47,8 +86,12 @@ class SelfGenerated(Part):
     corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
 
-    def of(self, policy: Policy, batch: Batch, statistic: str | None) -> View:
-        return OwnMistakes(batch, policy.likeliest(batch.branches["corrupted"]))
+    def of(self, policy: Policy, batch: Batch) -> View:
+        import torch
+
+        with torch.no_grad():
+            own = policy.log_likelihood(batch.branches["corrupted"], statistic="argmax").statistic
+        return OwnMistakes(batch, own)
 
 
 @hyperparameters
@@ -65,7 +108,7 @@ class Adversarial(Part):
     steps: Count
     wants: ClassVar = ("media",)
 
-    def of(self, policy: Policy, batch: Batch, statistic: str | None) -> View:
+    def of(self, policy: Policy, batch: Batch) -> View:
         return View(replace(batch, prompt={**batch.prompt, **self._moved(policy, batch)}))
 
     def _moved(self, policy: Policy, batch: Batch):
@@ -86,3 +129,28 @@ class Adversarial(Part):
 
 
 Comparison = Annotated[Responses | Prompts | SelfGenerated | Adversarial, Field(discriminator="name")]
+
+
+def statistic_of(comparison: Part, target_margin: Part | None, weight: Part | None) -> Statistic | None:
+    """The number of each whole distribution that comes with the log-likelihoods.
+
+    Raises:
+        ValueError: two parts want different ones, or the view has none.
+    """
+    wanting = {
+        name: part.statistic
+        for name, part in (("target_margin", target_margin), ("weight", weight))
+        if part and part.statistic
+    }
+    if len(wanting) > 1:
+        raise ValueError(
+            f"algo.target_margin={target_margin.name} and algo.weight={weight.name} read different numbers of whole "
+            "distributions, of which one comes with the log-likelihoods: type algo.weight=null, or another target_margin"
+        )
+    if wanting and comparison.name != "responses":
+        (name,) = wanting
+        raise ValueError(
+            f"algo.{name} reads whole distributions at the tokens of two responses, and algo.comparison={comparison.name} "
+            f"compares something else: type algo.{name}=null, or 'algo.comparison={{name: responses}}'"
+        )
+    return next(iter(wanting.values()), None)

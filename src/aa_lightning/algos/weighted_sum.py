@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aa_lightning.algos.hyperparameters import PolicyObjective, hyperparameters
 from aa_lightning.algos.plain import completed
-from aa_lightning.types import Batch, LikelihoodKind, Policy
+from aa_lightning.types import Batch, Likelihood, LikelihoodKind, Policy, Statistic
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @hyperparameters
@@ -104,17 +107,31 @@ class WeightedSum(PolicyObjective):
         return loss, metrics
 
 
-class Once:
-    """A policy that reads each batch once; the objectives of a sum ask for the same numbers."""
+class _Once:
+    """A model that reads each batch once; the objectives of a sum ask for the same numbers.
+
+    Args:
+        known: what was read, by the tensors of its batch. It holds them too, or others could come to have their identity.
+    """
+
+    def __init__(self, model: Likelihood, known: dict):
+        self._model, self._known = model, known
+
+    def log_likelihood(self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None):
+        if tokens is not None or statistic is not None:
+            return self._model.log_likelihood(batch, tokens, statistic)
+        key = id(batch.prompt), id(batch.response)
+        if key not in self._known:
+            self._known[key] = batch, self._model.log_likelihood(batch)
+        return self._known[key][1]
+
+
+class Once(_Once):
+    """A policy that reads each batch once, and so does its reference."""
 
     def __init__(self, policy: Policy):
-        self._policy, self._ours, self._theirs = policy, {}, {}
-        self.likelihood = policy.likelihood
-
-    def log_likelihood(self, batch: Batch, collision: bool = False, read: Any = None):
-        if collision or read is not None:
-            return self._policy.log_likelihood(batch, collision, read)
-        return _remembered(self._ours, self._policy, batch)
+        super().__init__(policy, {})
+        self.likelihood, self._theirs = policy.likelihood, {}
 
     def noisy_embeddings(self, alpha: float):
         """All objectives share one forward pass, so noise for one would reach the others.
@@ -124,34 +141,7 @@ class Once:
         """
         raise ValueError("noise on embeddings stands alone: set the noise of this objective to 0, or algo=neftune")
 
-    def likeliest(self, batch: Batch):
-        return self._policy.likeliest(batch)
-
-    def with_divergence(self, batch: Batch):
-        return self._policy.with_divergence(batch)
-
     @contextmanager
     def as_reference(self):
-        with self._policy.as_reference() as reference:
-            yield _OnceReference(reference, self._theirs)
-
-
-class _OnceReference:
-    def __init__(self, reference: Any, read: dict):
-        self._reference, self._read = reference, read
-
-    def log_likelihood(self, batch: Batch, collision: bool = False, read: Any = None):
-        if read is not None:
-            return self._reference.log_likelihood(batch, read=read)
-        return _remembered(self._read, self._reference, batch)
-
-    def with_divergence(self, batch: Batch):
-        return self.log_likelihood(batch)
-
-
-def _remembered(read: dict, model: Any, batch: Batch):
-    """A batch is known by its tensors; what is kept holds them too, or others could come to have the same identity."""
-    key = id(batch.prompt), id(batch.response)
-    if key not in read:
-        read[key] = batch, model.log_likelihood(batch)
-    return read[key][1]
+        with self._model.as_reference() as reference:
+            yield _Once(reference, self._theirs)

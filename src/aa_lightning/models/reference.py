@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from aa_lightning.models.lora import Adapters
-from aa_lightning.models.token.logprobs import whole
-from aa_lightning.types import Batch, LogLikelihood
+from aa_lightning.types import Batch, LogLikelihood, Statistic
 
 ReferenceForm = Literal["frozen", "adapter", "none"]
 
@@ -56,18 +55,11 @@ class _Frozen:
         self._network = network
 
     @torch.no_grad()
-    def log_likelihood(self, batch: Batch, collision: bool = False, read: Tensor | None = None) -> LogLikelihood:
-        """Its terms; `collision` is a policy's business and left out."""
-        return self._network(batch) if read is None else self._network(batch, read=read)
-
-    def with_divergence(self, batch: Batch) -> LogLikelihood:
-        """Its terms; how far a policy is from it is a policy's business."""
-        return self.log_likelihood(batch)
-
-    @torch.no_grad()
-    def distributions(self, batch: Batch) -> Tensor:
-        """(N, V) log-probabilities of the whole vocabulary at each counted token."""
-        return self._network(batch, of=whole).statistic
+    def log_likelihood(
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None
+    ) -> LogLikelihood:
+        """Its terms, (P, K, T); arguments as for a policy."""
+        return self._network(batch, tokens=tokens, statistic=statistic)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from aa_lightning.types import Batch, LogLikelihood
+from aa_lightning.types import Batch, LogLikelihood, Statistic
 
 PredictionType = Literal["epsilon", "v_prediction"]
 # what an error of 1 is taken for in nats, so that β 0.1 of text is 2500 on mean errors, without a factor 1/2: the same loss
@@ -40,8 +40,9 @@ class Denoiser(nn.Module):
         table = torch.cat([scheduler.alphas_cumprod, scheduler.final_alpha_cumprod[None]])
         self.register_buffer("alphas_cumprod", table, persistent=False)  # the last entry, [-1], is where a chain ends
 
-    def forward(self, batch: Batch) -> LogLikelihood:
+    def forward(self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None) -> LogLikelihood:
         """Minus the mean squared error of every draw, (P, K, T), in float32 (2305.13301, 2311.12908)."""
+        assert tokens is None and statistic is None, "only token models have those"
         latents, noise = batch.draws["latents"].float(), batch.draws["noise"].float()
         p, k, t = *latents.shape[:2], noise.shape[1]
         every = (p, k, t)

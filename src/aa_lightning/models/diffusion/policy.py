@@ -24,7 +24,7 @@ from aa_lightning.models.lora import BESIDE
 from aa_lightning.models.reference import Reference, choose_form, evaluating, frozen
 from aa_lightning.models.state_dict import below, folder_of, of_checkpoint, reading, take
 from aa_lightning.models.whole import check_finite, check_folder, check_tokenizer, check_unet
-from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Rollout, Sampling
+from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Rollout, Sampling, Statistic
 
 
 class DiffusionPolicy(nn.Module):
@@ -92,9 +92,15 @@ class DiffusionPolicy(nn.Module):
         draws = {"latents": latents, "timesteps": timesteps, "noise": noise, "context": context}
         return replace(batch, draws=draws)
 
-    def log_likelihood(self, batch: Batch) -> LogLikelihood:
-        """Minus the denoising error at each of the T prepared draws, (P, K, T); `total` is their mean."""
-        return self.network(batch)
+    def log_likelihood(
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None
+    ) -> LogLikelihood:
+        """Minus the denoising error at each of the T prepared draws, (P, K, T); `total` is their mean.
+
+        Args:
+            tokens, statistic: of token models; None.
+        """
+        return self.network(batch, tokens, statistic)
 
     def as_reference(self) -> AbstractContextManager:
         """The reference, while the context lasts."""

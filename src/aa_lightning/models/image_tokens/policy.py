@@ -16,10 +16,10 @@ from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.reward.scorer import Head, Scorer
 from aa_lightning.models.token.layouts import Layout
-from aa_lightning.models.token.logprobs import Statistic, token_logprobs
+from aa_lightning.models.token.logprobs import Reduction, token_logprobs
 from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.models.token.policy import AutoregressivePolicy
-from aa_lightning.types import Batch, LogLikelihood, Response, Rollout
+from aa_lightning.types import Batch, LogLikelihood, Response, Rollout, Statistic
 
 
 class PictureNetwork(TokenNetwork):
@@ -33,20 +33,20 @@ class PictureNetwork(TokenNetwork):
         self,
         batch: Batch,
         temperature: float = 1.0,
-        read: Tensor | None = None,
-        of: Statistic | None = None,
+        tokens: Tensor | None = None,
+        statistic: Statistic | Reduction | None = None,
         measure: bool = False,
         restricted: bool = False,
     ) -> LogLikelihood:
         """Log-probabilities of every response token, (P, K, T).
 
         Args:
-            temperature, read, of, measure: as for text models.
+            temperature, tokens, statistic, measure: as for text models.
             restricted: over the tokens that the grammar of sampling allows at each place, instead of all tokens.
         """
         if restricted:
             return self._restricted(batch, temperature)
-        return super().forward(batch, temperature, read, of, measure)
+        return super().forward(batch, temperature, tokens, statistic, measure)
 
     def hidden(self, batch: Batch) -> tuple[Tensor, Layout]:
         """Last hidden states (R, L, H), and where the response tokens stand in them.

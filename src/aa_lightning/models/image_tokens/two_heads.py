@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aa_lightning.models.image_tokens.grammar import Grammar
 from aa_lightning.models.image_tokens.policy import PictureNetwork
-from aa_lightning.models.token.logprobs import Statistic, statistic
+from aa_lightning.models.token.logprobs import Reduction, reduce_distribution
 from aa_lightning.models.token.multi_head import KindHeads, marked
 
 
@@ -39,9 +39,9 @@ class SplitNetwork(PictureNetwork):
             )
         return self._by_kind.logprobs(marked(states, codes), ids, temperature)
 
-    def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
+    def reduce_distribution(self, states: Tensor, own: Tensor, of: Reduction) -> Tensor:
         """(N, …) `of` over words in the places of words, over codes in those of codes."""
-        return statistic(marked(states, own >= self.words), self._by_kind, of)
+        return reduce_distribution(marked(states, own >= self.words), self._by_kind, of)
 
     @property
     def head(self) -> nn.Module:

@@ -21,7 +21,7 @@ from aa_lightning.models.reference import Reference
 from aa_lightning.models.speech import talker
 from aa_lightning.models.speech.encoder import SpeechEncoder
 from aa_lightning.models.token import layouts
-from aa_lightning.models.token.logprobs import Statistic, statistic
+from aa_lightning.models.token.logprobs import Reduction, reduce_distribution
 from aa_lightning.models.token.multi_head import KindHeads, in_place, marked
 from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.models.token.policy import AutoregressivePolicy
@@ -74,9 +74,9 @@ class SpeechNetwork(TokenNetwork):
         """(N,) log-probabilities: of text among text, of codec tokens among those of their group."""
         return self._by_kind.logprobs(states, ids, temperature)
 
-    def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
+    def reduce_distribution(self, states: Tensor, own: Tensor, of: Reduction) -> Tensor:
         """(N, …) `of` over texts in the places of texts, over the codec tokens of a group in those of the group."""
-        return statistic(states, self._by_kind, of)
+        return reduce_distribution(states, self._by_kind, of)
 
     def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The states that predict the counted tokens, and all hidden states of the thinker."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Statistic = Callable[[Tensor, slice], Tensor]  # of log-probabilities (n, V), and which of all rows they are
+Reduction = Callable[[Tensor, slice], Tensor]  # of log-probabilities (n, V), and which of all rows they are
 _CHUNK_BYTES = 512 * 2**20  # logits above this are made in pieces and again in the backward pass
 
 
@@ -52,7 +52,7 @@ def token_logprobs(
     return torch.cat([checkpoint(_logprobs, h, head, i, temperature, cap, use_reentrant=False) for h, i in pieces])
 
 
-def statistic(hidden: Tensor, head: nn.Linear, of: Statistic, cap: float | None = None) -> Tensor:
+def reduce_distribution(hidden: Tensor, head: nn.Linear, of: Reduction, cap: float | None = None) -> Tensor:
     """A function of the whole distribution at each token.
 
     Args:
@@ -74,8 +74,8 @@ def statistic(hidden: Tensor, head: nn.Linear, of: Statistic, cap: float | None 
 
 
 def collision(logprobs: Tensor, rows: slice) -> Tensor:
-    """(n,) log Σ_v p_v², the chance in nats that two draws are the same token."""
-    return (2 * logprobs).logsumexp(-1)
+    """(n,) log Σ_v p_v², the chance in nats that two draws are the same token, as a constant."""
+    return (2 * logprobs).logsumexp(-1).detach()
 
 
 def entropy_and_highest(logprobs: Tensor, rows: slice) -> Tensor:
@@ -83,17 +83,20 @@ def entropy_and_highest(logprobs: Tensor, rows: slice) -> Tensor:
     return torch.stack([torch.special.entr(logprobs.exp()).sum(-1), logprobs.amax(-1)], -1)
 
 
-def likeliest(logprobs: Tensor, rows: slice) -> Tensor:
+def argmax(logprobs: Tensor, rows: slice) -> Tensor:
     """(n,) the likeliest token."""
     return logprobs.argmax(-1)
 
 
-def whole(logprobs: Tensor, rows: slice) -> Tensor:
+def distribution(logprobs: Tensor, rows: slice) -> Tensor:
     """(n, V) everything."""
     return logprobs
 
 
-def divergence_from(reference: Tensor) -> Statistic:
+STATISTICS: dict[str, Reduction] = {"collision": collision, "argmax": argmax, "distribution": distribution}
+
+
+def divergence_from(reference: Tensor) -> Reduction:
     """(n,) KL(reference ‖ these) in nats, with the reference's log-probabilities (N, V) as constants."""
 
     def of(logprobs: Tensor, rows: slice) -> Tensor:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.token import layouts, logprobs
-from aa_lightning.models.token.logprobs import Statistic, logit_cap, logits, statistic, token_logprobs
+from aa_lightning.models.token.logprobs import Reduction, logit_cap, logits, token_logprobs
 from aa_lightning.models.token.positions import Positions
-from aa_lightning.types import Batch, LogLikelihood
+from aa_lightning.types import Batch, LogLikelihood, Statistic
 
 _ROUNDING = 1e-4  # nats between two ways to the same log-probability
 
@@ -39,23 +39,26 @@ class TokenNetwork(nn.Module):
         self,
         batch: Batch,
         temperature: float = 1.0,
-        read: Tensor | None = None,
-        of: Statistic | None = None,
+        tokens: Tensor | None = None,
+        statistic: Statistic | Reduction | None = None,
         measure: bool = False,
     ) -> LogLikelihood:
         """Log-probabilities of every response token, (P, K, T).
 
         Args:
             temperature: divides the logits.
-            read: (P, K, T) other tokens whose probabilities are read in the places of the response's.
-            of: a function of each token's whole distribution, whose value comes along as `statistic`.
+            tokens: (P, K, T) other tokens whose probabilities are read in the places of the response's.
+            statistic: of each token's whole distribution, by its name or as a function; it comes along.
             measure: whether what only metrics need comes along as `measures`.
         """
         states, hidden = self._predicting(batch)
         mask, real = batch.response["mask"], len(batch)
         own = batch.response["input_ids"][mask.bool()]
-        terms = self.logprobs(states, own if read is None else read[mask.bool()], own, temperature)
-        found = None if of is None else self.statistic(states, own, of)
+        terms = self.logprobs(states, own if tokens is None else tokens[mask.bool()], own, temperature)
+        of = logprobs.STATISTICS[statistic] if isinstance(statistic, str) else statistic
+        found = None if of is None else self.reduce_distribution(states, own, of)
+        if found is not None and found.ndim == 1:
+            found = spread(found, mask)[:real]
         measures = self._measures(states, own, terms, mask) if measure else {}
         measures = {name: values[:real] for name, values in measures.items()}
         return LogLikelihood(spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found, measures)
@@ -69,14 +72,14 @@ class TokenNetwork(nn.Module):
         """
         return token_logprobs(states, self.head, ids, temperature, self.cap)
 
-    def statistic(self, states: Tensor, own: Tensor, of: Statistic) -> Tensor:
+    def reduce_distribution(self, states: Tensor, own: Tensor, of: Reduction) -> Tensor:
         """(N, …) `of` of the whole distribution in each of these places."""
-        return statistic(states, self.head, of, self.cap)
+        return logprobs.reduce_distribution(states, self.head, of, self.cap)
 
     @torch.no_grad()
     def _measures(self, states: Tensor, own: Tensor, terms: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """(P, K, T) entropy in nats, and 1 for tokens than which none is likelier."""
-        entropy, highest = self.statistic(states, own, logprobs.entropy_and_highest).unbind(-1)
+        entropy, highest = self.reduce_distribution(states, own, logprobs.entropy_and_highest).unbind(-1)
         hits = (terms >= highest - _ROUNDING).to(entropy.dtype)
         return {"entropy": spread(entropy, mask), "token_accuracy": spread(hits, mask)}
 

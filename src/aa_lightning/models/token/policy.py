@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.state_dict import below
-from aa_lightning.models.token import logprobs, neftune
+from aa_lightning.models.token import neftune
 from aa_lightning.models.token.encoder import TokenEncoder
-from aa_lightning.models.token.network import TokenNetwork, spread
+from aa_lightning.models.token.logprobs import Reduction, divergence_from
+from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.models.token.sampling import Drawn, Except, Rules, draw
 from aa_lightning.models.whole import take_weights
-from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Response, Rollout, Sampling
+from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Response, Rollout, Sampling, Statistic
 
 
 class AutoregressivePolicy(nn.Module):
@@ -38,31 +39,21 @@ class AutoregressivePolicy(nn.Module):
         """Nothing is random in a token model's likelihood."""
         return batch
 
-    def log_likelihood(self, batch: Batch, collision: bool = False, read: Tensor | None = None) -> LogLikelihood:
+    def log_likelihood(
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None
+    ) -> LogLikelihood:
         """log p of every response token under the current weights, (P, K, T).
 
         Args:
-            collision: whether each term comes with the detached log Σ_v p_v².
-            read: (P, K, T) other tokens, read in the places of the response's.
+            tokens: (P, K, T) other tokens, read in the places of the response's.
+            statistic: of each whole distribution, that comes with the terms; a divergence is KL(reference ‖ policy).
         """
-        measure = batch.measured and read is None  # tokens that are read in their places are not the response's
-        if collision:
-            return with_collision(self.network, batch, read, measure)
-        return self.network(batch, read=read, measure=measure)
-
-    @torch.no_grad()
-    def likeliest(self, batch: Batch) -> Tensor:
-        """(P, K, T) the token that the policy would say at each place of the responses, given those before it."""
-        found = self.network(batch, of=logprobs.likeliest).statistic
-        return spread(found, batch.response["mask"])[: len(batch)]
-
-    def with_divergence(self, batch: Batch) -> LogLikelihood:
-        """log p of every response token, each with KL(reference ‖ policy) over the vocabulary, in nats."""
-        with self.as_reference() as reference:
-            theirs = reference.distributions(batch)
-        found = self.network(batch, of=logprobs.divergence_from(theirs), measure=batch.measured)
-        apart = spread(found.statistic, batch.response["mask"])[: len(batch)]
-        return replace(found, statistic=apart)
+        of: Statistic | Reduction | None = statistic
+        if statistic == "divergence":
+            with self.as_reference() as reference:
+                of = divergence_from(reference.log_likelihood(batch, statistic="distribution").statistic)
+        measure = batch.measured and tokens is None  # tokens that are read in their places are not the response's
+        return self.network(batch, tokens=tokens, statistic=of, measure=measure)
 
     def noisy_embeddings(self, alpha: float) -> AbstractContextManager:
         """Noise on token embeddings while the context lasts, in training mode alone."""
@@ -131,10 +122,3 @@ class AutoregressivePolicy(nn.Module):
             self.adapters.load(folder)
         else:
             take_weights(self.network.model, folder)
-
-
-def with_collision(network: TokenNetwork, batch: Batch, read: Tensor | None, measure: bool) -> LogLikelihood:
-    """Log-probabilities (P, K, T), each with the detached log Σ_v p_v² over the vocabulary."""
-    found = network(batch, read=read, of=logprobs.collision, measure=measure)
-    chance = spread(found.statistic.detach(), batch.response["mask"])[: len(batch)]
-    return replace(found, statistic=chance)
