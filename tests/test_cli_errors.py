@@ -1,7 +1,6 @@
 """The command line: mistakes are answered at once in plain words; jobs, sweeps and worker processes end cleanly."""
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from aa_lightning.launch import job
 from aa_lightning.launch.command import INTERRUPTED
 from aa_lightning.launch.job import processes
 from aa_lightning.types import Prompt
+from tests.processor_time import of_libraries, spent
 
 TRAIN = [sys.executable, "-m", "aa_lightning.train"]
 
@@ -154,16 +154,10 @@ def test_a_mistake_is_named_with_what_to_type_in_four_lines_or_less(
     assert not list(tmp_path.rglob("error.txt"))
 
 
-@pytest.mark.parametrize("typed", ["algo=dppo", "algo.betta=1", "algo.beta=abc", "--help"])
-def test_the_answer_takes_about_a_second_of_processor_time_at_most(tmp_path, typed):
-    """Best of three, as other processes slow the caches down; alone it is 0.1 s to 0.7 s."""
-    spent = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        call(TRAIN, tmp_path, typed)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 1.5
+@pytest.mark.parametrize("typed", ["algo=dppo", "algo.betta=1", "algo.beta=abc"])  # --help: test_help.py
+def test_the_answer_takes_little_more_than_its_libraries(tmp_path, typed):
+    """One of three, as other processes slow the caches down; alone it is 0.1 s to 0.7 s."""
+    assert any(spent(lambda: call(TRAIN, tmp_path, typed)) < 4 * of_libraries() for _ in range(3))
 
 
 def test_a_mistyped_value_leaves_no_run_folder_behind(tmp_path):

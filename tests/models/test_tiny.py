@@ -1,5 +1,6 @@
 """Tiny token models: built offline from the real classes, saved, found again, the same every time."""
 
+import functools
 import multiprocessing
 from pathlib import Path
 
@@ -30,16 +31,14 @@ FAMILIES = TEXT + VISION
 BEGINS = ("gemma", "gemma2", "gemma3_text", "gemma3", "mllama")  # their templates write the token that opens a text
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("tiny")
-    for family in FAMILIES:
-        build(family, root / family)
-    return {family: root / family for family in FAMILIES}
+@functools.cache
+def load(family: str):
+    """Model and processor of a build; no test changes them."""
+    return load_from(cache.tiny_folder(family), family)
 
 
-def load(folder: Path):
-    auto = hf.AutoModelForImageTextToText if folder.name in VISION else hf.AutoModelForCausalLM
+def load_from(folder: Path, family: str):
+    auto = hf.AutoModelForImageTextToText if family in VISION else hf.AutoModelForCausalLM
     return auto.from_pretrained(folder), hf.AutoProcessor.from_pretrained(folder)
 
 
@@ -63,42 +62,42 @@ def logits(model, batch) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_saved_build_loads_through_the_auto_classes_with_logits_equal_to_the_bit(folders, family, tmp_path):
-    model, processor = load(folders[family])
+def test_a_saved_build_loads_through_the_auto_classes_with_logits_equal_to_the_bit(family, tmp_path):
+    model, processor = load(family)
     batch = inputs(processor, family)
-    model.save_pretrained(tmp_path / family)
-    processor.save_pretrained(tmp_path / family)
-    again, its_processor = load(tmp_path / family)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again, its_processor = load_from(tmp_path, family)
     assert torch.equal(inputs(its_processor, family)["input_ids"], batch["input_ids"])
     assert torch.equal(logits(again, batch), logits(model, batch))
 
 
 @pytest.mark.parametrize("family", VISION)
-def test_another_picture_moves_the_logits_of_the_answer(folders, family):
-    model, processor = load(folders[family])
+def test_another_picture_moves_the_logits_of_the_answer(family):
+    model, processor = load(family)
     one, same, other = (logits(model, inputs(processor, family, seed))[0, -1] for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert (one - other).abs().max() > 0.02
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_fresh_logits_differ_enough_for_comparisons_to_see_something(folders, family):
-    model, processor = load(folders[family])
+def test_fresh_logits_differ_enough_for_comparisons_to_see_something(family):
+    model, processor = load(family)
     assert logits(model, inputs(processor, family))[0, -1].std() > 0.3
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_generation_ends_at_the_end_of_a_turn(folders, family):
-    _, processor = load(folders[family])
+def test_generation_ends_at_the_end_of_a_turn(family):
+    _, processor = load(family)
     tokenizer = processor.tokenizer if family in VISION else processor
-    config = hf.GenerationConfig.from_pretrained(folders[family])
+    config = hf.GenerationConfig.from_pretrained(cache.tiny_folder(family))
     assert tokenizer.convert_ids_to_tokens(config.eos_token_id) == "<|im_end|>" == tokenizer.eos_token
     assert config.pad_token_id == tokenizer.pad_token_id != config.eos_token_id
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_template_renders_system_turns_pictures_and_the_generation_prompt(folders, family):
-    _, processor = load(folders[family])
+def test_the_template_renders_system_turns_pictures_and_the_generation_prompt(family):
+    _, processor = load(family)
     image = IMAGE_TEXT.get(family, "")
     turns = [
         {"role": "system", "content": "Be brief."},
@@ -117,8 +116,8 @@ def test_the_template_renders_system_turns_pictures_and_the_generation_prompt(fo
 
 
 @pytest.mark.parametrize("family", TEXT)
-def test_the_generation_markers_cover_the_answer_and_its_end_and_nothing_else(folders, family):
-    _, tokenizer = load(folders[family])
+def test_the_generation_markers_cover_the_answer_and_its_end_and_nothing_else(family):
+    _, tokenizer = load(family)
     turns = [user("Is it red?"), {"role": "assistant", "content": [{"type": "text", "text": "Yes, it is red."}]}]
     encoded = tokenizer.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
     said = [token for token, own in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if own]

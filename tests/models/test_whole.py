@@ -90,13 +90,14 @@ def opened(way, export):
 def test_what_is_not_whole_is_refused_by_name_within_a_second(export, kind, way):
     spoil, said = SPOILED[kind]
     spoil(export)
-    spent = []
-    for _ in range(2):  # the first one imports and composes what later ones have
+
+    def spent():
         began = time.process_time()
         with pytest.raises(ValueError, match=f"(?s){export}.*{said}"):
             opened(way, export)
-        spent.append(time.process_time() - began)
-    assert min(spent) < 1.0
+        return time.process_time() - began
+
+    assert any(spent() < 1.0 for _ in range(2))  # the first one may import what later ones have
 
 
 @pytest.mark.parametrize("way", ["model.path", "init", "run"])
