@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from aa_lightning.configuration.literal import literal
 from aa_lightning.evaluation.next_step import next_command
-from aa_lightning.runs.resume import overrides_of
+from aa_lightning.runs.resume import with_recorded_overrides
 
 QUESTIONS = [
     "What colour is the circle?",
@@ -89,6 +89,6 @@ def test_a_run_in_a_folder_of_a_sweep_is_opened_by_its_name_as_it_is(tmp_path, f
     run = tmp_path / folder
     (run / ".hydra").mkdir(parents=True)
     (run / ".hydra" / "overrides.yaml").write_text("- algo=ipo\n")
-    opened = overrides_of([f"run={run}", "n=2"], "run", same_folder=False)
+    opened = with_recorded_overrides([f"run={run}", "n=2"], "run", same_folder=False)
     read = OverridesParser.create().parse_overrides(opened)
     assert [(one.key_or_group, one.value()) for one in read] == [("algo", "ipo"), ("run", str(run)), ("n", 2)]

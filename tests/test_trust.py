@@ -12,7 +12,7 @@ from aa_lightning.configuration.plain_yaml import read_yaml
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.evaluation.next_step import next_command
 from aa_lightning.runs.received import recorded, refusal, resume_command, ways_out
-from aa_lightning.runs.resume import overrides_of
+from aa_lightning.runs.resume import with_recorded_overrides
 
 OWN = "algo._target_=my_loss.MyLoss"
 
@@ -119,12 +119,12 @@ def test_what_is_typed_now_is_one_s_own(run):
 def test_a_command_refuses_in_one_sentence_with_what_to_type(run, capsys):
     folder = run(OWN)
     with pytest.raises(SystemExit) as ended:
-        overrides_of([f"run={folder}"], "run", same_folder=False)
+        with_recorded_overrides([f"run={folder}"], "run", same_folder=False)
     error, typed = capsys.readouterr().err.splitlines()
     assert ended.value.code == 1
     assert error.startswith("error: ") and error.endswith("which would import my_loss.MyLoss and run it")
     assert typed.startswith(f"type: run={folder} trust=true")
-    assert overrides_of([f"run={folder}", "trust=true"], "run", same_folder=False) == [
+    assert with_recorded_overrides([f"run={folder}", "trust=true"], "run", same_folder=False) == [
         OWN,
         f"run={folder}",
         "trust=true",
@@ -140,9 +140,9 @@ def test_ways_out_of_a_folder_are_not_written_through(run, tmp_path_factory, cap
     (folder / "metrics.csv").unlink()
     (folder / "checkpoints").symlink_to(elsewhere)
     with pytest.raises(SystemExit):
-        overrides_of([f"resume={folder}"], "resume", same_folder=True)
+        with_recorded_overrides([f"resume={folder}"], "resume", same_folder=True)
     assert "checkpoints leads out of the run folder" in capsys.readouterr().err
-    assert overrides_of([f"run={folder}"], "run", same_folder=False) == ["algo=dpo", f"run={folder}"]
+    assert with_recorded_overrides([f"run={folder}"], "run", same_folder=False) == ["algo=dpo", f"run={folder}"]
 
 
 def test_a_run_of_one_s_own_says_how_it_goes_on(run):
@@ -183,6 +183,6 @@ def test_damaged_settings_are_no_settings_and_trust_does_not_mend_them(run, text
     (folder / ".hydra" / "overrides.yaml").write_text(text)
     for argv in ([f"run={folder}"], [f"run={folder}", "trust=true"]):
         with pytest.raises(SystemExit):
-            overrides_of(argv, "run", same_folder=False)
+            with_recorded_overrides(argv, "run", same_folder=False)
         told = capsys.readouterr().err
         assert said in told and told.endswith("type: run=<another run folder>\n")

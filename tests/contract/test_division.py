@@ -7,7 +7,7 @@ import torch
 
 from aa_lightning.assembly import build
 from aa_lightning.data.kinds import weaken
-from aa_lightning.losses.distributed import followed_beta
+from aa_lightning.losses.distributed import beta_dpo_beta
 from aa_lightning.training.module import AlignmentModule
 from aa_lightning.types import Batch, Preference, text
 from tests.contract.support import borrow, make
@@ -139,7 +139,7 @@ def test_beta_dpo_keeps_the_integer_part_of_its_share_of_pairs(pairs, kept):
     """0.8 · 7 = 5.6 and 0.8 · 16 = 12.8: its authors keep 5 and 12."""
     memory = dict.fromkeys(("margin_mean", "margin_std", "margin_steps"), torch.zeros(()))
     margins, luck = torch.arange(float(pairs)), torch.linspace(0.1, 0.9, pairs)
-    _, weights = followed_beta(0.1, margins, luck, 0.6, 0.8, 0.9, memory)
+    _, weights = beta_dpo_beta(0.1, margins, luck, 0.6, 0.8, 0.9, memory)
     assert (weights > 0).sum().item() == kept
     assert weights.mean().item() == pytest.approx(1.0)
 

@@ -12,7 +12,7 @@ from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.configuration.check import ConfigError
 from aa_lightning.configuration.compose import compose, with_parts
 from aa_lightning.configuration.folders import conf_dir
-from aa_lightning.data.mixture import by_shares, by_size, in_turns
+from aa_lightning.data.mixture import by_size, interleave_by_weight, round_robin
 from aa_lightning.train import train
 from aa_lightning.training.loader import TrainLoader
 
@@ -56,7 +56,7 @@ def test_sizes_are_tempered():
     ],
 )
 def test_an_epoch_has_every_row_and_the_shares(sizes, shares, counts):
-    parts, rows = by_shares(sizes, shares, ["a", "b"])
+    parts, rows = interleave_by_weight(sizes, shares, ["a", "b"])
     assert [Counter(parts)[i] for i in range(2)] == counts
     seen = Counter(zip(parts, rows, strict=True))
     assert set(seen) == {(part, row) for part in range(2) for row in range(sizes[part])}
@@ -66,17 +66,17 @@ def test_an_epoch_has_every_row_and_the_shares(sizes, shares, counts):
 
 def test_the_first_rows_of_an_epoch_hold_the_shares_too():
     """So that what `check` shows and measures is not of one part alone: of 30 and 10 rows, 6 and 2 of the first 8."""
-    parts, rows = by_shares([30, 10], [3, 1], ["a", "b"])
+    parts, rows = interleave_by_weight([30, 10], [3, 1], ["a", "b"])
     assert Counter(parts[:8]) == {0: 6, 1: 2} and rows[:4].tolist() == [0, 1, 0, 2]
 
 
 def test_an_epoch_that_would_never_end_is_refused():
     with pytest.raises(ValueError, match=r"takes 100,000,\d+ rows until every row of big has come.*limit:100000"):
-        by_shares([1_000_000, 10], [0.01, 0.99], ["big", "small"])
+        interleave_by_weight([1_000_000, 10], [0.01, 0.99], ["big", "small"])
 
 
 def test_held_out_rows_take_turns_so_that_a_slice_has_all_sets():
-    parts, rows = in_turns([3, 1, 2])
+    parts, rows = round_robin([3, 1, 2])
     assert list(zip(parts, rows, strict=True)) == [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1), (0, 2)]
 
 

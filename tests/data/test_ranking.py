@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from aa_lightning.data.errors import BadRow, LeftOut
 from aa_lightning.data.examples import Examples
 from aa_lightning.data.kinds import weaken
-from aa_lightning.data.mixture import Mixture, in_turns
+from aa_lightning.data.mixture import Mixture, round_robin
 from aa_lightning.data.template import functions
 from aa_lightning.data.template.schema import TemplateOptions
 from aa_lightning.data.template.template import Template
@@ -74,8 +74,8 @@ def test_rankings_of_unequal_size_are_refused_with_what_to_type():
 def test_parts_of_a_mixture_with_rankings_of_unequal_size_are_refused_by_name():
     parts = {size: Examples(Rows([FOUR]), template(**ANSWERS, ranked=size), "ranking") for size in (2, 3)}
     with pytest.raises(ValueError, match=r"2 \(a\), 3 \(b\).*ranked:2"):
-        Mixture({"a": parts[2], "b": parts[3]}, in_turns([1, 1]))
-    assert len(Mixture({"a": parts[2], "b": parts[2]}, in_turns([1, 1]))) == 2
+        Mixture({"a": parts[2], "b": parts[3]}, round_robin([1, 1]))
+    assert len(Mixture({"a": parts[2], "b": parts[2]}, round_robin([1, 1]))) == 2
 
 
 def test_a_ranking_weakens_to_its_best_over_its_worst():

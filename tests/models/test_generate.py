@@ -12,7 +12,7 @@ from aa_lightning.assembly.chat import Chat, show
 from aa_lightning.configuration.compose import compose
 from aa_lightning.configuration.literal import as_string
 from aa_lightning.media import MediaError
-from aa_lightning.runs.resume import overrides_of
+from aa_lightning.runs.resume import with_recorded_overrides
 from aa_lightning.types import text
 
 
@@ -101,10 +101,10 @@ def test_a_run_folder_is_found_whatever_its_name_is(tmp_path, config, key):
     folder = tmp_path / "my, run = [1] 'b' (2)"
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text("- model=tiny_llava\n- algo.beta=0.3\n")
-    typed = overrides_of([f"{key}={folder}", "seed=3"], key, same_folder=False)
+    typed = with_recorded_overrides([f"{key}={folder}", "seed=3"], key, same_folder=False)
     cfg = compose(typed, config)
     assert (cfg[key], cfg.algo.beta, cfg.seed) == (str(folder), 0.3, 3)
-    again = overrides_of([f"{key}={folder}"], key, same_folder=True)
+    again = with_recorded_overrides([f"{key}={folder}"], key, same_folder=True)
     assert as_string(str(folder)) == next(item for item in again if "run.dir" in item).partition("=")[2]
 
 

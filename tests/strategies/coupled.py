@@ -90,7 +90,7 @@ def held_out(name: str, chosen: list[int], add: Callable[[Tensor], Tensor]) -> d
 def of_none(rank: int) -> list[float]:
     """The rows of both processes, where the second has none."""
     own = torch.arange(3.0)[: 3 * (1 - rank), None].expand(-1, 2)
-    return distributed.gathered(own)[:, 0].tolist()
+    return distributed.all_gather_with_grad(own)[:, 0].tolist()
 
 
 def _sum_over_processes(value: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class BatchBeta(Part):
     def __call__(self, beta, ratio, batch):
         margin = ratio[:, 0] - ratio[:, 1]
         luck = [Random(f"{batch.memory['margin_steps']:.0f}/{row}").random() for row in batch.ids]
-        return losses.distributed.followed_beta(
+        return losses.distributed.beta_dpo_beta(
             beta, margin, margin.new_tensor(luck), self.rate, self.keep, self.momentum, batch.memory
         )
 

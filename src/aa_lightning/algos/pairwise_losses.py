@@ -180,7 +180,7 @@ class Aot(Part):
             behind = pairs.theirs[:, 0] - pairs.theirs[:, 1]
         else:
             ahead, behind = pairs.ratio.unbind(1)
-        ahead, behind = (losses.distributed.gathered(side).sort().values for side in (ahead, behind))
+        ahead, behind = (losses.distributed.all_gather_with_grad(side).sort().values for side in (ahead, behind))
         return losses.preference.sigmoid(pairs.beta * (ahead - behind), self.label_smoothing)
 
 

@@ -19,7 +19,7 @@ class OutcomeReward(RewardObjective):
 
     def __call__(self, policy: RewardModel, batch: Batch):
         logits, right = policy.score(batch), batch.supervision["desirable"]  # (P, K)
-        return losses.reward.right_or_wrong(logits, right).mean(), metrics.of_ratings(logits, right)
+        return losses.reward.binary_cross_entropy(logits, right).mean(), metrics.of_ratings(logits, right)
 
 
 @hyperparameters
@@ -38,7 +38,7 @@ class ProcessReward(RewardObjective):
         logits = policy.score_steps(batch, batch.supervision["step_ends"])[there]
         right = labels[there].bool()
         count = there.sum() if batch.normalizer is None else batch.normalizer
-        loss = losses.reward.right_or_wrong(logits, right).sum() / count.clamp(min=1e-9)
+        loss = losses.reward.binary_cross_entropy(logits, right).sum() / count.clamp(min=1e-9)
         return loss, metrics.of_ratings(logits, right)
 
 
@@ -61,5 +61,5 @@ class ImplicitReward(PolicyObjective):
         with policy.as_reference() as reference:
             fixed = reference.log_likelihood(batch)
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
-        loss = losses.reward.right_or_wrong(rewards, right).mean()
+        loss = losses.reward.binary_cross_entropy(rewards, right).mean()
         return loss, metrics.of_ratings(rewards, right, 0.0, likelihood, fixed)

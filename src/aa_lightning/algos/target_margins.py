@@ -41,7 +41,7 @@ class PositiveMargin(Part):
     weight: NonNegative
 
     def __call__(self, pairs):
-        return pairs.beta * self.weight * losses.transforms.positive_penalty(pairs.ratio[:, 0])
+        return pairs.beta * self.weight * losses.transforms.dpop_penalty(pairs.ratio[:, 0])
 
 
 @hyperparameters

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.data.corruption.options import SPOILS, CorruptionOptions
 from aa_lightning.data.kinds import can_serve
-from aa_lightning.data.multi_row import read_as
+from aa_lightning.data.multi_row import source_kind_for
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.sources.open import check_files
 from aa_lightning.types import Algorithm
@@ -44,7 +44,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
                 f"has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
             )
     for together in data.made_by:
-        read_as(together, algorithm.supervision)
+        source_kind_for(multi_row, algorithm.supervision)
     _check_offers(name, algorithm, data)
     if data.shown is not None:  # else `check_spoiled` decides, once rows are read
         check_spoiled(cfg, algorithm, data.shown)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from aa_lightning.configuration.changes import told
 from aa_lightning.report import write_report
 from aa_lightning.runs.layout import RunFolder
-from aa_lightning.runs.resume import adopt
+from aa_lightning.runs.resume import commit_overrides
 from aa_lightning.system.atomic import write_text
 from aa_lightning.system.console import say
 from aa_lightning.system.processes import rank
@@ -27,7 +27,7 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
     """Write config.yaml, resolved, and make what was typed to resume a run its own; on rank 0."""
     if rank() == 0:
         write_text(RunFolder(folder).config, OmegaConf.to_yaml(cfg, resolve=True))
-        adopt(folder)
+        commit_overrides(folder)
 
 
 def announce(cfg: DictConfig, run: Any) -> None:

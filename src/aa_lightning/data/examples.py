@@ -17,7 +17,7 @@ from aa_lightning.data.corruption.corrupt import corrupt, prompt_media
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.errors import BadRow, LeftOut
 from aa_lightning.data.kinds import can_serve, weaken
-from aa_lightning.data.multi_row import Album, Catalogue, Place, Symbols, read_as
+from aa_lightning.data.multi_row import Album, Place, QuestionIndex, Symbols, source_kind_for
 from aa_lightning.data.options import DataOptions, SourceOptions
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.data.sources.open import Source, is_confined, media_root, open_source
@@ -82,14 +82,14 @@ class Examples(Sequence[Example]):
         keep: int = 0,
         may_be_empty: bool = False,
     ):
-        read = read_as(multi_row, wanted)
+        read = source_kind_for(multi_row, wanted)
         if not can_serve(template.options.kind, read):
             raise ValueError(
                 f"the data set has rows of kind {template.options.kind}, and the algorithm needs {wanted}: type a data= "
                 f"with {wanted} rows, or an algo= that needs less, such as algo=sft"
             )
         self.source, self.template, self.wanted, self._read = source, template.serving(read), wanted, read
-        self.multi_row, self._catalogue = multi_row, Catalogue(self._decoded_of)
+        self.multi_row, self._catalogue = multi_row, QuestionIndex(self._decoded_of)
         self.on_bad_row, self.corruption, self.media_options = on_bad_row, corruption, media_options
         self.dropped: list[Dropped] = []
         self.showing: Counter[str] = Counter()  # how many prompts show each medium
@@ -192,7 +192,9 @@ class Examples(Sequence[Example]):
     def _leave_out_alone(self) -> None:
         """Rows that find no others to be shown with."""
         assert self.multi_row is not None
-        served = [self.multi_row.serves(place, self._catalogue) for place in zip(self._row, self._part, strict=True)]
+        served = [
+            self.multi_row.has_partners(place, self._catalogue) for place in zip(self._row, self._part, strict=True)
+        ]
         self.dropped += [
             Dropped(str(row), "prompt", self.multi_row.lacking, declared=True)
             for row, good in zip(self._row, served, strict=True)

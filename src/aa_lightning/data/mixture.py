@@ -16,7 +16,7 @@ from aa_lightning.data.corruption.options import Corruption, CorruptionOptions
 from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import load_examples
 from aa_lightning.data.multi_row import Album, Symbols
-from aa_lightning.data.options import DataOptions, SourceOptions, need_of
+from aa_lightning.data.options import DataOptions, SourceOptions, template_variant_for
 from aa_lightning.types import Algorithm, Check, Example, Kind
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ class MixtureOptions:
     def serving(self, algorithm: Algorithm) -> MixtureOptions:
         """These rows as an algorithm needs them: by another mapping where every part has one for it."""
         offered = set.intersection(*(set(part.data.templates) for part in self.parts.values()))
-        need = need_of(algorithm, offered)
+        need = template_variant_for(algorithm, offered)
         return replace(
-            self, parts={name: replace(part, data=part.data.mapped(need)) for name, part in self.parts.items()}
+            self, parts={name: replace(part, data=part.data.with_template(need)) for name, part in self.parts.items()}
         )
 
     @property
@@ -227,10 +227,10 @@ def load_mixture(
         parts = {name: part for name, part in parts.items() if len(part)} or parts
     sizes = [len(part) for part in parts.values()]
     if split == "val":
-        return Mixture(parts, in_turns(sizes))
+        return Mixture(parts, round_robin(sizes))
     weights = [part.weight for part in options.parts.values()]
     shares = [weight for weight in weights if weight is not None] or by_size(sizes, options.temperature)
-    return Mixture(parts, by_shares(sizes, shares, list(parts)))
+    return Mixture(parts, interleave_by_weight(sizes, shares, list(parts)))
 
 
 def by_size(sizes: Sequence[int], temperature: float | None) -> list[float]:
@@ -240,7 +240,7 @@ def by_size(sizes: Sequence[int], temperature: float | None) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-def by_shares(sizes: Sequence[int], shares: Sequence[float], names: Sequence[str]) -> Order:
+def interleave_by_weight(sizes: Sequence[int], shares: Sequence[float], names: Sequence[str]) -> Order:
     """An epoch in which part i takes its share and has every row at least once: it is as long as the part that comes
     round last needs, and the others begin anew.
 
@@ -269,7 +269,7 @@ def by_shares(sizes: Sequence[int], shares: Sequence[float], names: Sequence[str
     return parts[order], rows[order]
 
 
-def in_turns(sizes: Sequence[int]) -> Order:
+def round_robin(sizes: Sequence[int]) -> Order:
     """Every row once, one of each part in turn, so that the first ones hold as many of each as there are."""
     import numpy as np
 

@@ -21,7 +21,7 @@ _CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 
 @plain
-class Catalogue:
+class QuestionIndex:
     """Index of questions: the rows that ask each, and the right answer there.
 
     Attributes:
@@ -75,11 +75,11 @@ class Album:
     makes_pairs: ClassVar = False
     lacking: ClassVar = "There are too few other rows for data.multi_row.images."
 
-    def serves(self, place: Place, catalogue: Catalogue) -> bool:
+    def has_partners(self, place: Place, catalogue: QuestionIndex) -> bool:
         """Tell whether there are other rows enough."""
         return len(catalogue.told) >= self.images
 
-    def made(self, example: Example, place: Place, catalogue: Catalogue) -> Example:
+    def made(self, example: Example, place: Place, catalogue: QuestionIndex) -> Example:
         """The example with its picture among others, the same whenever it is asked for."""
         from aa_lightning.data.collage import arrange
 
@@ -97,7 +97,7 @@ class Album:
         changed: dict[str, Any] = {"rejected": beside[0].responses[0]} if misleading else {}
         return replace(example, messages=[*example.messages[:-1], turn], **changed)
 
-    def _misleading(self, example: Example, place: Place, catalogue: Catalogue, rng: Random) -> list[Place]:
+    def _misleading(self, example: Example, place: Place, catalogue: QuestionIndex, rng: Random) -> list[Place]:
         """A row whose right answer is wrong here, about as long, or lengths would tell which answer is the better one."""
         if self.rejected == "own" or not isinstance(example, Preference):
             return []
@@ -107,7 +107,9 @@ class Album:
         wrong = [(abs(len(answer) - len(right)), other) for _, answer, other in drawn if answer != right]
         return [min(wrong)[1]] if wrong else []
 
-    def _beside(self, place: Place, catalogue: Catalogue, rng: Random, first: list[Place], count: int) -> list[Example]:
+    def _beside(
+        self, place: Place, catalogue: QuestionIndex, rng: Random, first: list[Place], count: int
+    ) -> list[Example]:
         chosen = list(first)
         everywhere = list(catalogue.told)
         while len(chosen) < count:
@@ -142,13 +144,13 @@ class Symbols:
             raise ValueError(f"{self.demonstrations} demonstrations need as many different symbols")
         return self
 
-    def serves(self, place: Place, catalogue: Catalogue) -> bool:
+    def has_partners(self, place: Place, catalogue: QuestionIndex) -> bool:
         """Tell whether the same is asked often enough."""
         question, right = catalogue.told[place]
         found = catalogue.places[question]
         return len(found[right]) > 1 and len(found) >= self.demonstrations
 
-    def made(self, example: Example, place: Place, catalogue: Catalogue) -> Preference:
+    def made(self, example: Example, place: Place, catalogue: QuestionIndex) -> Preference:
         """The pair of the right and of a wrong symbol, the same whenever it is asked for."""
         rng = Random(f"{self.seed}/symbols/{example.id}")
         question, right = catalogue.told[place]
@@ -174,7 +176,7 @@ class Symbols:
 MultiRow = Annotated[Album | Symbols, Field(discriminator="name")]
 
 
-def read_as(multi_row: Album | Symbols | None, wanted: Kind) -> Kind:
+def source_kind_for(multi_row: Album | Symbols | None, wanted: Kind) -> Kind:
     """The kind of rows that are read to make what is wanted of them.
 
     Raises:

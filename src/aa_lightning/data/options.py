@@ -47,7 +47,7 @@ SourceOptions = Annotated[
 Need = Literal["ranking", "steps", "tie", "ratings"]  # kinds of rows, and names of `Algorithm.wants`
 
 
-def need_of(algorithm: Algorithm, offered: Collection[Need]) -> Need | None:
+def template_variant_for(algorithm: Algorithm, offered: Collection[Need]) -> Need | None:
     """Return the alternative template that an algorithm needs, or None for the usual one."""
     return next((need for need in (*algorithm.wants, algorithm.supervision) if need in offered), None)
 
@@ -80,9 +80,9 @@ class DataOptions:
 
     def serving(self, algorithm: Algorithm) -> DataOptions:
         """These rows as an algorithm needs them: by another mapping where there is one for it."""
-        return self.mapped(need_of(algorithm, self.templates))
+        return self.with_template(template_variant_for(algorithm, self.templates))
 
-    def mapped(self, need: Need | None) -> DataOptions:
+    def with_template(self, need: Need | None) -> DataOptions:
         """These rows by another of their mappings; None: by the usual one."""
         return self if need is None else replace(self, template=self.templates[need], templates={})
 

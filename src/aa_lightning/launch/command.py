@@ -23,7 +23,7 @@ from aa_lightning.configuration.hydra_errors import check_jobs, explain
 from aa_lightning.configuration.literal import literal, literal_paths
 from aa_lightning.configuration.typed import Line
 from aa_lightning.launch.job import JOB, JobFailed, run_job, run_rank
-from aa_lightning.runs.resume import overrides_of
+from aa_lightning.runs.resume import with_recorded_overrides
 from aa_lightning.system.processes import is_worker, leave
 from aa_lightning.system.shown import printable, say_error
 from aa_lightning.system.signals import Stopped, asked, end_if_asked, keep, listen
@@ -66,7 +66,7 @@ def command(
                 else:
                     typed = sys.argv[1:]
                     for key in filter(None, (resumes, reads)):
-                        typed = overrides_of(typed, key, same_folder=key == resumes)
+                        typed = with_recorded_overrides(typed, key, same_folder=key == resumes)
                     typed = literal_paths(literal(typed, words, files), ("init", "model.path"))
                     with _ready(Line.of(typed, config_name), function) as (job, ended):
                         ended(job_return=job())

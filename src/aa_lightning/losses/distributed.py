@@ -26,7 +26,7 @@ class _Gather(torch.autograd.Function):
         return grad.split(ctx.counts)[dist.get_rank()] * len(ctx.counts), None
 
 
-def gathered(own: Tensor) -> Tensor:
+def all_gather_with_grad(own: Tensor) -> Tensor:
     """Gather the rows of all processes in their order, (N, …) → (Σ N, …), with gradients. Numbers of rows may differ."""
     return _Gather.apply(own, _rows_of_each(own)) if _connected() else own
 
@@ -44,14 +44,14 @@ def running_mean(values: Tensor, memory: dict[str, Tensor]) -> Tensor:
 
     BCO's shift, 2404.04656.
     """
-    own = gathered(values.detach())
+    own = all_gather_with_grad(values.detach())
     memory["reward_sum"] = memory["reward_sum"] + own.double().sum()
     memory["reward_count"] = memory["reward_count"] + own.numel()
     return (memory["reward_sum"] / memory["reward_count"]).to(values.dtype)
 
 
 @torch.no_grad()
-def followed_beta(
+def beta_dpo_beta(
     beta: float,
     margin: Tensor,
     noise: Tensor,
@@ -72,7 +72,7 @@ def followed_beta(
     Returns:
         () the strength, at least 1e-3, and (P,) weights whose mean over all processes is 1, 0 for pairs left out.
     """
-    everyone, luck = gathered(torch.stack([margin.detach(), noise], -1)).unbind(-1)
+    everyone, luck = all_gather_with_grad(torch.stack([margin.detach(), noise], -1)).unbind(-1)
     first = memory["margin_steps"] == 0
     spread = everyone.std(correction=0)
     for name, value in (("margin_mean", everyone.mean()), ("margin_std", spread)):

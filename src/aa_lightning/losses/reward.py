@@ -122,7 +122,7 @@ def all_pairs(rewards: Tensor, scores: Tensor) -> Tensor:
 # ---------------------------------------------------------------- right or wrong
 
 
-def right_or_wrong(logits: Tensor, right: Tensor) -> Tensor:
+def binary_cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
     """Binary cross entropy of responses (outcome rewards, 2110.14168) or of their steps (2305.20050), element by element.
 
     Args:

@@ -75,7 +75,7 @@ def scaled_beta(beta: float, margin: Tensor, weight: float, rate: float) -> Tens
     return beta * (1 + weight * -torch.expm1(-rate * margin))
 
 
-def positive_penalty(ratio: Tensor) -> Tensor:
+def dpop_penalty(ratio: Tensor) -> Tensor:
     """(P,) max(0, −u_chosen): what DPOP takes from the margin when the chosen response falls below the reference.
     2402.13228."""
     return (-ratio).clamp(min=0)

@@ -15,11 +15,11 @@ from aa_lightning.runs.received import TRUST, check_own, recorded, settings_of
 from aa_lightning.system.atomic import publish
 from aa_lightning.system.shown import printable
 
-_ASIDE = ".hydra_resumed"
+_PENDING = ".hydra_resumed"
 _ODD = re.compile(r"[^\w./:+-]")  # in the name of a folder, what Hydra would not take for itself
 
 
-def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
+def with_recorded_overrides(argv: list[str], key: str, same_folder: bool) -> list[str]:
     """The command line with the overrides of the run that `key=<run folder>` names put in front.
 
     Args:
@@ -49,8 +49,8 @@ def overrides_of(argv: list[str], key: str, same_folder: bool) -> list[str]:
             check_own(folder)
     except ConfigError as error:
         _refuse(str(error), f"{given[0]} {TRUST} if you know who made that folder, to let it")
-    # what is typed now becomes the run's own only once it has proved to fit (`adopt`)
-    same = [f"hydra.run.dir={as_string(str(folder))}", f"hydra.output_subdir={_ASIDE}"] if same_folder else []
+    # what is typed now becomes the run's own only once it has proved to fit (`commit_overrides`)
+    same = [f"hydra.run.dir={as_string(str(folder))}", f"hydra.output_subdir={_PENDING}"] if same_folder else []
     named = literal(argv, words=(), files=(key,)) if _ODD.search(str(folder)) else argv
     return [*before, *named, *same]
 
@@ -60,9 +60,9 @@ def _refuse(why: str, advice: str) -> NoReturn:
     raise SystemExit(1)
 
 
-def adopt(folder: Path) -> None:
+def commit_overrides(folder: Path) -> None:
     """Make what was typed to resume a run the run's own, for the next time."""
-    for path in (folder / _ASIDE).glob("*.yaml"):
+    for path in (folder / _PENDING).glob("*.yaml"):
         publish(path, RunFolder(folder).hydra / path.name)
     with contextlib.suppress(FileNotFoundError):
-        (folder / _ASIDE).rmdir()
+        (folder / _PENDING).rmdir()

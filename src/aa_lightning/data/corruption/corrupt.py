@@ -49,11 +49,11 @@ def _with_media(messages: list[Message], spoiled: dict[str, Iterator[Any]]) -> l
 
 
 def _of_another_row(example: Example, kind: str, media: list[Any], others: Iterable[Example]) -> list[Any]:
-    from aa_lightning.data.corruption.transforms import differ
+    from aa_lightning.data.corruption.transforms import media_differ
 
     for other in others:
         theirs = prompt_media(other, kind)
-        if theirs and all(differ(kind, a, b) for a in media for b in theirs):
+        if theirs and all(media_differ(kind, a, b) for a in media for b in theirs):
             return [theirs[i % len(theirs)] for i in range(len(media))]
     raise ValueError(
         f"corruption=swap finds no other {kind} for row {example.id}: the data set needs rows with different "

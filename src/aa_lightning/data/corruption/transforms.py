@@ -164,7 +164,7 @@ TRANSFORMS: dict[str, dict[str, Transform]] = {
 }
 
 
-def differ(medium: str, one: Any, two: Any) -> bool:
+def media_differ(medium: str, one: Any, two: Any) -> bool:
     """Tell whether two decoded media of one kind show something else."""
     if medium == "image":
         return one.size != two.size or one.tobytes() != two.tobytes()
