@@ -80,13 +80,13 @@ def _promises(model: str) -> list[str]:
     """What tests/contract finds of the likelihood."""
     moved = [_LETTERS[medium] for name, medium in test_likelihood.MEDIA if name == model]
     kept = {
-        "the same twice": test_likelihood.MODELS,
-        "the same padded": test_likelihood.TOKENS,
-        "in shared rows": test_layouts.TOKENS,
-        "the library's": [*test_layouts.ALONE, *test_speech.TALKERS],
+        "deterministic": test_likelihood.MODELS,
+        "padding-invariant": test_likelihood.TOKENS,
+        "prefix sharing exact": test_layouts.TOKENS,
+        "equals transformers": [*test_layouts.ALONE, *test_speech.TALKERS],
     }
     found = [promise for promise, models in kept.items() if model in models]
-    return [*found, f"moved by {' and '.join(moved)}"] if moved else found
+    return [*found, f"uses {', '.join(moved)}"] if moved else found
 
 
 def _strategies(model: str) -> list[str]:

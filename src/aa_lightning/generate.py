@@ -28,7 +28,9 @@ def main(cfg: DictConfig) -> None:
     quiet()
     chat = Chat.of(cfg)
     if lacks_decoder(cfg):
-        print("(this model writes text alone: to draw, type model.image_decoder=<package>.<module>.<Class>)")
+        print(
+            "(this model can only write text; to generate images, set model.image_decoder=<package>.<module>.<Class>)"
+        )
     if cfg.prompt is not None:
         show(chat.ask(cfg.prompt, **_files(cfg)), run_folder())
         return

@@ -130,7 +130,7 @@ class Batch:
     tensors of all prompts one after another); `blocks[key][p]` says how many rows of a media tensor belong to prompt p.
     `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded; diffusion: pixels
     (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is what a mean over terms divides by, summed over the
-    step (`Algorithm.normalizer`); None means those of this batch alone. `branches` are the same rows in another light:
+    step (`Algorithm.normalizer`); None means those of this batch alone. `branches` are alternative inputs of the same rows:
     `corrupted` prompts, responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined
     response (`gold`).
     `memory` holds the running statistics of an algorithm that has some; what it writes there lasts. `measured` asks for

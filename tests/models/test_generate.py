@@ -39,7 +39,7 @@ def test_where_texts_are_to_be_written_it_says_that_it_draws_nothing(tmp_path, m
     asked = ["model=tiny_chameleon", "model.image_decoder=null", "modality=ti2t", "prompt=Draw.", "max_new_tokens=4"]
     generate.main.__wrapped__(compose(asked, "generate"))
     said = capsys.readouterr().out
-    assert "writes text alone: to draw, type model.image_decoder=" in said
+    assert "can only write text; to generate images, set model.image_decoder=" in said
     assert not list(tmp_path.iterdir())
 
 

@@ -36,7 +36,7 @@ class PreferenceOptimization(PolicyObjective):
         reference: whether log-likelihoods are taken relative to a reference.
         transform: of u: f′(e^u) of a divergence (f-DPO, AlphaPO), or log odds (ORPO). alpha: of the transform alpha.
         loss: from rewards to a value per pair (`pairwise_losses.py`).
-        comparison: the two responses, or the same one in two lights (`views.py`).
+        comparison: the two responses, or one response under two inputs (`views.py`).
         token_weights: what counts inside a response. target_margin: what the gap must reach. dynamic_beta: β per pair.
         weight: of each pair.
         guidance: γ of log-likelihoods guided away from the corrupted prompt, γ log π(y|v) − (γ−1) sg log π(y|v′); 1: none.

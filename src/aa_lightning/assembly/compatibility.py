@@ -43,7 +43,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
                 f"{name} learns from {algorithm.supervision} rows, and {whose} has {kind} rows only: type a data= that "
                 f"has {algorithm.supervision} rows, or an algo= that needs {kind} rows, such as algo=sft"
             )
-    for together in data.made_by:
+    for multi_row in data.made_by:
         source_kind_for(multi_row, algorithm.supervision)
     _check_offers(name, algorithm, data)
     if data.shown is not None:  # else `check_spoiled` decides, once rows are read
@@ -136,7 +136,7 @@ def check_spoiled(cfg: DictConfig, algorithm: Algorithm, shown: Collection[str])
     """
     if {"corrupted", "media"} & set(algorithm.wants) and not shown:
         raise ValueError(
-            f"{cfg.algo_name or type(algorithm).__name__} with these options spoils the media of prompts, and prompts of "
+            f"{cfg.algo_name or type(algorithm).__name__} with these options corrupts the media of prompts, and prompts of "
             "this data set have none: type modality=ti2t, or another algo="
         )
     if "corrupted" in algorithm.wants:

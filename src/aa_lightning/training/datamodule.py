@@ -134,7 +134,7 @@ class EncodedExamples(Sequence):
         return found
 
     def _branch(self, name: str, index: int, example: Example) -> Any:
-        """The same row in another light; another row is the one half the data away."""
+        """An alternative input for the row. Mismatched rows are taken from half a data set further on."""
         if name == "corrupted":
             assert self.wanted.corruption is not None
             example = corrupt(example, self.wanted.corruption, lambda: (self.examples[k] for k in range(len(self))))

@@ -59,7 +59,7 @@ class Rows:
         embeds: (R, W, E) what its network reads, padding where `valid` is 0.
         valid: (R, W) bool.
         positions: (R, W), or (3, R, W).
-        text: (R, N, E) what stands before step 1, beside step 1, beside step 2, …; the last goes on for ever.
+        text: (R, N, E) text embedding before step 1 and added at each step; the last is repeated when the text ends.
         steps: how many are in the rows.
     """
 

@@ -12,8 +12,8 @@ from aa_lightning.system import signals
 class Stopping(L.Callback):
     """Keeps signals from interrupting a step; `SteadyCheckpoint` writes a checkpoint at its end, and stops.
 
-    Lightning's own handler calls a collective where it was interrupted, and meets there whatever the other ranks were at. It
-    gives way to ours where a command listens.
+    Lightning's own handler runs a collective inside the handler, which can deadlock with the collective that other ranks are
+    in. It gives way to ours where a command listens.
     """
 
     def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
