@@ -22,7 +22,6 @@ CONF, PAGE = ROOT / "conf" / "model", ROOT / "docs" / "models.md"
 FAMILY_HEADER = ["`family`", "reads", "writes", "shared rows", "freeze groups", "`model=`", "made offline"]
 TESTED_HEADER = ["`model=`", "`modality=`", "its likelihood is", "a step of", "learns and resumes", "two processes"]
 _TITLE = "\n## What is tested\n"
-_LETTERS = {"image": "pictures", "audio": "sounds", "video": "clips", "text": "text"}
 _SLOW = " ²"
 
 
@@ -52,7 +51,7 @@ def _family(name: str, files: list[str]) -> list[str]:
 
 
 def _words(media) -> str:
-    return ", ".join(["text", *(_LETTERS[medium] for medium in media)])
+    return ", ".join(["text", *media])
 
 
 def tested() -> list[list[str]]:
@@ -78,7 +77,7 @@ def _tested(model: str, trained: list[str]) -> list[str]:
 
 def _promises(model: str) -> list[str]:
     """What tests/contract finds of the likelihood."""
-    moved = [_LETTERS[medium] for name, medium in test_likelihood.MEDIA if name == model]
+    moved = [medium for name, medium in test_likelihood.MEDIA if name == model]
     kept = {
         "deterministic": test_likelihood.MODELS,
         "padding-invariant": test_likelihood.TOKENS,

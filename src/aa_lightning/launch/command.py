@@ -104,7 +104,8 @@ def _ready(line: Line, function: Function) -> Iterator[tuple[Callable[[], Any], 
         if line.sweeps and is_worker():
             raise SystemExit(
                 say_error(
-                    "a sweep starts its own processes and cannot run inside torchrun or srun\ntype: the same command without torchrun or srun"
+                    "a sweep starts its own processes and cannot run inside torchrun or srun\n"
+                    "type: the same command without torchrun or srun"
                 )
             )
         if line.sweeps:

@@ -116,7 +116,7 @@ class Scorer(nn.Module):
         return batch
 
     def score(self, batch: Batch) -> Tensor:
-        """(P, K) rewards of complete responses, the mean of all heads. Critique models write a critique of each response before they score it."""
+        """(P, K) rewards of complete responses, the mean of all heads. A model that speaks criticises each one before."""
         return self.score_criteria(self.criticised(batch) if self.speaks else batch).mean(-1)
 
     def criticised(self, batch: Batch) -> Batch:

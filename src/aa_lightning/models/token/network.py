@@ -78,7 +78,7 @@ class TokenNetwork(nn.Module):
 
     @torch.no_grad()
     def _measures(self, states: Tensor, own: Tensor, terms: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """(P, K, T) entropy in nats, and 1 for tokens than which none is likelier."""
+        """(P, K, T) entropy in nats, and 1 where the response's token is the argmax."""
         entropy, highest = self.reduce_distribution(states, own, logprobs.entropy_and_highest).unbind(-1)
         hits = (terms >= highest - _ROUNDING).to(entropy.dtype)
         return {"entropy": spread(entropy, mask), "token_accuracy": spread(hits, mask)}
