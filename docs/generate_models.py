@@ -57,7 +57,7 @@ def _words(media) -> str:
 def tested() -> list[list[str]]:
     """What runs over each offline build."""
     trained = defaultdict(list)
-    for model, algo in support.pairs():
+    for model, algo in support.PAIRS:
         soon = model in support.CORE and (model, algo) != ("tiny_sd", "dpo")
         trained[model].append(f"`{algo}`{'' if soon else _SLOW}")
     return [_tested(model, trained[model]) for model in support.MODELS]
