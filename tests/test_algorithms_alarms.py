@@ -32,8 +32,8 @@ def told(capsys) -> list[str]:
     [
         ({"logp/chosen": -22.5}, ["1.1 nats per token", "from -1.20 to -2.25", "algo.nll=1.0", "algo=dpop"]),
         ({"reward/margin": 14.0}, ["from 0.1 to 14.0", "algo=ipo", "algo=cdpo"]),
-        ({"length/correlation": 0.9}, ["correlation 0.90, 0.00 at the start", "longer is better", "algo=r_dpo"]),
-        ({"length/correlation": -0.9}, ["correlation -0.90", "shorter is better"]),
+        ({"length/correlation": 0.9}, ["correlation 0.90, 0.00 at the start", "prefer longer responses", "algo=r_dpo"]),
+        ({"length/correlation": -0.9}, ["correlation -0.90", "prefer shorter responses"]),
     ],
 )
 def test_each_warning_comes_once_with_its_numbers_and_what_to_try(changed, words, capsys):

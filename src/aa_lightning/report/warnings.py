@@ -55,6 +55,6 @@ def _length(first: Means, last: Means) -> str | None:
         return None
     kind = "longer" if after > 0 else "shorter"
     return (
-        f"Reward margins correlate with length differences ({after:.2f}, {before:.2f} at the start): the model may be "
+        f"Reward margins follow length differences (correlation {after:.2f}, {before:.2f} at the start): the model may be "
         f"learning to prefer {kind} responses. Try algo=dpo_norm, algo=ld_dpo or algo=r_dpo, or pairs of similar lengths."
     )
