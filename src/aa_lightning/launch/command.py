@@ -121,6 +121,9 @@ def _ready(line: Line, function: Function) -> Iterator[tuple[Callable[[], Any], 
             check_jobs(line.overrides, line.config_name, line.folders)
     except JobFailed:
         raise SystemExit(1) from None
+    except BrokenPipeError:  # of a reader that has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except Exception as error:
         end_if_asked()  # which a library may have taken for a failure
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -133,10 +136,7 @@ def _help(line: Line, function: Function) -> None:
     from aa_lightning.configuration.help import page
 
     text = page(line.overrides, line.config_name, inspect.cleandoc(function.__doc__ or ""), line.folders)
-    try:
-        print(printable(text), flush=True)
-    except BrokenPipeError:  # of a reader that has seen enough, as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(printable(text), flush=True)
 
 
 def _worker_command(function: Function) -> list[str]:
