@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from aa_lightning.models.families.composed import Composed  # noqa: E402
 from aa_lightning.models.families.table import FAMILIES  # noqa: E402
 from tests.contract import support, test_algorithms, test_layouts, test_likelihood  # noqa: E402
 from tests.models import test_speech  # noqa: E402
@@ -38,12 +39,12 @@ def families() -> list[list[str]]:
 def _family(name: str, files: list[str]) -> list[str]:
     row = FAMILIES[name]
     made = [file for file in files if file.startswith("tiny_")]
-    reads = "what its towers read" if row.of is not None else _words(row.media)
+    reads = "what its towers read" if isinstance(row, Composed) else _words(row.media)
     return [
         f"`{name}`",
         reads,
         _words(medium for medium in row.writes if medium != "text"),
-        "as its language model" if row.of is not None else "yes" if row.shares_prefix else "no",
+        "as its language model" if isinstance(row, Composed) else "yes" if row.shares_prefix else "no",
         " ".join(f"`{group}`" for group in row.groups),
         " ".join(f"`{file}`" for file in files if file not in made),
         " ".join(f"`{file}`" for file in made),

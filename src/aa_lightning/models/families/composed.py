@@ -4,6 +4,7 @@ idle."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +16,15 @@ def idle(config: Any) -> str | None:
     return rf"^({'|'.join(re.escape(name) for name in config.idle)})$" if config.idle else None
 
 
-def of_its_parts(row: Family, config: Any, language: Family) -> Family:
-    """Complete the family of a composed model: its towers decide which media it reads, its language model whether rows are
-    shared."""
-    media = config.reads
-    return replace(
-        row,
-        media=media,
-        placeholders=tuple(f"{medium}_token" for medium in media),
-        towers=tuple(tower for tower in row.towers if set(tower) & set(media)),
-        shares_prefix=language.shares_prefix,
-    )
+class Composed(Family):
+    """The family whose media hang on a model's towers, and shared rows on its language model."""
+
+    def of_model(self, config: Any, lookup: Callable[[Any], Family]) -> Family:
+        media = config.reads
+        return replace(
+            self,
+            media=media,
+            placeholders=tuple(f"{medium}_token" for medium in media),
+            towers=tuple(tower for tower in self.towers if set(tower) & set(media)),
+            shares_prefix=lookup(config.get_text_config()).shares_prefix,
+        )

@@ -50,8 +50,6 @@ class Family:
         whole: (model type, section) of larger checkpoints that hold this model, such as one that also speaks.
         part: the model type that such a checkpoint's section has, or a model type that differs from the name.
         also: names of families whose models may have this shape.
-        of: (row, configuration, row of its language model) → the row of one model, where what it reads hangs on its
-            parts.
         sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
         shares_prefix: whether several responses may share one prompt in a row with a block mask.
     """
@@ -84,9 +82,17 @@ class Family:
     whole: tuple[str, str] | None = None
     part: str | None = None
     also: tuple[str, ...] = ()
-    of: Callable[[Family, Any, Family], Family] | None = None
     sees_ahead: str | None = None
     shares_prefix: bool = True
+
+    def of_model(self, config: Any, lookup: Callable[[Any], Family]) -> Family:
+        """Make the row of one model, where what it reads hangs on its parts.
+
+        Args:
+            config: of the model.
+            lookup: gives the row of another configuration.
+        """
+        return self
 
     def forward(self, backbone: nn.Module, inputs: Mapping[str, Any]) -> Any:
         """Run a backbone on rows; its output has `last_hidden_state` (R, L, H)."""

@@ -278,7 +278,7 @@ FAMILIES = {
             writes=("text", "image"),
             placeholders=("image_token",),
         ),
-        Family(
+        composed.Composed(
             "compose",
             parameter_groups.COMPOSED,
             media=("image", "video", "audio"),
@@ -288,7 +288,6 @@ FAMILIES = {
             longest_sound="window",
             towers=(("image", "video"), ("audio",)),
             part="aa_composed",
-            of=composed.of_its_parts,
         ),
     )
 }
@@ -305,8 +304,7 @@ def family_of(config: Any) -> Family:
         ValueError: a model with media, or with scaled logits, whose quirks are not in the table.
     """
     if config.model_type in _BY_TYPE:
-        row = _BY_TYPE[config.model_type]
-        return row if row.of is None else row.of(row, config, family_of(config.get_text_config()))
+        return _BY_TYPE[config.model_type].of_model(config, family_of)
     said = sorted(key for key, value in config.to_dict().items() if value is not None)
     media = [key for key in said if _MEDIA.search(key)]
     if media or config.get_text_config() is not config:
