@@ -86,7 +86,7 @@ def _end(code: Any) -> None:
     number = asked()
     keep(True)  # all is done: a signal would only disturb the end of the interpreter
     code = code if number is None else Stopped(number).code
-    if is_worker():
+    if is_worker() and isinstance(code, int):
         leave(code)
     sys.exit(code)
 
