@@ -34,7 +34,7 @@ class ToyNetwork(nn.Module):
         super().__init__()
         self.model = LlamaForCausalLM(LlamaConfig(**LLAMA, attention_dropout=dropout, attn_implementation="sdpa"))
 
-    def forward(self, batch: Batch) -> LogLikelihood:
+    def forward(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
         ids, mask = batch.response["input_ids"], batch.response["mask"]
         logits = self.model(ids.flatten(0, 1), use_cache=False).logits[:, :-1].float()
         terms = logits.log_softmax(-1).gather(-1, ids.flatten(0, 1)[:, 1:, None])[..., 0]
