@@ -6,6 +6,7 @@ tiny_dpo`); what somebody types must exist.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -215,12 +216,14 @@ def _no_option(group: str, option: str, key: str, folders: Sequence[Path]) -> st
         return f"{refused}\ntype: data=local data.train.path={option}"
     if group == "model" and "/" in option:
         return f"{refused}\n{_model_of_path(option, key, known, folders)}"
-    close = (_called_elsewhere(folders).get(option.lower()) if group == "data" else None) or nearest(option, known)
+    theirs = _called_elsewhere(tuple(folders)) if group == "data" else {}
+    close = theirs.get(option.lower()) or nearest(option, known)
     hint = f"did you mean {key}={close}? " if close else ""
     return f"{refused}\n{hint}{some(known, group)}"
 
 
-def _called_elsewhere(folders: Sequence[Path]) -> dict[str, str]:
+@functools.cache
+def _called_elsewhere(folders: tuple[Path, ...]) -> dict[str, str]:
     """The names in align-anything, in small letters → ours, as the comments of the files say them."""
     found: dict[str, str] = {}
     for name in option_names(folders)["data"]:
