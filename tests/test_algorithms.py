@@ -12,8 +12,10 @@ from hydra.utils import instantiate
 
 import aa_lightning
 from aa_lightning.algos.metrics import NAMES, correlation, of_ratings
+from aa_lightning.algos.pairwise_losses import Ipo
 from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.configuration.check import ConfigError
 from aa_lightning.configuration.compose import compose
 from aa_lightning.training.datamodule import EncodedExamples, refined
 from aa_lightning.types import Batch, Feedback, LogLikelihood, text
@@ -201,3 +203,12 @@ def test_the_fading_noise_of_povid_is_one_word_as_the_page_says():
     cfg = compose(["algo=povid", "modality=ti2t", typed])
     wanted = instantiate(cfg.algo, _convert_="all").corruption
     assert (wanted.name, wanted.step) == ("diffuse", 500)
+
+
+def test_a_part_without_options_is_chosen_by_its_name_alone():
+    assert build.build_algorithm(compose(["algo.loss=ipo"])).loss == Ipo(name="ipo")
+
+
+def test_a_part_whose_options_are_missing_says_how_to_type_them():
+    with pytest.raises(ConfigError, match=r"type: 'algo.loss=\{name:hinge,target:"):
+        compose(["algo.loss=hinge"])

@@ -28,6 +28,7 @@ def run(python, *arguments):
     return subprocess.run([python, "-W", "ignore", *arguments], capture_output=True, text=True, env={}, check=False)
 
 
+@pytest.mark.slow
 def test_torchvision_is_repaired_where_it_cannot_be_imported_and_nowhere_else(environment):
     python, packages = environment
     broken = run(python, "-c", LOADS).returncode != 0
@@ -40,6 +41,7 @@ def test_torchvision_is_repaired_where_it_cannot_be_imported_and_nowhere_else(en
     assert loaded.returncode == 0, loaded.stderr
 
 
+@pytest.mark.slow
 def test_another_copy_of_the_repair_takes_the_place_of_an_older_one(environment):
     python, packages = environment
     (packages / "torchvision_repair.py").write_text("def install(): pass")

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos.hyperparameters import NonNegative, Part, Positive, Share, hyperparameters
+from aa_lightning.configuration.check import BY_NAME
 
 
 @hyperparameters
@@ -63,5 +64,5 @@ class OnPolicyWeight(Part):
         return both if self.cap is None else both.clamp(max=self.cap)
 
 
-DynamicBeta = Annotated[MarginBeta | BatchBeta, Field(discriminator="name")]
+DynamicBeta = Annotated[MarginBeta | BatchBeta, Field(discriminator="name"), BY_NAME]
 Weight = OnPolicyWeight

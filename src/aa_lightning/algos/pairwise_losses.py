@@ -8,6 +8,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos.hyperparameters import Flipped, Part, Positive, hyperparameters
+from aa_lightning.configuration.check import BY_NAME
 
 
 @hyperparameters
@@ -187,4 +188,5 @@ class Aot(Part):
 PairwiseLoss = Annotated[
     Sigmoid | Robust | Hinge | Ipo | ExoPair | DiscoPop | ApoZero | ApoDown | Nca | Bco | Sppo | Anchor | Aot | KtoPair,
     Field(discriminator="name"),
+    BY_NAME,
 ]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos.hyperparameters import NonNegative, Part, hyperparameters
+from aa_lightning.configuration.check import BY_NAME
 
 
 @hyperparameters
@@ -73,5 +74,7 @@ class DivergenceMargin(Part):
 
 
 TargetMargin = Annotated[
-    ConstantMargin | LengthMargin | PositiveMargin | ScoreMargin | DivergenceMargin, Field(discriminator="name")
+    ConstantMargin | LengthMargin | PositiveMargin | ScoreMargin | DivergenceMargin,
+    Field(discriminator="name"),
+    BY_NAME,
 ]

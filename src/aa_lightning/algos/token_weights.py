@@ -8,6 +8,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos.hyperparameters import Part, Positive, hyperparameters
+from aa_lightning.configuration.check import BY_NAME
 
 
 @hyperparameters
@@ -37,4 +38,4 @@ class ChangedWeights(Part):
         return losses.transforms.changed_weights(likelihood.mask, changed, self.gamma)
 
 
-TokenWeights = Annotated[TailWeights | ChangedWeights, Field(discriminator="name")]
+TokenWeights = Annotated[TailWeights | ChangedWeights, Field(discriminator="name"), BY_NAME]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from aa_lightning.algos.hyperparameters import Count, Part, Positive, hyperparameters
+from aa_lightning.configuration.check import BY_NAME
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.types import Batch, Likelihood, LogLikelihood, Policy, Statistic
 
@@ -128,7 +129,7 @@ class Adversarial(Part):
         return {key: value.detach() for key, value in found.items()}
 
 
-Comparison = Annotated[Responses | Prompts | SelfGenerated | Adversarial, Field(discriminator="name")]
+Comparison = Annotated[Responses | Prompts | SelfGenerated | Adversarial, Field(discriminator="name"), BY_NAME]
 
 
 def statistic_of(comparison: Part, target_margin: Part | None, weight: Part | None) -> Statistic | None:

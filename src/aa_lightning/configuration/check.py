@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from aa_lightning.configuration.extras import missing_extras
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.schema import (
+    BY_NAME,
     COMMANDS,
     PRECISIONS,
     SECTIONS,
@@ -28,6 +29,7 @@ from aa_lightning.configuration.targets import Parameter, named_class, strategy_
 from aa_lightning.configuration.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
 
 __all__ = [
+    "BY_NAME",
     "SECTIONS",
     "STRICT",
     "Components",

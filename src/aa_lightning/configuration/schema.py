@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 STRICT = ConfigDict(extra="forbid")
+BY_NAME = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # loss=ipo is {name: ipo}
 
 
 @dataclass(config=STRICT, kw_only=True)

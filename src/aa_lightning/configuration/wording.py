@@ -318,7 +318,7 @@ def _unknown_tag(key: str, given: str, expected: str) -> str:
     names = [name.strip(" '") for name in expected.split(",")]
     close = nearest(given, names)
     hint = f"did you mean {key}.name={close}? " if close else ""
-    return f"{key}.name={given} cannot be used: there is no such part\n{hint}there is: {', '.join(names)}"
+    return f"{key}.name={given} cannot be used: there is no such name\n{hint}there is: {', '.join(names)}"
 
 
 def _literals(details: Mapping[str, Any]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+
+from aa_lightning.configuration.check import BY_NAME
 
 Medium = Literal["image", "audio", "video"]
 # which media each corruption is for; the transforms stand in transforms.py, which is read when a medium is
@@ -58,8 +60,4 @@ class CorruptionOptions:
         return tuple(kind for kind in SPOILS[self.name] if self.media is None or kind in self.media)
 
 
-def _named(given: Any) -> Any:
-    return {"name": given} if isinstance(given, str) else given
-
-
-Corruption = Annotated[CorruptionOptions, BeforeValidator(_named)]
+Corruption = Annotated[CorruptionOptions, BY_NAME]
