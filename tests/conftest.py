@@ -1,4 +1,4 @@
-"""Settings of every test: one thread, no network, and our package before torchvision."""
+"""Settings of every test: one thread, no network, nothing left of signals; what takes long begins."""
 
 import os
 from functools import cache
@@ -8,10 +8,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import pytest
 import yaml
 
-import aa_lightning  # noqa: F401  repairs torchvision's import first
 from aa_lightning.configuration import changes
+from aa_lightning.system import signals
 
 FIRST = ["strategies", "reliability", "contract", "models", "tests"]  # folders; the others have many short tests
 LONG = 20.0  # seconds that a test of `make test` may take
@@ -28,6 +29,13 @@ def _own_file(algo: str, folders: tuple[Path, ...]):
 # composing takes half of the time with each algorithm's own file composed once, and with the parser in C
 changes.composed = lambda _, overrides, folders: _own_file(*overrides, tuple(folders))
 yaml.SafeLoader = yaml.CSafeLoader
+
+
+@pytest.fixture(autouse=True)
+def forget_signals():
+    """Commands that are called in this process leave it as their end would."""
+    yield
+    signals._asked, signals._kept = None, False
 
 
 def pytest_collection_modifyitems(items):

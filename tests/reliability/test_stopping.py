@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from aa_lightning import report, train
+from aa_lightning import train
+from aa_lightning.assembly import results
 from aa_lightning.configuration.compose import compose
 from tests.reliability.killing import RUN, check_same, finish, live_until
 from tests.reliability.support import TINY, TRAIN, call, start
@@ -67,7 +68,7 @@ def test_a_second_ctrl_c_is_heard_while_the_report_is_written(stopped, monkeypat
     def interrupted(folder):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(report, "write_report", interrupted)
+    monkeypatch.setattr(results, "write_report", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train.train(stopped.cfg, tmp_path)
 
@@ -76,7 +77,7 @@ def test_a_disk_that_is_full_hides_nothing(stopped, monkeypatch, tmp_path):
     def full(folder: Path):
         raise OSError("no space left")
 
-    monkeypatch.setattr(report, "write_report", full)
+    monkeypatch.setattr(results, "write_report", full)
     with pytest.raises(SystemExit):
         train.train(stopped.cfg, tmp_path)
 
@@ -89,14 +90,14 @@ def test_a_stage_that_is_stopped_on_the_way_writes_no_report(stopped, tmp_path):
 
 LISTENER = """
 import sys, time, zipfile
-from aa_lightning import stopping
+from aa_lightning.system import signals
 
 class Slow:
     def __del__(self):
         print("ready", flush=True)
         time.sleep(0.5)
 
-stopping.listen()
+signals.listen()
 if sys.argv[1] == "in a finalizer":
     Slow()
 if sys.argv[1] == "in an archive":
@@ -105,7 +106,7 @@ if sys.argv[1] == "in an archive":
         archive.writestr("rows", b"1")
         print("ready", flush=True)
         time.sleep(30)
-stopping.keep(sys.argv[1] == "kept")
+signals.keep(sys.argv[1] == "kept")
 print("ready", flush=True)
 time.sleep(30)
 """

@@ -12,7 +12,7 @@ from aa_lightning.configuration.wording import ConfigError
 _LARGEST = 4 * 2**20  # bytes; what runs write has some thousands
 
 
-class _Plain(yaml.SafeLoader):
+class _Plain(yaml.loader.SafeLoader):  # the one in Python: the parser in C composes nodes by itself
     """Refuses references within a file, by which a short one can stand for more than memory holds."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
