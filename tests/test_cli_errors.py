@@ -20,6 +20,7 @@ from aa_lightning.launch.command import INTERRUPTED
 from aa_lightning.launch.job import processes
 from aa_lightning.types import Prompt
 from tests.processor_time import of_libraries, spent
+from tests.reliability.support import hears_ctrl_c
 
 TRAIN = [sys.executable, "-m", "aa_lightning.train"]
 
@@ -71,6 +72,7 @@ def start(command, tmp_path, *arguments, **env):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=hears_ctrl_c,
     )
 
 

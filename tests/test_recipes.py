@@ -190,7 +190,7 @@ def test_rows_that_find_no_company_are_left_out_and_counted():
 
 
 def test_what_cannot_be_shown_together_is_refused():
-    with pytest.raises(ValueError, match="one turn with one picture"):
+    with pytest.raises(ValueError, match="one turn with one image"):
         examples("mia_dpo", "modality=ta2t", "data=shapes_ta2t")
 
 

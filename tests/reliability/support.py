@@ -41,11 +41,11 @@ def start(command: list[str], *arguments: str, **options: Any) -> subprocess.Pop
     env = {**os.environ, "PYTHONPATH": paths, "COLUMNS": "120", **options.pop("env", {})}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
-        [*command, *map(str, arguments)], env=env, process_group=0, preexec_fn=_hears_ctrl_c, **pipes, **options
+        [*command, *map(str, arguments)], env=env, process_group=0, preexec_fn=hears_ctrl_c, **pipes, **options
     )
 
 
-def _hears_ctrl_c() -> None:
+def hears_ctrl_c() -> None:
     """Tests that a shell started in the background ignore Ctrl-C, and so would whatever they start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
