@@ -15,8 +15,6 @@ from aa_lightning.configuration import changes
 from aa_lightning.system import signals
 
 FIRST = ["strategies", "reliability", "contract", "models", "tests"]  # folders; the others have many short tests
-LONG = 20.0  # seconds that a test of `make test` may take
-KNOWN_LONG: set[str] = set()  # files and functions of those that may take longer
 
 _composed = changes.composed
 
@@ -42,12 +40,3 @@ def pytest_collection_modifyitems(items):
     """Begin with the files that take long, so that the short ones even out when workers end."""
     rank = {name: number for number, name in enumerate(FIRST)}
     items.sort(key=lambda item: rank.get(Path(item.path).parent.name, len(FIRST)))
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Name the tests of `make test` that take too long."""
-    calls = [report for name in ("passed", "failed") for report in terminalreporter.stats.get(name, [])]
-    for report in calls:
-        known = report.nodeid.partition("[")[0] in KNOWN_LONG
-        if report.when == "call" and report.duration > LONG and not known and "slow" not in report.keywords:
-            terminalreporter.line(f"longer than {LONG:.0f} s: {report.nodeid} ({report.duration:.0f} s)")

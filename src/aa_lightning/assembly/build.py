@@ -1,4 +1,4 @@
-"""Configuration to objects: the only place that calls Hydra's instantiate."""
+"""A training run, built of a configuration."""
 
 from __future__ import annotations
 

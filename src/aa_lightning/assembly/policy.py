@@ -35,8 +35,9 @@ def check_model(cfg: DictConfig) -> Any:
     from aa_lightning.models.state_dict import check_start
 
     start = None if is_stage(cfg.init) else starting_point(cfg)
-    if start is not None and start.endswith(".ckpt"):
-        check_start(Path(start))
+    _, checkpoint = _started(cfg, start)
+    if checkpoint is not None:
+        check_start(checkpoint)
     load.check_training(options(cfg, "model"))
     return build_encoder(cfg, start)
 
@@ -49,10 +50,7 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
     """
     from aa_lightning.models import load
 
-    model = options(cfg, "model")
-    checkpoint = Path(start) if start is not None and start.endswith(".ckpt") else None
-    if start is not None and checkpoint is None:
-        model = replace(model, path=start)
+    model, checkpoint = _started(cfg, start)
     if algorithm.trains == "reward_model":
         return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks)
     return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint)
@@ -66,9 +64,7 @@ def build_encoder(cfg: DictConfig, start: str | None = None) -> Any:
     """
     from aa_lightning.models import load
 
-    model = options(cfg, "model")
-    if start is not None and not start.endswith(".ckpt"):
-        model = replace(model, path=start)
+    model, _ = _started(cfg, start)
     return load.load_encoder(model, _limits(cfg))
 
 
@@ -103,6 +99,14 @@ def estimate_cost(cfg: DictConfig, algorithm: Algorithm, lengths: Any) -> tuple[
     responses = max(1, len(lengths.responses) // max(1, len(lengths.prompts)))
     outline = load.outline(model)
     return inspection.estimate(outline, model, lengths, micro, responses, form == "frozen"), micro
+
+
+def _started(cfg: DictConfig, start: str | None) -> tuple[Any, Path | None]:
+    """The options of the model, at the folder that it starts from; or the checkpoint that it starts from."""
+    model = options(cfg, "model")
+    if start is None:
+        return model, None
+    return (model, Path(start)) if start.endswith(".ckpt") else (replace(model, path=start), None)
 
 
 def _limits(cfg: DictConfig) -> Any:

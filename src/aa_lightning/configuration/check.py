@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
-from aa_lightning.configuration.extras import missing_extras
+from aa_lightning.configuration.extras import missing_extras, uses_deepspeed
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.schema import (
     BY_NAME,
@@ -293,9 +293,7 @@ def _contradictions(plain: Mapping[str, Any]) -> list[str]:
     trainer = plain.get("trainer")
     if not isinstance(trainer, Mapping) or "optimizer" not in plain:
         return []
-    strategy = trainer.get("strategy")
-    keeps_masters = isinstance(strategy, Mapping) and "DeepSpeed" in strategy["_target_"]
-    if trainer.get("precision") == "bf16-true" and not keeps_masters:
+    if trainer.get("precision") == "bf16-true" and not uses_deepspeed(trainer):  # which keeps weights in float32 beside
         return [
             "trainer.precision=bf16-true loses the updates of a small learning rate: at lr=1e-6, 98 % of the weights "
             "never moved, since bfloat16 cannot hold the difference\ntype: trainer.precision=bf16-mixed"

@@ -20,6 +20,12 @@ def missing_extras(plain: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def uses_deepspeed(trainer: Mapping[str, Any]) -> bool:
+    """Tell whether the strategy of a `trainer` section is DeepSpeed's."""
+    strategy = trainer.get("strategy")
+    return isinstance(strategy, Mapping) and "DeepSpeed" in strategy["_target_"]
+
+
 def _needed(plain: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Pairs of a value and a package, with the extra that brings the package."""
     model, trainer, logger = (plain.get(name, {}) for name in ("model", "trainer", "logger"))
@@ -27,9 +33,8 @@ def _needed(plain: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield f"model.family={model['family']}", "diffusers", "diffusion"
     if kind := model.get("quantization"):
         yield f"model.quantization={kind}", "bitsandbytes", "quantization"
-    strategy = trainer.get("strategy")
-    if isinstance(strategy, Mapping) and "DeepSpeed" in strategy["_target_"]:
-        yield f"strategy=deepspeed_zero{strategy.get('stage')}", "deepspeed", "deepspeed"
+    if uses_deepspeed(trainer):
+        yield f"strategy=deepspeed_zero{trainer['strategy'].get('stage')}", "deepspeed", "deepspeed"
     for other in logger.get("others", []):
         for name in ("wandb", "mlflow"):
             if name in str(other.get("_target_")).lower():

@@ -105,9 +105,8 @@ def _answering(folder: Path, config_name: str) -> Iterator[None]:
 
 
 def run_folder() -> Path:
-    """Return the folder where this job writes. On all ranks of one machine the same folder; under torchrun and Slurm, rank
-    0's alone
-    lasts and other ranks get a temporary one."""
+    """Return the folder where this job writes. On all ranks of one machine it is the same; under torchrun and Slurm, rank
+    0's alone lasts and other ranks get a temporary one."""
     from hydra.core.hydra_config import HydraConfig
 
     return Path(HydraConfig.get().runtime.output_dir)
