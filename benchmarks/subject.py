@@ -6,7 +6,7 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.policy import build_policy
 from aa_lightning.configuration.compose import compose
 from aa_lightning.models.tiny.words import VOCABULARY
 from aa_lightning.models.token.policy import AutoregressivePolicy
@@ -23,7 +23,7 @@ def make_policy(*overrides: str, sizes: dict[str, float] | None = None) -> Autor
     """A LLaVA policy with its frozen reference, from `python -m aa_lightning.train`'s own configuration."""
     tiny = ",".join(f"{key}:{value}" for key, value in {**SIZES, **(sizes or {})}.items())
     cfg = compose(["algo=dpo", "modality=ti2t", "init=null", f"+model.tiny={{{tiny}}}", *overrides])
-    policy = build.build_policy(cfg, dpo(), None)
+    policy = build_policy(cfg, dpo(), None)
     torch.manual_seed(1)
     with torch.no_grad():
         for weight in policy.parameters():

@@ -13,10 +13,11 @@ from hydra.utils import instantiate
 import aa_lightning
 from aa_lightning.algos.metrics import NAMES, correlation, of_ratings
 from aa_lightning.algos.pairwise_losses import Ipo
-from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
-from aa_lightning.configuration.check import ConfigError
+from aa_lightning.assembly.data import data_options, read_examples, wanted_of
+from aa_lightning.assembly.policy import build_algorithm
 from aa_lightning.configuration.compose import compose
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.training.datamodule import EncodedExamples, refined
 from aa_lightning.types import Batch, Feedback, LogLikelihood, text
 from tests.contract.support import config, make
@@ -138,13 +139,13 @@ def test_the_refined_response_of_the_rejected_one_goes_first_and_a_row_without_a
 def test_data_without_refinements_is_refused_before_anything_loads():
     cfg = compose(["algo=triple_po", "modality=ti2t", "++data.template.feedback.refinement=null"])
     with pytest.raises(ValueError, match=r"needs a refined response.*name their columns in data\.template\.feedback"):
-        check_compatible(cfg, algorithm("triple_po"), build.data_options(cfg))
+        check_compatible(cfg, algorithm("triple_po"), data_options(cfg))
 
 
 def test_a_batch_brings_the_refined_responses_beside_its_pairs():
     triple, policy, cfg = make("tiny_qwen2", "triple_po")
-    rows = build.examples(build.data_options(cfg), "val", triple.supervision)[:2]
-    encoded = EncodedExamples(rows, policy.encoder, wanted=build.wanted_of(triple))
+    rows = read_examples(data_options(cfg), "val", triple.supervision)[:2]
+    encoded = EncodedExamples(rows, policy.encoder, wanted=wanted_of(triple))
     batch = encoded.collate([encoded[0], encoded[1]])
     gold = batch.branches["gold"].response
     assert gold["input_ids"].shape[:2] == (2, 1) and batch.response["input_ids"].shape[:2] == (2, 2)
@@ -162,8 +163,8 @@ def test_pictures_that_are_read_as_tokens_cannot_be_moved_against_an_answer(fami
     with pytest.raises(
         ValueError, match=rf"model\.family={family} reads them as tokens .* type a model that sees pixels"
     ):
-        check_compatible(cfg, algorithm("adpo"), build.data_options(cfg))
-    check_compatible(config("tiny_janus", "adpo"), algorithm("adpo"), build.data_options(cfg))
+        check_compatible(cfg, algorithm("adpo"), data_options(cfg))
+    check_compatible(config("tiny_janus", "adpo"), algorithm("adpo"), data_options(cfg))
 
 
 class Reading(Counting):
@@ -206,7 +207,7 @@ def test_the_fading_noise_of_povid_is_one_word_as_the_page_says():
 
 
 def test_a_part_without_options_is_chosen_by_its_name_alone():
-    assert build.build_algorithm(compose(["algo.loss=ipo"])).loss == Ipo(name="ipo")
+    assert build_algorithm(compose(["algo.loss=ipo"])).loss == Ipo(name="ipo")
 
 
 def test_a_part_whose_options_are_missing_says_how_to_type_them():

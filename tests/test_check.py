@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from aa_lightning.assembly import build, inspection
+from aa_lightning.assembly import inspection
 from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.assembly.data import data_options, read_examples
+from aa_lightning.assembly.policy import build_encoder, estimate_cost
 from aa_lightning.assembly.survey import survey
 from aa_lightning.check import check
-from aa_lightning.configuration.check import ConfigError
 from aa_lightning.configuration.compose import compose
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.data.examples import Dropped
 from aa_lightning.training.datamodule import EncodedExamples
 from tests.contract.support import MODELS, config, make, modality
@@ -29,7 +31,7 @@ def plain(pieces):
 def encoded(request):
     """A family's encoder and a row of its modality."""
     cfg = config(request.param, "dpo")
-    return build.build_encoder(cfg), build.examples(build.data_options(cfg), "train", "preference")[0]
+    return build_encoder(cfg), read_examples(data_options(cfg), "train", "preference")[0]
 
 
 def test_supervised_tokens_are_green_and_nothing_else_is(encoded):
@@ -55,13 +57,13 @@ def test_multi_turn_prompts_show_earlier_answers_as_unsupervised(encoded):
 
 def test_placeholders_are_counted():
     cfg = config("tiny_llava", "dpo")
-    example = build.examples(build.data_options(cfg), "train", "preference")[0]
-    assert "<image>×9" in plain(inspection.painted(build.build_encoder(cfg), example))
+    example = read_examples(data_options(cfg), "train", "preference")[0]
+    assert "<image>×9" in plain(inspection.painted(build_encoder(cfg), example))
 
 
 def test_lengths_are_those_of_the_encoder():
     _, policy, cfg = make("tiny_llava", "dpo")
-    examples = build.examples(build.data_options(cfg), "val", "preference")
+    examples = read_examples(data_options(cfg), "val", "preference")
     lengths = survey(EncodedExamples(examples, policy.encoder), limit=4).lengths
     encoded = [policy.encoder.encode(examples[i], examples[i].responses) for i in range(4)]
     assert lengths.prompts == [e.prompt["input_ids"].shape[1] for e in encoded]
@@ -76,7 +78,7 @@ def test_reasons_are_counted_and_the_rows_named():
 def test_the_estimate_counts_weights_without_loading_them():
     """Adam on float32: 4 bytes of weight, 4 of gradient, 8 of moments for each parameter; a frozen copy is 4 more."""
     algorithm, policy, cfg = make("tiny_llava", "dpo")
-    cost, micro = build.estimate_cost(cfg, algorithm, inspection.Lengths([20, 30], [8, 9, 7, 8]))
+    cost, micro = estimate_cost(cfg, algorithm, inspection.Lengths([20, 30], [8, 9, 7, 8]))
     parameters = sum(p.numel() for p in policy.parameters())
     assert micro == cfg.loader.batch_size
     assert cost.weights * 2**30 == pytest.approx(4 * parameters)
@@ -86,7 +88,7 @@ def test_the_estimate_counts_weights_without_loading_them():
 
 def test_adapters_shrink_the_estimate_and_need_no_copy():
     algorithm, _, cfg = make("tiny_llava", "dpo", "model.lora.rank=2")
-    cost, _ = build.estimate_cost(cfg, algorithm, inspection.Lengths([20], [8, 9]))
+    cost, _ = estimate_cost(cfg, algorithm, inspection.Lengths([20], [8, 9]))
     assert cost.reference == 0
     assert cost.optimizer < 0.5 * cost.weights
 
@@ -96,7 +98,7 @@ def test_a_pair_that_cannot_work_is_refused_before_weights_load():
 
     cfg = config("tiny_sd", "reward_model")
     with pytest.raises(ValueError, match="diffusion model|log-likelihoods"):
-        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), data_options(cfg))
 
 
 def test_an_unknown_likelihood_is_refused():

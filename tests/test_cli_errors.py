@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from aa_lightning import train
-from aa_lightning.configuration.check import ConfigError, check_config
+from aa_lightning.configuration.check import check_config
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.data.examples import held_out
 from aa_lightning.data.kinds import weaken
 from aa_lightning.launch import job

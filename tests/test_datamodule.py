@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.data import build_data, data_options, read_examples
+from aa_lightning.assembly.options import options_of
 from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
 from aa_lightning.models.token.encoder import TooLong
@@ -34,7 +35,7 @@ def test_ratings_say_whether_a_response_is_desirable():
 
 def test_a_prompt_over_the_limit_is_an_error_that_names_row_tokens_and_key():
     algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=21", *VARIED)
-    data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
+    data = build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_examples
     with pytest.raises(
         TooLong, match=r"row \d+, column 'prompt': The prompt has \d+ tokens, media included, and the limit is 21"
     ):
@@ -43,7 +44,7 @@ def test_a_prompt_over_the_limit_is_an_error_that_names_row_tokens_and_key():
 
 def test_rows_over_the_limit_are_left_out_by_name_when_skipped():
     algorithm, policy, cfg = make("tiny_llava", "dpo", "loader.max_prompt_tokens=26", "loader.overlong=skip", *VARIED)
-    data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
+    data = build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_examples
     kept = [data[i].encoded.prompt["input_ids"].shape[1] for i in range(len(data))]
     assert max(kept) <= 26
     assert len(kept) + len(data.examples.dropped) == 64
@@ -54,7 +55,7 @@ def test_truncation_cuts_responses_and_never_prompts():
     algorithm, policy, cfg = make(
         "tiny_llava", "dpo", "loader.max_response_tokens=4", "loader.overlong=truncate", *VARIED
     )
-    data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
+    data = build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_examples
     assert max(len(r) for i in range(len(data)) for r in data[i].encoded.responses) == 4
 
 
@@ -64,7 +65,7 @@ def test_bucketed_batches_have_less_padding_and_the_same_rows():
         algorithm, policy, cfg = make(
             "tiny_llava", "dpo", f"loader.group_by_length={bucket}", "loader.batch_size=8", *VARIED
         )
-        batches = list(build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_dataloader())
+        batches = list(build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_dataloader())
         assert sorted(i for b in batches for i in b.ids) == sorted(str(i) for i in range(64))
         share[bucket] = sum((1 - b.prompt["attention_mask"]).sum().item() for b in batches)
     assert share["true"] < 0.7 * share["false"]
@@ -72,7 +73,7 @@ def test_bucketed_batches_have_less_padding_and_the_same_rows():
 
 def test_every_batch_of_a_step_carries_the_terms_of_the_whole_step():
     algorithm, policy, cfg = make("tiny_llava", "sft", "loader.batch_size=8", "loader.micro_batch_size=2", *VARIED)
-    data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg))
+    data = build_data(cfg, algorithm, policy.encoder, data_options(cfg))
     assert data.accumulate == 4
     batches = list(data.train_dataloader())[:4]
     assert {b.normalizer.item() for b in batches} == {sum(supervised_terms(b) for b in batches)}
@@ -81,7 +82,7 @@ def test_every_batch_of_a_step_carries_the_terms_of_the_whole_step():
 def test_kept_examples_are_encoded_once_as_long_as_their_bytes_fit():
     """Room for two and a half rows keeps two; a picture counts with its pixels."""
     _, policy, cfg = make("tiny_llava", "dpo", *VARIED)
-    rows = build.examples(build.data_options(cfg), "val", "preference")
+    rows = read_examples(data_options(cfg), "val", "preference")
     size = bytes_of(EncodedExamples(rows, policy.encoder)[0])
     picture = next(part["image"] for part in rows[0].messages[-1]["content"] if part["type"] == "image")
     pixels = policy.encoder.encode(rows[0], []).prompt["pixel_values"]
@@ -105,7 +106,7 @@ def test_data_workers_share_the_bound_of_what_is_kept():
     sizes = {}
     for workers in (0, 1, 4):
         _, _, cfg = make("tiny_llava", "dpo", "loader.cache_mib=8", f"loader.workers={workers}", *VARIED)
-        sizes[workers] = build.options(cfg, "loader").kept_bytes
+        sizes[workers] = options_of(cfg, "loader").kept_bytes
     assert sizes == {0: 8 * 2**20, 1: 8 * 2**20, 4: 2 * 2**20}
 
 
@@ -155,7 +156,7 @@ def test_critiques_of_a_run_are_measured_with_its_answers():
         algorithm, policy, cfg = make(
             "tiny_llava", algo, "loader.overlong=skip", "loader.max_response_tokens=14", *VARIED
         )
-        data = build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_examples
+        data = build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_examples
         left[algo] = len([data[i] for i in range(len(data))])
         assert left[algo] + len(data.examples.dropped) == 64
     assert 0 < left["reward_critique"] < left["reward_model"]
@@ -166,7 +167,7 @@ def test_loaders_pin_every_tensor_of_a_batch_and_of_its_branches(monkeypatch):
     from torch.utils.data._utils.pin_memory import pin_memory
 
     algorithm, policy, cfg = make("tiny_llava", "triple_po", *VARIED)
-    batch = next(iter(build.build_data(cfg, algorithm, policy.encoder, build.data_options(cfg)).train_dataloader()))
+    batch = next(iter(build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_dataloader()))
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: pinned.append(id(self)) or self.clone())
     copy = pin_memory(batch)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.data import build_data, data_options
+from aa_lightning.assembly.policy import build_algorithm, build_encoder
 from aa_lightning.check import check
 from aa_lightning.configuration.compose import compose
 from aa_lightning.launch.job import describe
@@ -153,8 +154,8 @@ def test_train_says_what_it_did_not_read_what_it_left_out_and_labels_of_one_clas
         Image.new("RGB", (64, 48), colour).save(tmp_path / name)
     rows = [{"prompt": QUESTION, "image": p, "completion": "Red.", "label": "yes", "source": 1} for p, _ in pictures]
     cfg = compose(["data=local", f"data.train.path={jsonl(tmp_path, rows)}", f"algo={algo}", "data.on_bad_row=skip"])
-    algorithm = build.build_algorithm(cfg)
-    build.build_data(cfg, algorithm, build.build_encoder(cfg), build.data_options(cfg))
+    algorithm = build_algorithm(cfg)
+    build_data(cfg, algorithm, build_encoder(cfg), data_options(cfg))
     said = capsys.readouterr().out
     assert "columns: completion, image, label, prompt; not read: source" in said
     assert "left out 1 × image: There is no image file" in said and "(row 5)" in said

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from aa_lightning import evaluate, train
-from aa_lightning.assembly.build import build_run, data_options, examples
+from aa_lightning.assembly.build import build_run
+from aa_lightning.assembly.data import data_options, read_examples
 from aa_lightning.configuration.compose import compose
 from aa_lightning.data.kinds import weaken
 from aa_lightning.data.template.schema import TemplateOptions
@@ -155,14 +156,14 @@ def test_recognised_columns_are_checked_exactly(tmp_path):
     rows = [{"prompt": "Which?", "response": "B", "answer": "B"}] * 8
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     cfg = compose(["data=local", f"data.train.path={tmp_path / 'rows.jsonl'}"])
-    example = examples(data_options(cfg), "train", "demonstration")[0]
+    example = read_examples(data_options(cfg), "train", "demonstration")[0]
     assert (example.answer, example.check) == ("B", "exact")
 
 
 def test_the_sets_of_a_mixture_keep_their_own_checks():
     cfg = compose(["data=shapes_refusals"])
     assert data_options(cfg).checks == {"exact", "shapes"}
-    found = examples(data_options(cfg), "val", "demonstration")
+    found = read_examples(data_options(cfg), "val", "demonstration")
     assert {(example.id.partition("/")[0], example.check) for example in found[:8]} == {
         ("harmful", "exact"),
         ("harmless", "shapes"),
@@ -171,7 +172,7 @@ def test_the_sets_of_a_mixture_keep_their_own_checks():
 
 def test_symbols_in_place_of_answers_are_checked_exactly():
     cfg = compose(["experiment=symdpo", "data.train.size=64", "data.val.size=64"])
-    example = examples(data_options(cfg), "train", "preference")[0]
+    example = read_examples(data_options(cfg), "train", "preference")[0]
     assert example.check == "exact" and example.answer == example.chosen[0]["text"]
 
 

@@ -6,7 +6,8 @@ from itertools import chain
 import pytest
 import torch
 
-from aa_lightning.configuration.check import ConfigError, split_batch
+from aa_lightning.configuration.check import split_batch
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.training import loader as loaders
 from aa_lightning.training.loader import EvalLoader, TrainLoader
 

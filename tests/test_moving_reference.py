@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from aa_lightning.algos.hyperparameters import ReferenceSync
-from aa_lightning.assembly.build import build_algorithm, build_policy
+from aa_lightning.assembly.policy import build_algorithm, build_policy
 from aa_lightning.train import train
 from aa_lightning.training.callbacks.reference_update import SyncReference, move
 from tests.contract.support import config

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.data import data_options, only_fitting, read_examples
+from aa_lightning.assembly.policy import build_encoder
 from aa_lightning.check import check
-from aa_lightning.configuration.check import ConfigError
 from aa_lightning.configuration.compose import compose
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.data.errors import BadRow
 from aa_lightning.models.families.table import FAMILIES
 from aa_lightning.training.datamodule import EncodedExamples
@@ -53,7 +54,7 @@ def rows(folder, *lines):
 
 def written(path, *overrides):
     """The prompts (placeholders counted) and the learnt answers of all rows, as text."""
-    encoder = build.build_encoder(composed(*overrides))
+    encoder = build_encoder(composed(*overrides))
     texts = []
     for example in found(path, *overrides).train:
         encoded = encoder.encode(example, example.responses)
@@ -216,7 +217,7 @@ def test_no_token_of_a_post_processor_stands_between_prompt_and_answer(tmp_path)
     from aa_lightning.types import Prompt, text
 
     cfg = compose(["model=tiny_llama", "modality=t2t"])
-    tokenizer = build.build_encoder(cfg).tokenizer
+    tokenizer = build_encoder(cfg).tokenizer
     begin, end = tokenizer.bos_token, tokenizer.eos_token
     usual = TokenEncoder(tokenizer, FAMILIES["llama"])
     prompt, answer = Prompt(id="0", messages=[{"role": "user", "content": [text("Say hello.")]}]), [text("Hello.")]
@@ -237,7 +238,7 @@ def test_no_token_of_a_post_processor_stands_between_prompt_and_answer(tmp_path)
 @pytest.mark.parametrize("model", ["tiny_qwen2", "tiny_llama", "tiny_llava", "tiny_qwen2_5_vl"])
 @pytest.mark.parametrize("place", ["prompt", "response"])
 def test_control_tokens_in_texts_are_refused_by_row_in_every_family(tmp_path, model, place):
-    token = build.build_encoder(compose([f"model={model}", "modality=ti2t"])).tokenizer.eos_token
+    token = build_encoder(compose([f"model={model}", "modality=ti2t"])).tokenizer.eos_token
     path = rows(
         tmp_path,
         {"prompt": "Say hello.", "response": "Hello.", place: f"What is {token}?"},
@@ -427,17 +428,15 @@ def test_training_leaves_out_what_check_leaves_out(tmp_path):
     Image.new("RGB", (900, 3)).save(tmp_path / "thin.png")
     typed = ["data=local", f"data.train.path={path}", "algo=sft", "model=tiny_qwen2_vl"]
     cfg = compose([*typed, "data.val_share=null", "data.on_bad_row=skip"])
-    fitting = build.fitting(
-        cfg, build.examples(build.data_options(cfg), "train", "demonstration"), build.build_encoder(cfg)
-    )
+    fitting = only_fitting(cfg, read_examples(data_options(cfg), "train", "demonstration"), build_encoder(cfg))
     assert [fitting[i].id for i in range(len(fitting))] == ["0", "2"]
     assert [(row.row, row.column) for row in fitting.dropped] == [("1", "image")]
 
 
 def test_training_names_the_row_that_it_stops_at_and_how_to_leave_it_out():
     cfg = compose(["data=local", f"data.train.path={CASES / 'aspect_ratio.jsonl'}", "model=tiny_qwen2_vl"])
-    data = replace(build.data_options(cfg), val_share=None)
-    encoded = EncodedExamples(build.examples(data, "train", "preference"), build.build_encoder(cfg))
+    data = replace(data_options(cfg), val_share=None)
+    encoded = EncodedExamples(read_examples(data, "train", "preference"), build_encoder(cfg))
     assert encoded[0].example.id == "0"
     said = r"row 1, column 'image': Models of family qwen2_vl cannot read an image of 900 × 3 .*data.on_bad_row=skip"
     with pytest.raises(BadRow, match=said):
@@ -450,8 +449,8 @@ def test_no_sound_is_too_short_to_be_heard(tmp_path, model, samples):
     sound(tmp_path / "s.wav", samples)
     path = rows(tmp_path, {"prompt": "What?", "audio": "s.wav", "chosen": "Yes.", "rejected": "No."})
     cfg = configured(path, f"model={model}")
-    encoder = build.build_encoder(cfg)
-    example = build.examples(build.data_options(cfg), "train", "preference")[0]
+    encoder = build_encoder(cfg)
+    example = read_examples(data_options(cfg), "train", "preference")[0]
     ids = encoder.encode(example, example.responses).prompt["input_ids"]
     assert sum((ids == place).sum().item() for place in encoder.placeholders) >= 1
 
@@ -464,8 +463,8 @@ def test_thin_pictures_are_read_right_or_refused_by_row(tmp_path, model, height)
     Image.new("RGB", (40, 40), (200, 30, 90)).save(tmp_path / "square.png")
     path = rows(tmp_path, *({"prompt": "What?", "image": f"{n}.png", "response": "It."} for n in ("square", "thin")))
     cfg = configured(path, f"model={model}", "algo=sft")
-    encoder = build.build_encoder(cfg)
-    square, thin = build.examples(build.data_options(cfg), "train", "demonstration")
+    encoder = build_encoder(cfg)
+    square, thin = read_examples(data_options(cfg), "train", "demonstration")
     expected = encoder.encode(square, []).prompt["pixel_values"]
     try:
         pixels = encoder.encode(thin, []).prompt["pixel_values"]
@@ -487,8 +486,8 @@ def _by_channel(pixels):
 def test_a_clip_of_one_frame_is_read_as_if_the_frame_came_twice(tmp_path, model):
     path = rows(tmp_path, *({"prompt": "What?", "video": [["r.png"] * n], "response": "It."} for n in (1, 2)))
     cfg = configured(path, f"model={model}", "algo=sft")
-    encoder = build.build_encoder(cfg)
-    one, two = (encoder.encode(e, []).prompt for e in build.examples(build.data_options(cfg), "train", "demonstration"))
+    encoder = build_encoder(cfg)
+    one, two = (encoder.encode(e, []).prompt for e in read_examples(data_options(cfg), "train", "demonstration"))
     assert one["pixel_values_videos"].tolist() == two["pixel_values_videos"].tolist()
 
 

@@ -13,7 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from aa_lightning.algos.plain import completed
-from aa_lightning.configuration.check import ConfigError, check_config
+from aa_lightning.configuration.check import check_config
+from aa_lightning.configuration.wording import ConfigError
 from tests.reliability.support import ROOT, SHAPES, SHORT
 from tests.vectors.support import algorithm
 

@@ -11,8 +11,8 @@ from hydra.utils import instantiate
 from PIL import Image
 from pydantic import TypeAdapter
 
-from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.assembly.data import data_options, read_examples
 from aa_lightning.configuration.compose import compose
 from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.data.examples import Examples
@@ -46,9 +46,9 @@ def examples(name, *overrides, split="train"):
     """The examples that a recipe trains on."""
     cfg = compose([f"experiment={name}", FEW, *overrides])
     algorithm = instantiate(cfg.algo, _convert_="all")
-    data = build.data_options(cfg).serving(algorithm)
+    data = data_options(cfg).serving(algorithm)
     check_compatible(cfg, algorithm, data)
-    return build.examples(data, split, algorithm.supervision)
+    return read_examples(data, split, algorithm.supervision)
 
 
 def words(response):
@@ -210,7 +210,7 @@ def test_what_prompts_of_several_rows_cannot_serve_is_refused_before_rows_are_re
     cfg = compose(["data=shapes_colours", together, f"algo={algo}"])
     algorithm = instantiate(cfg.algo, _convert_="all")
     with pytest.raises(ValueError, match=says):
-        check_compatible(cfg, algorithm, build.data_options(cfg).serving(algorithm))
+        check_compatible(cfg, algorithm, data_options(cfg).serving(algorithm))
 
 
 def test_interleaved_prompts_show_one_picture_several_and_clips():
@@ -282,7 +282,7 @@ def test_the_rows_that_the_page_shows_become_pairs(tmp_path, recipe, data, file,
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "table.png")
     cfg = compose([f"experiment={recipe}", f"data={data}", f"data.train.path={tmp_path / file}", "data.val_share=null"])
-    found = build.examples(build.data_options(cfg), "train", "preference")
+    found = read_examples(data_options(cfg), "train", "preference")
     assert [(words(e.chosen), words(e.rejected)) for e in found] == expected
 
 
@@ -295,7 +295,7 @@ def test_the_commands_for_real_rows_compose(tmp_path, monkeypatch):
                 row = '{"prompt": "Q?", "chosen": "Yes.", "rejected": "No."}'
                 (tmp_path / word.partition("=")[2]).write_text(row)
         cfg = compose(typed)
-        data = build.data_options(cfg)
+        data = data_options(cfg)
         assert typed[0] == f"experiment={name}" and "shapes" not in cfg.model.path
         algorithm = instantiate(cfg.algo, _convert_="all")
         assert all(can_serve(kind, algorithm.supervision) for kind in data.kinds.values())
@@ -324,7 +324,7 @@ def test_a_request_of_another_kind_is_left_out_of_vlguard(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "train.json").write_text(json.dumps(rows))
     cfg = compose(["algo=sft", "data=vlguard", f"data.train.path={tmp_path / 'train.json'}", "data.val_share=null"])
-    found = build.examples(build.data_options(cfg), "train", "demonstration")
+    found = read_examples(data_options(cfg), "train", "demonstration")
     assert [(asked(e), words(e.response)) for e in found] == [("Do.", "No.")]
     assert [row.row for row in found.dropped] == ["0"]
 

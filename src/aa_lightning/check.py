@@ -39,15 +39,17 @@ def check(cfg: DictConfig) -> Found:
     Raises:
         ValueError: parts that cannot work together, or rows at which training would stop.
     """
-    from aa_lightning.assembly import build, inspection
+    from aa_lightning.assembly import inspection
     from aa_lightning.assembly.compatibility import check_compatible
+    from aa_lightning.assembly.data import data_options
+    from aa_lightning.assembly.policy import build_algorithm, check_model
     from aa_lightning.assembly.survey import read_all
     from aa_lightning.system.console import say
 
-    algorithm = build.build_algorithm(cfg)
-    data = build.data_options(cfg)
+    algorithm = build_algorithm(cfg)
+    data = data_options(cfg)
     check_compatible(cfg, algorithm, data.serving(algorithm))
-    encoder = build.check_model(cfg)
+    encoder = check_model(cfg)
     found = read_all(cfg, algorithm, data, encoder)
     say(f"model {cfg.model.path}, algorithm {cfg.algo_name}")
     for line in (*inspection.columns(data, cfg.data), *found.sentences(algorithm.supervision)):
@@ -68,7 +70,8 @@ def check(cfg: DictConfig) -> Found:
 
 def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
     """The first examples, and for token models their lengths and what a step would cost."""
-    from aa_lightning.assembly import build, inspection
+    from aa_lightning.assembly import inspection
+    from aa_lightning.assembly.policy import estimate_cost
     from aa_lightning.system.console import paint, say, show_table
 
     for example in found.first(cfg.show):
@@ -76,7 +79,7 @@ def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
     lengths = found.trained.lengths
     if lengths.prompts:
         show_table("tokens", ["", "median", "95 %", "longest"], lengths.rows())
-        cost, micro = build.estimate_cost(cfg, algorithm, lengths)
+        cost, micro = estimate_cost(cfg, algorithm, lengths)
         show_table(f"one process, {micro} prompts per forward pass (estimate)", ["memory", "GiB"], cost.rows())
         say(f"about {cost.tflop:.3g} TFLOP per forward and backward pass")
 

@@ -13,8 +13,9 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.assembly.data import data_options, read_examples
+from aa_lightning.assembly.policy import build_policy
 from aa_lightning.configuration.compose import compose
 from aa_lightning.models.families.table import FAMILIES
 from aa_lightning.training.datamodule import EncodedExamples
@@ -78,7 +79,7 @@ def served(model: str, algo: str) -> bool:
     """Whether the build would allow the pair."""
     cfg = config(model, algo)
     try:
-        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), data_options(cfg))
     except ValueError:
         return False
     return True
@@ -89,7 +90,7 @@ def why_refused(model: str, settings: DictConfig, algorithm: Algorithm) -> str |
     cfg = config(model, "dpo")
     cfg.algo = settings
     try:
-        check_compatible(cfg, algorithm, build.data_options(cfg).serving(algorithm))
+        check_compatible(cfg, algorithm, data_options(cfg).serving(algorithm))
     except ValueError as refused:
         return str(refused)
     return None
@@ -122,7 +123,7 @@ def _built(algorithm: Algorithm, cfg: DictConfig):
     asked = cfg.algo if algorithm.trains == "reward_model" else algorithm.uses_reference
     key = repr([cfg.model, cfg.loader, asked])
     if key not in _BUILT:
-        _BUILT[key] = build.build_policy(cfg, algorithm, None)
+        _BUILT[key] = build_policy(cfg, algorithm, None)
     return _BUILT[key]
 
 
@@ -143,7 +144,7 @@ def _lent(model: str, *overrides: str):
 
 def batch_of(cfg: DictConfig, policy, kind: str, rows: slice = slice(0, 3), split: str = "val") -> Batch:
     """A collated batch of held-out examples."""
-    examples = EncodedExamples(build.examples(build.data_options(cfg), split, kind)[rows], policy.encoder)
+    examples = EncodedExamples(read_examples(data_options(cfg), split, kind)[rows], policy.encoder)
     return examples.collate([examples[i] for i in range(len(examples))])
 
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.algos.metrics import NAMES
-from aa_lightning.assembly import build
+from aa_lightning.assembly.data import data_options, read_examples, wanted_of
 from aa_lightning.training.datamodule import EncodedExamples
 from tests.contract.support import ALGORITHMS, MODELS, config, make, why_refused
 from tests.vectors.support import settings
@@ -64,9 +64,9 @@ def refusal(model: str, algo: str) -> str | None:
 
 def batch_for(model: str, algorithm, policy):
     """A prepared batch of four rows with all that the algorithm wants."""
-    wanted = build.wanted_of(algorithm)
-    data = build.data_options(config(model, "dpo")).serving(algorithm)
-    examples = build.examples(data, "val", algorithm.supervision)[:4]
+    wanted = wanted_of(algorithm)
+    data = data_options(config(model, "dpo")).serving(algorithm)
+    examples = read_examples(data, "val", algorithm.supervision)[:4]
     rows = EncodedExamples(examples, policy.encoder, wanted=wanted)
     torch.manual_seed(0)
     batch = policy.prepare(rows.collate([rows[i] for i in range(4)]))

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.data import build_data, data_options
+from aa_lightning.assembly.options import options_of
 from aa_lightning.data.kinds import weaken
 from aa_lightning.losses.distributed import beta_dpo_beta
 from aa_lightning.training.module import AlignmentModule
@@ -34,8 +35,8 @@ class OneProcess:
 def first_step(algorithm, policy, cfg, micro: int) -> tuple[float, torch.Tensor, list]:
     """The loss and the gradient of a run's first step, and what each forward pass counts."""
     cfg.loader.micro_batch_size = micro
-    data = build.build_data(cfg, algorithm, policy.eval().encoder, build.data_options(cfg))
-    module = AlignmentModule(policy, algorithm, build.options(cfg, "optimizer"), {})
+    data = build_data(cfg, algorithm, policy.eval().encoder, data_options(cfg))
+    module = AlignmentModule(policy, algorithm, options_of(cfg, "optimizer"), {})
     module.eval().trainer = OneProcess(data.accumulate)
     policy.zero_grad(set_to_none=True)
     batches = list(data.train_dataloader())[: data.accumulate]

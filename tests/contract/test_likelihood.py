@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from aa_lightning.assembly.data import data_options, read_examples
 from aa_lightning.training.datamodule import EncodedExamples
 from aa_lightning.types import Batch, Sampling
-from tests.contract.support import MODELS, SHOWN, batch_of, borrow, build, make, modality
+from tests.contract.support import MODELS, SHOWN, batch_of, borrow, make, modality
 
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]
 MEDIA = [(model, medium) for model in TOKENS for medium in SHOWN.get(modality(model), ())]
@@ -189,7 +190,7 @@ def test_swapping_the_pictures_of_a_diffusion_model_moves_the_log_likelihood():
 @pytest.mark.parametrize(("model", "medium"), MEDIA, ids=map("-".join, MEDIA))
 def test_a_missing_required_key_is_refused_by_name(model, medium):
     _, policy, cfg = borrow(model)
-    examples = EncodedExamples(build.examples(build.data_options(cfg), "val", "preference"), policy.encoder)
+    examples = EncodedExamples(read_examples(data_options(cfg), "val", "preference"), policy.encoder)
     encoder = policy.encoder
     for key in encoder.family.required[medium]:
         if key == encoder.family.grid_seconds:

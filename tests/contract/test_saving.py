@@ -6,7 +6,8 @@ import pytest
 import torch
 import transformers as hf
 
-from tests.contract.support import MODELS, batch_of, build, make, modality, read_jointly
+from aa_lightning.assembly.data import data_options, read_examples
+from tests.contract.support import MODELS, batch_of, make, modality, read_jointly
 
 TOKENS = [model for model in MODELS if modality(model) not in ("t2i", "t2a")]  # speech: test_speech.py
 NO_AUTO_CLASS = {"tiny_audioflamingo3": hf.AudioFlamingo3ForConditionalGeneration}
@@ -32,7 +33,7 @@ def test_a_saved_policy_gives_its_numbers_in_transformers_alone(model, tmp_path)
     policy.save(tmp_path)
     ours = policy.eval().log_likelihood(batch).terms[0]
     theirs, processor = loaded(model, family, tmp_path)
-    example = build.examples(build.data_options(cfg), "val", "preference")[0]
+    example = read_examples(data_options(cfg), "val", "preference")[0]
     encoder = copy.copy(policy.encoder)
     encoder.processor, encoder.tokenizer = processor, processor.tokenizer if family.media else processor
     again = policy.prepare(encoder.collate([encoder.encode(example, example.responses)]))

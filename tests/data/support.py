@@ -48,7 +48,7 @@ def missing(name: str) -> set[str]:
     return {key.removeprefix("data.") for key in keys if not key.startswith("data.val.")}
 
 
-def data_options(name: str, *overrides: str) -> DataOptions:
+def options_named(name: str, *overrides: str) -> DataOptions:
     """A file of conf/data with its defaults and `key=value` changes."""
     cfg = OmegaConf.merge(
         {"data": loaded(name, [CONF.parent])}, OmegaConf.from_dotlist([f"data.{override}" for override in overrides])

@@ -7,13 +7,13 @@ import pytest
 from hydra.utils import instantiate
 from pydantic import TypeAdapter, ValidationError
 
-from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible, check_spoiled
+from aa_lightning.assembly.data import data_options, read_examples
 from aa_lightning.configuration.compose import compose
 from aa_lightning.data.corruption.options import SPOILS, Corruption, CorruptionOptions
 from aa_lightning.data.examples import Examples, load_examples
 
-from .support import ROOT, Memory, data_options, template
+from .support import ROOT, Memory, options_named, template
 
 NAMES = ["blank", "noise", "blur", "crop", "swap"]
 MAPPING = {"kind": "prompt", "prompt": [{"image": "image"}, {"text": "q"}]}
@@ -112,7 +112,7 @@ def test_responses_stay_as_they_are():
 
 
 def test_a_name_alone_is_enough_in_the_configuration():
-    options = data_options("shapes_ti2t", "corruption=blank", "train.size=3")
+    options = options_named("shapes_ti2t", "corruption=blank", "train.size=3")
     assert all(pixels(e).std() == 0 for e in load_examples(options, "train", "preference"))
     assert TypeAdapter(Corruption).validate_python({"name": "blur", "blur": 0.2}).blur == 0.2
     with pytest.raises(ValidationError, match="blank"):
@@ -237,7 +237,7 @@ def test_media_that_are_not_named_stay_as_they_are():
 @pytest.mark.parametrize("modality", ["ta2t", "tv2t", "any2t"])
 def test_blank_leaves_nothing_to_see_or_hear_in_any_modality(modality):
     for example in load_examples(
-        data_options(f"shapes_{modality}", "corruption=blank", "train.size=4"), "train", "prompt"
+        options_named(f"shapes_{modality}", "corruption=blank", "train.size=4"), "train", "prompt"
     ):
         for part in example.messages[0]["content"]:
             if part["type"] == "image":
@@ -266,7 +266,7 @@ def test_any_preference_data_can_be_spoiled_from_the_command_line(modality, kind
     """The medium of every pair changes; what is asked and both answers stay."""
     few = [f"modality={modality}", "data.train.size=6"]
     plain, spoiled = (
-        build.examples(build.data_options(compose([*few, *more])), "train", "preference")
+        read_examples(data_options(compose([*few, *more])), "train", "preference")
         for more in ([], [f"data.corruption={spoils}"])
     )
     content = {"image": lambda m: m.tobytes(), "audio": lambda m: m.samples.tobytes()}
@@ -279,7 +279,7 @@ def test_any_preference_data_can_be_spoiled_from_the_command_line(modality, kind
 
 def check(*overrides):
     cfg = compose(overrides)
-    check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+    check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), data_options(cfg))
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_what_only_the_columns_tell_is_known_before_weights_load(tmp_path):
     (tmp_path / "rows.jsonl").write_text(row)
     cfg = compose(["algo=mdpo", "data=local", f"data.train.path={tmp_path / 'rows.jsonl'}"])
     algorithm = instantiate(cfg.algo, _convert_="all")
-    assert build.data_options(cfg).shown == {"audio"}
+    assert data_options(cfg).shown == {"audio"}
     check_spoiled(cfg, algorithm, {"image"})
     with pytest.raises(ValueError, match=r"corruption=crop acts on image, and .* show audio"):
         check_spoiled(cfg, algorithm, {"audio"})

@@ -17,7 +17,7 @@ from aa_lightning.types import Preference
 from .cases import CASES, READ_BY, TEMPLATES
 from .rows import Case, completion, picture
 from .rows_text import gpt, human
-from .support import CONF, Memory, asked, data_options, missing, said
+from .support import CONF, Memory, asked, missing, options_named, said
 
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 NOT_HERE = {"default", "local", "mixture", "vlguard_mix"} | {
@@ -29,7 +29,7 @@ GIVEN = {"train.path": "rows.jsonl", "train.root": "files"}
 @functools.cache
 def options_of(name):
     name, *typed = READ_BY.get(name, (name,))
-    return data_options(name, *(f"{key}={GIVEN[key]}" for key in missing(name)), *typed)
+    return options_named(name, *(f"{key}={GIVEN[key]}" for key in missing(name)), *typed)
 
 
 def template_of(name, rows):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.data import data_options, read_examples
 from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.composed import composed
 from aa_lightning.configuration.folders import conf_dir
@@ -43,7 +43,7 @@ def workplace(tmp_path, monkeypatch):
 def examples(folder, name, *overrides):
     cfg = composed("check", [f"data={name}", *overrides], [conf_dir(), folder / "my_conf"])
     check_config(cfg)
-    return build.examples(build.data_options(cfg), "train", "preference")
+    return read_examples(data_options(cfg), "train", "preference")
 
 
 def test_the_table_is_that_of_the_files():

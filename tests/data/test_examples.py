@@ -14,7 +14,7 @@ from aa_lightning.data.template.template import Template
 from aa_lightning.media.options import MediaOptions, VideoOptions
 
 from .rows import picture
-from .support import Memory, asked, data_options, said, template
+from .support import Memory, asked, options_named, said, template
 
 PAIRS = {
     "kind": "preference",
@@ -121,7 +121,7 @@ def test_a_slice_is_fewer_examples_of_the_same_source():
 
 
 def test_examples_travel_to_data_workers():
-    options = data_options("shapes_ti2t", "train.size=6")
+    options = options_named("shapes_ti2t", "train.size=6")
     examples = load_examples(options, "train", "feedback")
     there = pickle.loads(pickle.dumps(examples))
     assert [asked_in_full(e) for e in there] == [asked_in_full(e) for e in examples]
@@ -134,7 +134,7 @@ def asked_in_full(example):
 
 @pytest.mark.parametrize("modality", ["t2t", "ti2t", "t2i"])
 def test_shapes_give_feedback_through_their_template(modality):
-    options = data_options(f"shapes_{modality}", "train.size=12", "val.size=4")
+    options = options_named(f"shapes_{modality}", "train.size=12", "val.size=4")
     train, val = (load_examples(options, split, "feedback") for split in ("train", "val"))
     assert (len(train), len(val)) == (12, 4)
     example, row = train[3], options.train[3]
@@ -151,7 +151,7 @@ def test_shapes_give_feedback_through_their_template(modality):
 
 
 def test_options_of_the_training_set_reach_the_held_out_one():
-    options = data_options("shapes_ti2t", "train.kinds=[colour]", "train.image_size=32", "limit=5")
+    options = options_named("shapes_ti2t", "train.kinds=[colour]", "train.image_size=32", "limit=5")
     for split in ("train", "val"):
         examples = load_examples(options, split, "prompt")
         assert len(examples) == 5 and {e.keep["kind"] for e in examples} == {"colour"}
@@ -161,7 +161,7 @@ def test_options_of_the_training_set_reach_the_held_out_one():
 def local_rows(tmp_path, count, *overrides):
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps({"prompt": f"Q{i}", "response": "A"}) for i in range(count)))
-    return data_options("local", f"train.path={path}", *overrides)
+    return options_named("local", f"train.path={path}", *overrides)
 
 
 def test_a_share_of_the_rows_is_held_out_and_rows_keep_their_side(tmp_path):
@@ -192,7 +192,7 @@ def test_rows_of_the_source_can_be_picked():
 
 
 def test_the_limits_of_media_in_the_configuration_are_those_of_the_library():
-    assert data_options("shapes_ti2t").media == MediaOptions()
+    assert options_named("shapes_ti2t").media == MediaOptions()
 
 
 def test_media_options_decide_what_is_read():

@@ -7,11 +7,12 @@ from collections import Counter
 import pytest
 import torch
 
-from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
-from aa_lightning.configuration.check import ConfigError
+from aa_lightning.assembly.data import data_options, read_examples
+from aa_lightning.assembly.policy import build_policy
 from aa_lightning.configuration.compose import compose, with_parts
 from aa_lightning.configuration.folders import conf_dir
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.data.mixture import by_size, interleave_by_weight, round_robin
 from aa_lightning.train import train
 from aa_lightning.training.loader import TrainLoader
@@ -25,7 +26,7 @@ TWO = (
 
 def mixture(parts, *overrides, split="train", kind="preference"):
     cfg = compose(["data=mixture", parts, *overrides])
-    return build.examples(build.data_options(cfg), split, kind)
+    return read_examples(data_options(cfg), split, kind)
 
 
 def lines(path, *rows):
@@ -86,7 +87,7 @@ def test_held_out_rows_take_turns_so_that_a_slice_has_all_sets():
 def test_rows_keep_ids_that_name_their_set_and_stay_what_they_are():
     mixed = mixture(TWO)
     assert len(mixed) == 40 and Counter(mixed[i].id.split("/")[0] for i in range(40)) == {"seen": 30, "told": 10}
-    alone = build.examples(build.data_options(compose(["data=mixture", TWO])).parts["told"].data, "train", "preference")
+    alone = read_examples(data_options(compose(["data=mixture", TWO])).parts["told"].data, "train", "preference")
     first = next(mixed[i] for i in range(40) if mixed[i].id == "told/0")
     assert (first.messages, first.chosen) == (alone[0].messages, alone[0].chosen)
     media = {e.id.split("/")[0]: [p["type"] for p in e.messages[0]["content"]] for e in (mixed[i] for i in range(40))}
@@ -181,7 +182,7 @@ def test_a_part_of_another_kind_than_the_algorithm_needs_is_named():
     with pytest.raises(
         ValueError, match="learns from preference rows, and the part alpaca has demonstration rows only"
     ):
-        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), build.data_options(cfg))
+        check_compatible(cfg, instantiate(cfg.algo, _convert_="all"), data_options(cfg))
 
 
 def test_a_part_without_a_template_tells_its_kind_when_it_is_read(tmp_path):
@@ -249,8 +250,8 @@ def test_sounds_clips_pictures_and_text_are_one_batch_with_the_numbers_of_its_ro
     parts = "data.parts=[shapes_ta2t,shapes_ti2t,shapes_tv2t,shapes_t2t]"
     cfg = compose(["data=mixture", parts, "data.limit=4", "modality=any2t", "algo=dpo", "init=null"])
     torch.manual_seed(0)
-    policy = build.build_policy(cfg, instantiate(cfg.algo, _convert_="all"), None).eval()
-    mixed = build.examples(build.data_options(cfg), "val", "preference")
+    policy = build_policy(cfg, instantiate(cfg.algo, _convert_="all"), None).eval()
+    mixed = read_examples(data_options(cfg), "val", "preference")
     encoded = EncodedExamples(mixed[:4], policy.encoder)
     assert [encoded[i].example.id.split("/")[0] for i in range(4)] == [
         "shapes_ta2t",

@@ -3,8 +3,8 @@
 import pytest
 from hydra.utils import instantiate
 
-from aa_lightning.assembly import build
 from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.assembly.data import data_options, read_examples
 from aa_lightning.configuration.compose import compose
 
 from .support import asked, said
@@ -14,17 +14,15 @@ def served(algo, *overrides):
     """The options and the training examples of a command line."""
     cfg = compose([f"algo={algo}", *overrides])
     algorithm = instantiate(cfg.algo, _convert_="all")
-    data = build.data_options(cfg).serving(algorithm)
+    data = data_options(cfg).serving(algorithm)
     check_compatible(cfg, algorithm, data)
-    return data, build.examples(data, "train", algorithm.supervision)
+    return data, read_examples(data, "train", algorithm.supervision)
 
 
 @pytest.mark.parametrize("modality", ["ti2t", "ta2t", "any2t"])
 def test_rankings_are_of_three_answers_with_no_one_and_two_mistakes(modality):
     _, examples = served("reward_ranking", f"modality={modality}", "data.train.size=8")
-    pairs = build.examples(
-        build.data_options(compose([f"modality={modality}", "data.train.size=8"])), "train", "feedback"
-    )
+    pairs = read_examples(data_options(compose([f"modality={modality}", "data.train.size=8"])), "train", "feedback")
     for ranking, pair in zip(examples, pairs, strict=True):
         assert ranking.scores == [0, -1, -2] and len({said(r) for r in ranking.ranked}) == 3
         assert [said(r) for r in ranking.ranked[:2]] == [said(pair.chosen), said(pair.rejected)]
@@ -82,5 +80,5 @@ def test_a_mixture_serves_by_a_mapping_that_all_of_its_parts_have(tmp_path):
 def test_the_usual_mapping_serves_who_needs_no_other():
     for algo in ("dpo", "kto", "sft", "reward_critique"):
         cfg = compose([f"algo={algo}", "modality=ti2t"])
-        data = build.data_options(cfg)
+        data = data_options(cfg)
         assert data.serving(instantiate(cfg.algo, _convert_="all")) is data

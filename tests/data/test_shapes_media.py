@@ -15,7 +15,7 @@ from aa_lightning.data.shapes.kinds import KINDS
 from aa_lightning.data.shapes.scenes import COLOURS
 from aa_lightning.data.shapes.sounds import GAPS, HERTZ, TONE
 
-from .support import data_options
+from .support import options_named
 
 MODALITIES = ("ta2t", "tv2t", "any2t")
 ALL_KINDS = [(modality, kind) for modality in MODALITIES for kind in KINDS[modality]]
@@ -276,17 +276,19 @@ def test_a_followup_is_asked_in_the_second_turn_and_means_what_the_first_did():
 
 
 def test_every_medium_and_turn_arrives_in_the_prompt():
-    examples = load_examples(data_options("shapes_any2t", "train.size=2"), "train", "feedback")
+    examples = load_examples(options_named("shapes_any2t", "train.size=2"), "train", "feedback")
     (turn,) = examples[0].messages
     assert [part["type"] for part in turn["content"]] == ["image", "audio", "video", "text"]
     assert turn["content"][2]["video"].frames.shape == (4, 48, 48, 3) and turn["content"][1]["audio"].rate == 16_000
-    follow = load_examples(data_options("shapes_ti2t", "train.size=2", "train.kinds=[followup]"), "train", "preference")
+    follow = load_examples(
+        options_named("shapes_ti2t", "train.size=2", "train.kinds=[followup]"), "train", "preference"
+    )
     assert [[part["type"] for part in turn["content"]] for turn in follow[0].messages] == [
         ["image", "text"],
         ["text"],
         ["text"],
     ]
-    album = load_examples(data_options("shapes_ti2t", "train.size=2", "train.kinds=[which]"), "train", "preference")
+    album = load_examples(options_named("shapes_ti2t", "train.size=2", "train.kinds=[which]"), "train", "preference")
     assert [part["type"] for part in album[0].messages[0]["content"]] == ["image", "image", "image", "text"]
 
 

@@ -20,7 +20,7 @@ from aa_lightning.data.sources.shards import Shard
 from aa_lightning.media.storage import Stretch
 
 from .rows import clip, picture, sound
-from .support import asked, data_options, said
+from .support import asked, options_named, said
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_files_of_one_name_are_one_row_whose_columns_are_their_endings(tmp_path)
 )
 def test_every_medium_is_read_from_shards(tmp_path, name, ending, content, seen):
     write(tmp_path / "a.tar", *[(f"{i}.{e}", c) for i in range(3) for e, c in [(ending, content), ("txt", b"a cat")]])
-    options = data_options(name, f"train.path={tmp_path / 'a.tar'}", "val_share=null")
+    options = options_named(name, f"train.path={tmp_path / 'a.tar'}", "val_share=null")
     examples = load_examples(options, "train", "demonstration")
     assert [(asked(e), said(e.response), e.keep["key"]) for e in examples] == [
         ("a cat", seen, str(i)) for i in range(3)
@@ -89,7 +89,7 @@ def test_every_medium_is_read_from_shards(tmp_path, name, ending, content, seen)
 def test_preferences_stand_in_json_beside_their_picture(tmp_path):
     row = {"question": "Q?", "chosen": "good", "rejected": "bad"}
     write(tmp_path / "a.tar", ("0.png", picture("red")), ("0.json", json.dumps(row).encode()))
-    options = data_options("shards_ti2t", f"train.path={tmp_path / 'a.tar'}", "val_share=null")
+    options = options_named("shards_ti2t", f"train.path={tmp_path / 'a.tar'}", "val_share=null")
     (example,) = load_examples(options, "train", "preference")
     assert (asked(example), said(example.chosen), said(example.rejected)) == ("[red]Q?", "good", "bad")
 
@@ -135,7 +135,7 @@ def test_shards_of_the_hub_are_fetched_by_name_and_read_as_files(tmp_path, monke
 def test_media_are_read_when_they_are_decoded_and_not_before(tmp_path, monkeypatch):
     sizes = count_reads(monkeypatch)
     write(tmp_path / "a.tar", *captioned(0), *captioned(1))
-    options = data_options("shards_t2i", f"train.path={tmp_path / 'a.tar'}", "val_share=null")
+    options = options_named("shards_t2i", f"train.path={tmp_path / 'a.tar'}", "val_share=null")
     examples = load_examples(options, "train", "demonstration")
     assert sizes and set(sizes) == {len("caption 0")}  # set-up reads texts alone
     assert said(examples[1].response) == "[red]" and sizes[-1] == len(picture("red"))
@@ -195,8 +195,8 @@ def test_a_broken_shard_is_a_bad_row_that_names_it(tmp_path, spoil):
     path.write_bytes(content)
     given = [f"train.path={tmp_path / 'a.tar'}", "val_share=null"]
     with pytest.raises(BadRow, match=rf"row 1, column 'a.tar': The shard breaks off after 1 samples \({reason}\)"):
-        load_examples(data_options("shards_t2i", *given), "train", "demonstration")
-    examples = load_examples(data_options("shards_t2i", *given, "on_bad_row=skip"), "train", "demonstration")
+        load_examples(options_named("shards_t2i", *given), "train", "demonstration")
+    examples = load_examples(options_named("shards_t2i", *given, "on_bad_row=skip"), "train", "demonstration")
     assert [asked(e) for e in examples] == ["caption 0"]
     assert [(d.row, d.column) for d in examples.dropped] == [("1", "a.tar")]
 
@@ -209,7 +209,7 @@ def test_what_is_no_archive_at_all_is_a_bad_row_too(tmp_path):
 
 def test_a_sample_with_a_file_twice_and_one_with_a_file_missing_are_bad_rows(tmp_path):
     write(tmp_path / "a.tar", *captioned(0), *captioned(1), *captioned(1), ("002.txt", b"alone"), *captioned(3))
-    options = data_options("shards_t2i", f"train.path={tmp_path / 'a.tar'}", "val_share=null", "on_bad_row=skip")
+    options = options_named("shards_t2i", f"train.path={tmp_path / 'a.tar'}", "val_share=null", "on_bad_row=skip")
     examples = load_examples(options, "train", "demonstration")
     assert [asked(e) for e in examples] == ["caption 0", "caption 3"]
     assert [(d.row, d.column) for d in examples.dropped] == [("1", "a.tar"), ("2", "jpg")]

@@ -16,7 +16,7 @@ from aa_lightning.data.sources.open import is_local, open_source
 from aa_lightning.data.template.infer import recognise
 
 from .rows import picture, stored
-from .support import Memory, asked, data_options, said
+from .support import Memory, asked, options_named, said
 
 PAIR = {"prompt": "Q?", "chosen": "good", "rejected": "bad"}
 
@@ -78,7 +78,7 @@ def test_a_folder_of_pictures_is_read_by_its_metadata(tmp_path, metadata):
     text = '{"file_name": "r.png", "prompt": "Q?", "response": "A"}'
     (tmp_path / metadata).write_text(text if metadata.endswith("l") else "file_name,prompt,response\nr.png,Q?,A\n")
     examples = load_examples(
-        data_options("local", f"train.path={tmp_path}", "val_share=null"), "train", "demonstration"
+        options_named("local", f"train.path={tmp_path}", "val_share=null"), "train", "demonstration"
     )
     assert asked(examples[0]) == "[red]Q?" and said(examples[0].response) == "A"
 
@@ -115,7 +115,7 @@ def test_parquet_and_saved_data_sets_give_pictures_as_they_are_stored(tmp_path, 
         source = open_source(Table(path=str(tmp_path / name)))
         assert source.columns == ["question", "image", "chosen", "rejected"]
         assert source[0]["image"] == {"bytes": picture("red"), "path": None}
-        options = data_options("rlaif_v", f"train.path={tmp_path / name}", "val_share=null")
+        options = options_named("rlaif_v", f"train.path={tmp_path / name}", "val_share=null")
         example = load_examples(options, "train", "preference")[0]
         assert asked(example) == "[red]Q?" and said(example.chosen) == "good"
 
@@ -204,7 +204,7 @@ def test_a_file_of_ones_own_needs_nothing_but_its_path(tmp_path):
         {**PAIR, "prompt": turns, "image": "b.png", "system": "Hm.", "margin": 1.5},
         {**PAIR, "prompt": turns, "image": None, "system": "Hm.", "margin": 2},
     )
-    options = data_options("local", f"train.path={path}", "val_share=null", "on_bad_row=skip")
+    options = options_named("local", f"train.path={path}", "val_share=null", "on_bad_row=skip")
     examples = load_examples(options, "train", "preference")
     assert [asked(e) for e in examples] == ["Hm.|[blue]Q?", "Hm.|Q?"]
     assert [(e.margin, e.id) for e in examples] == [(1.5, "1"), (2.0, "2")]
@@ -213,7 +213,7 @@ def test_a_file_of_ones_own_needs_nothing_but_its_path(tmp_path):
 
 def test_labels_of_a_csv_are_texts_that_mean_truth(tmp_path):
     (tmp_path / "a.csv").write_text("prompt,response,label\nQ,A,true\nQ,B,False\n")
-    options = data_options("local", f"train.path={tmp_path / 'a.csv'}", "val_share=null")
+    options = options_named("local", f"train.path={tmp_path / 'a.csv'}", "val_share=null")
     assert [e.desirable for e in load_examples(options, "train", "rating")] == [True, False]
 
 

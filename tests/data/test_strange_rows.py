@@ -19,7 +19,7 @@ from aa_lightning.media.options import MediaOptions
 
 from .media_files import sound_file, tone
 from .rows import picture
-from .support import Memory, data_options, template
+from .support import Memory, options_named, template
 
 NAN, INF = float("nan"), float("inf")
 PAIR = {"prompt": "What?", "chosen": "A cup.", "rejected": "A cat."}
@@ -36,7 +36,7 @@ def named(row, **options):
 
 
 def read(path, *settings):
-    options = data_options(
+    options = options_named(
         "local", f"train.path={path}", "val_share=null", "on_bad_row=skip", "verify_media=true", *settings
     )
     return load_examples(options, "train", "preference")

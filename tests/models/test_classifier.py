@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers as hf
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.options import options_of
 from aa_lightning.configuration.compose import compose
 from aa_lightning.models.load import load_policy, load_scorer
 from aa_lightning.models.reward import classifier
@@ -20,7 +20,7 @@ CHAT = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": 
 
 
 def options(model: str = "tiny_qwen3", modality: str = "t2t"):
-    return build.options(compose([f"modality={modality}", f"model={model}", "algo=reward_model", "init=null"]), "model")
+    return options_of(compose([f"modality={modality}", f"model={model}", "algo=reward_model", "init=null"]), "model")
 
 
 def saved(folder, model: str = "tiny_qwen3", modality: str = "t2t", **scores):

@@ -10,7 +10,7 @@ import transformers as hf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.options import options_of
 from aa_lightning.assembly.stages import starting_point
 from aa_lightning.configuration.compose import compose
 from aa_lightning.media.audio import Sound
@@ -35,7 +35,7 @@ DEFAULT_SIZES = "model.tiny={language: {}, vision: {}, audio: {}}"
 
 def options(*overrides: str):
     cfg = compose(["modality=any2t", "algo=sft", "init=null", "model=tiny_compose", *overrides])
-    return build.options(cfg, "model")
+    return options_of(cfg, "model")
 
 
 def policy_of(*overrides: str):
@@ -415,7 +415,7 @@ def test_the_projector_alone_learns_first_and_then_the_rest_learns_more(modality
 @pytest.mark.slow
 def test_the_stages_of_the_experiment_train_the_projector_first_and_then_the_rest():
     run = ["modality=ti2t", "algo=dpo", "experiment=compose_two_stages"]
-    begun = source_of(build.options(compose(run), "model")).model().state_dict()
+    begun = source_of(options_of(compose(run), "model")).model().state_dict()
 
     def moved(stage: str) -> set[str]:
         found = load_file(Path(starting_point(compose([*run, f"init=stage:{stage}"]))) / "model.safetensors")

@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import nn
 
-from aa_lightning.configuration.check import Lora
+from aa_lightning.configuration.schema import Lora
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.models.diffusion.options import Denoising, Diffusion
 from aa_lightning.models.diffusion.policy import load_diffusion

@@ -3,18 +3,19 @@
 import pytest
 import transformers as hf
 
+from aa_lightning.assembly.options import options_of
 from aa_lightning.models.families.table import FAMILIES, family_of
 from aa_lightning.models.load import outline
 from aa_lightning.models.token.layouts import windows_of
 from aa_lightning.models.token.logprobs import logit_cap
-from tests.contract.support import MODELS, build, config, modality
+from tests.contract.support import MODELS, config, modality
 
 TOKENS = [model for model in MODELS if modality(model) != "t2i"]
 
 
 @pytest.mark.parametrize("model", TOKENS)
 def test_every_parameter_belongs_to_exactly_one_freeze_group(model):
-    network = outline(build.options(config(model, "dpo"), "model"))
+    network = outline(options_of(config(model, "dpo"), "model"))
     family = FAMILIES[model.removeprefix("tiny_")]
     frozen = ("vqmodel.", "token2wav.", "code2wav.")  # what makes media tokens, and tokens media, never trains
     trainable = [name for name, _ in network.named_parameters() if not any(part in name for part in frozen)]

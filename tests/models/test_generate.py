@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from aa_lightning import generate
-from aa_lightning.assembly import build
+from aa_lightning.assembly import policy
 from aa_lightning.assembly.chat import Chat, show
 from aa_lightning.configuration.compose import compose
 from aa_lightning.configuration.literal import as_string
@@ -125,7 +125,7 @@ def test_the_model_answers_on_the_accelerator_where_there_is_one(monkeypatch, ac
             moved.append(where)
             return self
 
-    monkeypatch.setattr(build, "build_chat_policy", lambda cfg: Policy())
+    monkeypatch.setattr(policy, "build_chat_policy", lambda cfg: Policy())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: accelerated)
     chat = Chat.of(compose(["model=tiny_llava", "modality=ti2t", "prompt=What?"], "generate"))
     assert isinstance(chat.policy, Policy) and moved == [device]

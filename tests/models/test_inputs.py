@@ -10,7 +10,7 @@ import transformers as hf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.options import options_of
 from aa_lightning.configuration.compose import compose
 from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
@@ -41,7 +41,7 @@ def policy_of(model: str, *overrides: str):
 
 @functools.cache
 def _made(model: str, *overrides: str):
-    options = build.options(compose(["modality=any2t", f"model={model}", "algo=sft", *overrides]), "model")
+    options = options_of(compose(["modality=any2t", f"model={model}", "algo=sft", *overrides]), "model")
     return load.load_policy(options, Limits(), reference=False).eval()
 
 

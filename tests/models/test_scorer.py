@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.options import options_of
 from aa_lightning.configuration.compose import compose
 from aa_lightning.models.load import load_encoder, load_policy, load_scorer
 from aa_lightning.models.token.encoder import Limits
@@ -19,7 +19,7 @@ STEPS = [text("There is a red circle.\n"), text("There is a blue square.\n"), te
 
 @pytest.fixture(scope="module")
 def options():
-    return build.options(compose(["modality=t2t", "model=tiny_qwen2", "algo=reward_model", "init=null"]), "model")
+    return options_of(compose(["modality=t2t", "model=tiny_qwen2", "algo=reward_model", "init=null"]), "model")
 
 
 def stepwise(*labels: tuple[bool, ...]) -> list[Rating]:
@@ -131,7 +131,7 @@ def test_the_words_of_a_critique_stand_behind_the_answer_and_are_marked(options)
 def test_critiques_are_read_with_the_probabilities_that_the_policy_gives_them(model, modality):
     """Janus gives words theirs among words, and codes of pictures among codes."""
     composed = compose([f"modality={modality}", f"model={model}", "algo=reward_model", "init=null"])
-    options = build.options(composed, "model")
+    options = options_of(composed, "model")
     policy = load_policy(options, Limits(), reference=False).eval()
     scorer = load_scorer(options, Limits(), speaks=16).eval()
     batch = collated(criticised(("Correct: two.", "There are two shapes."), (None, "No.")), policy.encoder, "critique")

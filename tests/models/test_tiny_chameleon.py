@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.assembly.data import data_options
+from aa_lightning.assembly.options import options_of
 from aa_lightning.models.image_tokens.load import image_decoder
 from aa_lightning.models.load import load_encoder, load_policy
 from aa_lightning.types import Sampling, text
-from tests.contract.support import build, config, instantiate, make
+from tests.contract.support import config, instantiate, make
 from tests.models.drawn import asked, colours_that_survive, picture, wishing_for_a_picture
 
 
@@ -53,7 +55,7 @@ def test_a_template_that_was_given_is_kept_over_saving(tmp_path):
     _, policy, cfg = make("tiny_chameleon", "sft", f"model.chat_template={given}")
     policy.save(tmp_path / "saved")
     cfg.model.path, cfg.model.chat_template, cfg.model.reference = str(tmp_path / "saved"), None, "none"
-    options, limits = build.options(cfg, "model"), policy.encoder.limits
+    options, limits = options_of(cfg, "model"), policy.encoder.limits
     again = load_policy(options, limits, reference=False).eval()
     assert again.encoder.render(asked(text("Draw.")).messages) == "[user]Draw.<|im_end|>[assistant]"
     pair = [policy.encoder.encode(asked(text("Draw.")), [[picture(1)], [picture(2)]])]
@@ -71,19 +73,19 @@ def test_turns_of_a_checkpoint_without_a_template_end_in_the_separator():
     processor.chat_template = kept
     assert said == "<image>What is it?<reserved08706>"
     assert (encoder.opening, encoder.end) == ("", encoder.tokenizer.sep_token_id)
-    assert load_encoder(build.options(cfg, "model"), policy.encoder.limits).opening == policy.encoder.opening
+    assert load_encoder(options_of(cfg, "model"), policy.encoder.limits).opening == policy.encoder.opening
 
 
 def test_drawing_without_a_decoder_is_refused_with_what_to_bring():
     cfg = config("tiny_chameleon", "sft", "model.image_decoder=null")
-    algorithm, data = instantiate(cfg.algo, _convert_="all"), build.data_options(cfg)
+    algorithm, data = instantiate(cfg.algo, _convert_="all"), data_options(cfg)
     with pytest.raises(
         ValueError, match=r"type\s+model\.image_decoder=<package>\.<module>\.<Class>; or type evaluation"
     ):
         check_compatible(cfg, algorithm, data)
     cfg.evaluation.num_generations = 0
     check_compatible(cfg, algorithm, data)
-    policy = load_policy(build.options(cfg, "model"), built().encoder.limits, reference=False).eval()
+    policy = load_policy(options_of(cfg, "model"), built().encoder.limits, reference=False).eval()
     prompts = policy.encoder.collate([policy.encoder.encode(asked(text("Draw.")), [])])
     tokens = policy.sample(prompts, 8, Sampling(max_new_tokens=8)).batch.response["input_ids"]
     assert not policy.pictures.draws and policy.pictures.spelling.begin not in tokens

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers as hf
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.options import options_of
 from aa_lightning.configuration.compose import compose
 from aa_lightning.models.families.table import family_of, is_listed
 from aa_lightning.models.load import load_policy, outline
@@ -97,7 +97,7 @@ def test_a_listed_class_with_an_unlisted_language_model_is_not_listed():
 
 @pytest.mark.parametrize("model", [model for model in MODELS if modality(model) != "t2i"])
 def test_families_of_the_table_are_taken_at_their_word(model):
-    assert is_listed(outline(build.options(config(model, "dpo"), "model")).config)
+    assert is_listed(outline(options_of(config(model, "dpo"), "model")).config)
 
 
 # ---------------------------------------------------------------- by a small batch
@@ -173,7 +173,7 @@ def test_an_attention_that_a_model_lacks_is_answered_with_one_that_it_has(tmp_pa
     settings = hf.MambaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, state_size=8)
     random(settings).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    options = copy.copy(build.options(compose(["modality=t2t", "model=tiny_qwen3", "init=null"]), "model"))
+    options = copy.copy(options_of(compose(["modality=t2t", "model=tiny_qwen3", "init=null"]), "model"))
     options.path, options.family = str(tmp_path), "mamba"
     with pytest.raises(ValueError, match="model.attention=sdpa is not there for .*: type model.attention=eager"):
         load_policy(options, Limits(), reference=False)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from aa_lightning.assembly.build import build_algorithm, build_chat_policy, build_encoder, build_policy
-from aa_lightning.assembly.options import options
+from aa_lightning.assembly.options import options_of
+from aa_lightning.assembly.policy import build_algorithm, build_chat_policy, build_encoder, build_policy
 from aa_lightning.assembly.stages import starting_point
 from aa_lightning.configuration.compose import compose
 from aa_lightning.models.diffusion.policy import load_diffusion
@@ -130,4 +130,4 @@ def test_a_pipeline_with_nan_is_refused(tmp_path, part):
     save_file(found, folder / part, metadata={"format": "pt"})
     cfg.model.path = str(folder)
     with pytest.raises(ValueError, match="holds NaN or infinity"):
-        load_diffusion(options(cfg, "model"), False)
+        load_diffusion(options_of(cfg, "model"), False)

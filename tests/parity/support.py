@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor, nn
 
-from aa_lightning.assembly import build
+from aa_lightning.assembly.policy import build_policy
 from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.types import Batch, Preference, text
 from tests.contract.support import config
@@ -44,7 +44,7 @@ def make(model: str, algo: str, layout: str, **options: Any):
     torch.manual_seed(0)
     cfg = config(model, algo, f"model.prefix_sharing={layout}", *[f"algo.{k}={v}" for k, v in options.items()])
     algorithm = instantiate(cfg.algo, _convert_="all")
-    policy = build.build_policy(cfg, algorithm, None)
+    policy = build_policy(cfg, algorithm, None)
     with torch.no_grad():
         for weight in policy.parameters():
             weight.add_(0.02 * torch.randn_like(weight))

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
-from aa_lightning.assembly.build import build_policy, data_options, examples
+from aa_lightning.assembly.data import data_options, read_examples
+from aa_lightning.assembly.policy import build_policy
 from aa_lightning.assembly.stages import starting_point
 from aa_lightning.configuration.compose import compose
 from aa_lightning.runs.checkpoints import newest
@@ -99,7 +100,7 @@ def question(cfg, policy, export: Path, folder: Path) -> tuple[dict, list[float]
     An exported classifier is asked for the scores of both answers, padded on the right, and again on the left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    example = examples(data_options(cfg), "val", "preference")[0]
+    example = read_examples(data_options(cfg), "val", "preference")[0]
     batch = policy.encoder.collate([policy.encoder.encode(example, example.responses[:1])])
     prompt = " ".join(p["text"] for m in example.messages for p in m["content"] if p["type"] == "text")
     asked = {"folder": str(export), "prompt": prompt, "kind": "text"}

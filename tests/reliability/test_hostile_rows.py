@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from aa_lightning.data.examples import load_examples
 from aa_lightning.data.options import DataOptions
 from aa_lightning.data.template.schema import TemplateOptions
-from data.support import data_options
+from data.support import options_named
 
 from .hostile import MAPPINGS, Hostile, bomb, draw
 from .hostile_media import BOMBS
@@ -44,7 +44,7 @@ def read(hostile: Hostile) -> Reading:
     template = (
         None if hostile.mapping is None else TypeAdapter(TemplateOptions).validate_python(MAPPINGS[hostile.mapping])
     )
-    options = data_options(
+    options = options_named(
         "local", f"train.path={hostile.path}", "val_share=null", "on_bad_row=skip", "verify_media=true"
     )
     options = replace(options, template=template, train=replace(options.train, **hostile.settings))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aa_lightning.assembly import stages
-from aa_lightning.assembly.build import data_options, examples
+from aa_lightning.assembly.data import data_options, read_examples
 from aa_lightning.assembly.stages import starting_point
 from aa_lightning.configuration.compose import compose
 from aa_lightning.runs.checkpoints import newest
@@ -51,7 +51,7 @@ def built(overrides, init):
 @torch.no_grad()
 def says(cfg, policy):
     """What a policy, and its reference, make of the first held-out pairs."""
-    rows = examples(data_options(cfg), "val", "preference")[:3]
+    rows = read_examples(data_options(cfg), "val", "preference")[:3]
     batch = policy.prepare(policy.encoder.collate([policy.encoder.encode(row, row.responses) for row in rows]))
     if cfg.algo._target_.endswith("RewardModelling"):
         return policy.score(batch), None

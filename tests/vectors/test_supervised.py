@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import nn
 
-from aa_lightning.configuration.check import Optimizer
+from aa_lightning.configuration.schema import Optimizer
 from aa_lightning.data.kinds import REQUEST, weaken
 from aa_lightning.models.token.logprobs import token_logprobs
 from aa_lightning.models.token.neftune import noisy_embeddings, scaled

@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.algos.counts import supervised_terms
-from aa_lightning.configuration.check import STRICT
+from aa_lightning.configuration.schema import STRICT
 from aa_lightning.types import Batch
 
 hyperparameters = dataclass(frozen=True, kw_only=True, config=STRICT)

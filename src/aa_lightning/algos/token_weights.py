@@ -8,7 +8,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos.hyperparameters import Part, Positive, hyperparameters
-from aa_lightning.configuration.check import BY_NAME
+from aa_lightning.configuration.schema import BY_NAME
 
 
 @hyperparameters

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from aa_lightning.algos.hyperparameters import Count, Part, Positive, hyperparameters
-from aa_lightning.configuration.check import BY_NAME
+from aa_lightning.configuration.schema import BY_NAME
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.types import Batch, Likelihood, LogLikelihood, Policy, Statistic
 

@@ -10,48 +10,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.assembly.compatibility import check_compatible
-from aa_lightning.assembly.data import (
-    build_data,
-    checked_loader,
-    data_options,
-    examples,
-    fitting,
-    processes_of,
-    wanted_of,
-)
+from aa_lightning.assembly.data import build_data, data_options
 from aa_lightning.assembly.evaluation import build_suite
-from aa_lightning.assembly.options import options
-from aa_lightning.assembly.policy import (
-    build_algorithm,
-    build_chat_policy,
-    build_encoder,
-    build_policy,
-    check_model,
-    estimate_cost,
-)
+from aa_lightning.assembly.options import options_of
+from aa_lightning.assembly.policy import build_algorithm, build_encoder, build_policy
 from aa_lightning.assembly.stages import is_stage, starting_point
 from aa_lightning.assembly.trainer import callbacks, loggers, validation
 from aa_lightning.types import Algorithm
-
-__all__ = [
-    "Run",
-    "build_algorithm",
-    "build_chat_policy",
-    "build_data",
-    "build_encoder",
-    "build_policy",
-    "build_run",
-    "build_suite",
-    "check_model",
-    "checked_loader",
-    "data_options",
-    "estimate_cost",
-    "examples",
-    "fitting",
-    "options",
-    "processes_of",
-    "wanted_of",
-]
 
 
 @dataclass
@@ -94,7 +59,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     datamodule = build_data(cfg, algorithm, encoder, data)  # rows are read before weights are
     policy = build_policy(cfg, algorithm, starting_point(cfg) if staged else start)
     plain = OmegaConf.to_container(cfg, resolve=True)
-    module = AlignmentModule(policy, algorithm, options(cfg, "optimizer"), plain)
+    module = AlignmentModule(policy, algorithm, options_of(cfg, "optimizer"), plain)
     trainer_settings = instantiate(cfg.trainer, _convert_="all", _partial_=True)
     suite = build_suite(cfg, algorithm, datamodule.encoder, data, datamodule.held_out)
     trainer = trainer_settings(

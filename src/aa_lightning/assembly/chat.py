@@ -55,9 +55,8 @@ class Chat:
         """
         import torch
         from omegaconf import OmegaConf
-        from pydantic import TypeAdapter
 
-        from aa_lightning.assembly.build import build_chat_policy
+        from aa_lightning.assembly.policy import build_chat_policy
 
         if lacks_decoder(cfg) and "i" in cfg.modality_name.partition("2")[2]:
             raise ValueError(
@@ -67,7 +66,7 @@ class Chat:
             )
         policy = build_chat_policy(cfg).to("cuda" if torch.cuda.is_available() else "cpu")
         sampling = Sampling(max_new_tokens=cfg.max_new_tokens, temperature=cfg.temperature)
-        limits = TypeAdapter(MediaOptions).validate_python(OmegaConf.to_container(cfg.data.media, resolve=True))
+        limits = MediaOptions(**OmegaConf.to_container(cfg.data.media, resolve=True))
         return cls(policy, cfg.system, cfg.n, sampling, limits)
 
     def ask(

@@ -9,10 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import TypeAdapter
 
 from aa_lightning.assembly.compatibility import check_reads, check_spoiled
-from aa_lightning.assembly.options import options
+from aa_lightning.assembly.options import options_of
 from aa_lightning.configuration.check import data_schema, split_batch
 from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.options import DataOptions
@@ -42,7 +41,7 @@ def data_options(cfg: DictConfig) -> Data:
     from aa_lightning.data.template.infer import completed
 
     plain = OmegaConf.to_container(cfg.data, resolve=True)
-    data = TypeAdapter(data_schema(plain)).validate_python(plain)
+    data = data_schema(plain)(**plain)
     if isinstance(data, DataOptions):
         return completed(data)
     return replace(data, parts={name: replace(p, data=completed(p.data)) for name, p in data.parts.items()})
@@ -62,15 +61,15 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     from aa_lightning.system.console import say
     from aa_lightning.training.datamodule import AlignmentData
 
-    served, fit = data.serving(algorithm), partial(fitting, cfg, encoder=encoder, wanted=wanted_of(algorithm))
-    train = examples(served, "train", algorithm.supervision, fit)
+    served, fit = data.serving(algorithm), partial(only_fitting, cfg, encoder=encoder, wanted=wanted_of(algorithm))
+    train = read_examples(served, "train", algorithm.supervision, fit)
     rows, held_out = read_held_out(cfg, algorithm, encoder, data)
     if cfg.trainer.val_check_interval is None or not data.holds_out:
         validation = train[:0]
     elif (algorithm.supervision, served) == (held_out.kind, as_measured(data, algorithm)) and rows:
         validation = fit(rows)
     else:
-        validation = examples(served, "val", algorithm.supervision, fit)
+        validation = read_examples(served, "val", algorithm.supervision, fit)
     loader = checked_loader(cfg, algorithm, train, held_out.examples)
     if processes_of(cfg) > 1:
         encoder = encoder.with_companions(shown_in(train, validation, held_out.examples))
@@ -108,8 +107,8 @@ def read_held_out(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Dat
     kind = next(iter(kinds), "prompt")
     if not count or not data.holds_out:
         return [], HeldOut(kind, [])
-    rows = examples(data, "val", kind, keep=options(cfg, "loader").kept_bytes)
-    return rows, HeldOut(kind, fitting(cfg, rows[:count], encoder))
+    rows = read_examples(data, "val", kind, keep=options_of(cfg, "loader").kept_bytes)
+    return rows, HeldOut(kind, only_fitting(cfg, rows[:count], encoder))
 
 
 def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: Any) -> Any:
@@ -123,7 +122,7 @@ def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: 
     """
     check_spoiled(cfg, algorithm, train.media)
     check_reads(cfg, shown_in(train, held_out))
-    loader, processes = options(cfg, "loader"), processes_of(cfg)
+    loader, processes = options_of(cfg, "loader"), processes_of(cfg)
     split_batch(loader.batch_size, loader.micro_batch_size, processes)
     if cfg.evaluation.num_examples and 0 < len(held_out) < processes:
         raise ValueError(
@@ -167,7 +166,7 @@ def wanted_of(algorithm: Algorithm) -> Any:
     )
 
 
-def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole, keep: int = 0) -> Sequence[Example]:
+def read_examples(data: Data, split: str, kind: Kind, fit: Fit = _whole, keep: int = 0) -> Sequence[Example]:
     """Decoded examples of a split, weakened to the kind that is asked for.
 
     Args:
@@ -183,7 +182,7 @@ def examples(data: Data, split: str, kind: Kind, fit: Fit = _whole, keep: int = 
     return load_mixture(data, split, kind, fit, keep)
 
 
-def fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any = None) -> Sequence[Example]:
+def only_fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted: Any = None) -> Sequence[Example]:
     """The examples that can be read and are within the limits of length, where others are to be left out.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from aa_lightning.assembly.data import data_options, read_held_out, wanted_of
-from aa_lightning.assembly.options import options
+from aa_lightning.assembly.options import options_of
 from aa_lightning.assembly.policy import build_algorithm, build_policy
 from aa_lightning.assembly.stages import export_of, starting_point
 from aa_lightning.data.corruption.options import CorruptionOptions
@@ -33,7 +33,7 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data,
     from aa_lightning.rewards import mathematics
     from aa_lightning.system.console import say
 
-    wanted, rows = options(cfg, "evaluation"), held_out.examples
+    wanted, rows = options_of(cfg, "evaluation"), held_out.examples
     if "math" in data.checks and wanted.num_examples and wanted.num_generations and algorithm.trains == "policy":
         mathematics.require()
     if wanted.num_examples and not len(rows):
@@ -72,7 +72,7 @@ def _sets(cfg: DictConfig, algorithm: Algorithm, encoder: Any, held_out: HeldOut
     from aa_lightning.evaluation.suite import HeldOutSets
     from aa_lightning.training.datamodule import EncodedExamples, PromptsOnly, eval_loader
 
-    wanted, loader, rows = options(cfg, "evaluation"), options(cfg, "loader"), held_out.examples
+    wanted, loader, rows = options_of(cfg, "evaluation"), options_of(cfg, "loader"), held_out.examples
     sets = HeldOutSets(rows)
     if not len(rows):
         return sets

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import TypeAdapter
 
-from aa_lightning.configuration.check import SECTIONS, model_schema
+from aa_lightning.configuration.check import model_schema
+from aa_lightning.configuration.schema import SECTIONS
 
 
-def options(cfg: DictConfig, section: str) -> Any:
+def options_of(cfg: DictConfig, section: str) -> Any:
     """A section of the configuration as its typed option class."""
     plain = OmegaConf.to_container(cfg[section], resolve=True)
-    plain.pop("_target_", None)
     schema = model_schema(plain["likelihood"]) if section == "model" else SECTIONS[section]
-    return TypeAdapter(schema).validate_python(plain)
+    return schema(**plain)

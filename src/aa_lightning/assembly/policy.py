@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from aa_lightning.algos.plain import completed
 from aa_lightning.assembly.data import processes_of
-from aa_lightning.assembly.options import options
+from aa_lightning.assembly.options import options_of
 from aa_lightning.assembly.stages import export_of, is_stage, starting_point
 from aa_lightning.configuration.check import split_batch
 from aa_lightning.types import Algorithm
@@ -38,7 +38,7 @@ def check_model(cfg: DictConfig) -> Any:
     _, checkpoint = _started(cfg, start)
     if checkpoint is not None:
         check_start(checkpoint)
-    load.check_training(options(cfg, "model"))
+    load.check_training(options_of(cfg, "model"))
     return build_encoder(cfg, start)
 
 
@@ -76,7 +76,7 @@ def build_chat_policy(cfg: DictConfig) -> Any:
     """
     from aa_lightning.models import load
 
-    model = options(cfg, "model")
+    model = options_of(cfg, "model")
     if cfg.run is not None:
         if build_algorithm(cfg).trains == "reward_model":
             raise ValueError(
@@ -93,7 +93,7 @@ def estimate_cost(cfg: DictConfig, algorithm: Algorithm, lengths: Any) -> tuple[
     from aa_lightning.assembly import inspection
     from aa_lightning.models import load
 
-    model = options(cfg, "model")
+    model = options_of(cfg, "model")
     micro, _ = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes_of(cfg))
     form = load.choose_form(model.reference, model.lora.rank, algorithm.uses_reference)
     responses = max(1, len(lengths.responses) // max(1, len(lengths.prompts)))
@@ -103,7 +103,7 @@ def estimate_cost(cfg: DictConfig, algorithm: Algorithm, lengths: Any) -> tuple[
 
 def _started(cfg: DictConfig, start: str | None) -> tuple[Any, Path | None]:
     """The options of the model, at the folder that it starts from; or the checkpoint that it starts from."""
-    model = options(cfg, "model")
+    model = options_of(cfg, "model")
     if start is None:
         return model, None
     return (model, Path(start)) if start.endswith(".ckpt") else (replace(model, path=start), None)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from aa_lightning.assembly.data import checked_loader, examples, wanted_of
+from aa_lightning.assembly.data import checked_loader, read_examples, wanted_of
 from aa_lightning.assembly.inspection import Lengths, one_class
-from aa_lightning.configuration.check import Loader
+from aa_lightning.configuration.schema import Loader
 from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import Dropped, prompt_media_of
 from aa_lightning.models.token.encoder import Encoded
@@ -112,8 +112,8 @@ class Found:
 def read_all(cfg: DictConfig, algorithm: Algorithm, data: Data, encoder: Any) -> Found:
     """Read every row that would train or be held out."""
     lenient = replace(data, on_bad_row="skip").serving(algorithm)
-    train = examples(lenient, "train", algorithm.supervision)
-    held_out = examples(lenient, "val", algorithm.supervision) if data.holds_out else train[:0]
+    train = read_examples(lenient, "train", algorithm.supervision)
+    held_out = read_examples(lenient, "val", algorithm.supervision) if data.holds_out else train[:0]
     loader = checked_loader(cfg, algorithm, train, held_out)
     wanted = wanted_of(algorithm)
     surveys = [survey(EncodedExamples(part, encoder, 0, wanted), cfg.measure) for part in (train, held_out)]

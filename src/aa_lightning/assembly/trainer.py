@@ -8,7 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from aa_lightning.assembly.options import options
+from aa_lightning.assembly.options import options_of
 from aa_lightning.runs.layout import RunFolder
 from aa_lightning.types import Algorithm
 
@@ -18,7 +18,7 @@ def loggers(cfg: DictConfig, folder: Path) -> list[Any]:
 
     from aa_lightning.training.callbacks.csv_logger import MetricsCsv
 
-    wanted = options(cfg, "logger")
+    wanted = options_of(cfg, "logger")
     loggers: list[Any] = [MetricsCsv(RunFolder(folder).metrics)] if wanted.csv else []
     if wanted.tensorboard:
         loggers.append(TensorBoardLogger(folder, name=RunFolder(folder).events.name, version=""))
@@ -35,7 +35,7 @@ def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, a
     from aa_lightning.training.callbacks.throughput import Throughput
     from aa_lightning.training.callbacks.warnings import Alarms
 
-    kept, wanted, place = options(cfg, "checkpoint"), options(cfg, "evaluation"), RunFolder(folder)
+    kept, wanted, place = options_of(cfg, "checkpoint"), options_of(cfg, "evaluation"), RunFolder(folder)
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
     syncing = [] if algorithm.ref_sync is None else [SyncReference(algorithm.ref_sync)]
     return [

@@ -11,39 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from aa_lightning.configuration.extras import missing_extras, uses_deepspeed
 from aa_lightning.configuration.folders import conf_dir, option_names
-from aa_lightning.configuration.schema import (
-    BY_NAME,
-    COMMANDS,
-    PRECISIONS,
-    SECTIONS,
-    STRICT,
-    Components,
-    Loader,
-    Lora,
-    Model,
-    Optimizer,
-    Share,
-)
+from aa_lightning.configuration.schema import COMMANDS, PRECISIONS, SECTIONS
 from aa_lightning.configuration.signatures import schema_of
 from aa_lightning.configuration.targets import Parameter, named_class, strategy_arguments, trainer_arguments
 from aa_lightning.configuration.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
-
-__all__ = [
-    "BY_NAME",
-    "SECTIONS",
-    "STRICT",
-    "Components",
-    "ConfigError",
-    "Loader",
-    "Lora",
-    "Model",
-    "Optimizer",
-    "Share",
-    "check_config",
-    "data_schema",
-    "model_schema",
-    "split_batch",
-]
 
 
 def check_config(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from aa_lightning.configuration.check import STRICT
+from aa_lightning.configuration.schema import STRICT
 from aa_lightning.data.corruption.options import Corruption, CorruptionOptions
 from aa_lightning.data.errors import BadRow
 from aa_lightning.data.examples import load_examples

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from aa_lightning.configuration.check import BY_NAME, STRICT
+from aa_lightning.configuration.schema import BY_NAME, STRICT
 from aa_lightning.types import Example, Kind, Message, Preference, text
 
 Place = tuple[int, int]  # a row, and which of its examples

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.configuration.schema import Model as ModelOptions
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.families.table import FAMILIES, family_of
 from aa_lightning.models.image_tokens.load import PictureWriter

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import nn
 
-from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.configuration.schema import Model as ModelOptions
 from aa_lightning.models.composed import load as parts
 from aa_lightning.models.families.table import FAMILIES, family_of, trained_part
 from aa_lightning.models.lora import adapter_base, merge_saved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aa_lightning.configuration.check import show
+from aa_lightning.configuration.wording import show
 from aa_lightning.report.page import Html, section, table
 from aa_lightning.runs.reader import Run
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aa_lightning.configuration.check import show
+from aa_lightning.configuration.wording import show
 
 _KEPT = {"model": ("family", "path", "tiny", "components", "dtype", "freeze", "lora"), "algo": ("_target_",)}
 _OPTIMIZER = (

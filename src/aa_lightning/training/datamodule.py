@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aa_lightning.algos.counts import supervised_terms
-from aa_lightning.configuration.check import Loader
+from aa_lightning.configuration.schema import Loader
 from aa_lightning.data.corruption.corrupt import corrupt
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.errors import BadRow

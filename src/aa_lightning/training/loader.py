@@ -19,7 +19,8 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
-from aa_lightning.configuration.check import ConfigError, split_batch
+from aa_lightning.configuration.check import split_batch
+from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.system.processes import end_with_parent
 
 Collate = Callable[[Sequence[Any]], Any]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from aa_lightning.algos.joining import Tally
-from aa_lightning.configuration.check import Optimizer
+from aa_lightning.configuration.schema import Optimizer
 from aa_lightning.runs.resume_check import check_same_run
 from aa_lightning.training import strategies
 from aa_lightning.types import Algorithm, Batch, Metrics

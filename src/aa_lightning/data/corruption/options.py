@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from aa_lightning.configuration.check import BY_NAME
+from aa_lightning.configuration.schema import BY_NAME
 
 Medium = Literal["image", "audio", "video"]
 # which media each corruption is for; the transforms stand in transforms.py, which is read when a medium is

@@ -16,8 +16,8 @@ import transformers as hf
 from PIL import Image
 from torch import nn
 
-from aa_lightning.configuration.check import Components
-from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.configuration.schema import Components
+from aa_lightning.configuration.schema import Model as ModelOptions
 from aa_lightning.models.composed.model import (
     ComposedConfig,
     ComposedForConditionalGeneration,

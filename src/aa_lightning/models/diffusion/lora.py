@@ -15,7 +15,7 @@ from diffusers.utils import convert_state_dict_to_diffusers, convert_unet_state_
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from aa_lightning.configuration.check import Lora
+from aa_lightning.configuration.schema import Lora
 from aa_lightning.models.state_dict import merged
 
 _BASE = "unet.base_model_name_or_path"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from aa_lightning.configuration.check import STRICT, Lora, Share
+from aa_lightning.configuration.schema import STRICT, Lora, Share
 
 
 @dataclass(config=STRICT, kw_only=True, frozen=True)

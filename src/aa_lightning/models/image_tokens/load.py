@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.configuration.schema import Model as ModelOptions
 from aa_lightning.configuration.targets import named_object
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.image_tokens.encoder import PictureEncoder

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from aa_lightning.configuration.check import Model as ModelOptions
+from aa_lightning.configuration.schema import Model as ModelOptions
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference
