@@ -2,16 +2,15 @@
 machine cannot have."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.reliability import forked
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,13 +59,11 @@ def workplace(tmp_path_factory):
 
 
 def run(folder, typed):
-    """A command in this process, as `python -m` would run it; its exit code must be 0."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        [sys.executable, *typed[1:]], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{shlex.join(typed)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    """`python -m`, the module and what follows it, typed in a folder; its exit code must be 0."""
+    _, _, module, *argv = typed
+    process = forked.Command(module, argv, cwd=folder)
+    out, err = process.communicate()
+    assert process.returncode == 0, f"{shlex.join(typed)}\n{out[-2000:]}\n{err[-3000:]}"
 
 
 def test_every_block_is_a_file_or_commands_or_the_tree():

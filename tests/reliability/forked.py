@@ -108,7 +108,7 @@ class _Server:
             bufsize=1,
             start_new_session=True,
         )
-        atexit.register(self._process.kill)
+        atexit.register(self._end)
 
     def start(self, module: str, argv: list[str], env: dict[str, str], cwd: Path, out: Path, err: Path) -> int:
         asked = {"module": module, "argv": argv, "env": env, "cwd": str(cwd), "out": str(out), "err": str(err)}
@@ -118,6 +118,10 @@ class _Server:
         if pid not in self._codes:
             self._codes |= {int(one): code for one, code in self._ask({})["codes"].items()}
         return self._codes.get(pid)
+
+    def _end(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
 
     def _ask(self, question: dict) -> dict:
         print(json.dumps(question), file=self._process.stdin, flush=True)
