@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from aa_lightning import check, evaluate, generate, train
 from aa_lightning.configuration.comments import elsewhere, head, of_yaml
 from aa_lightning.configuration.compose import checked, composed
+from aa_lightning.configuration.composed import section
 from aa_lightning.configuration.folders import conf_dir, option_file, option_names
 from aa_lightning.configuration.help import MAIN_KEYS, WELL_KNOWN, page
 from aa_lightning.configuration.key_pages import option_page
@@ -130,7 +131,7 @@ def test_each_is_marked_with_the_keys_that_must_be_typed_with_it():
     assert marked["local"] == {"data.train.path="}
     assert marked["hpdv2"] == {"data.train.root="}
     for name in GROUPS["data"][1::8]:
-        missing = OmegaConf.missing_keys(composed(None, [f"+data={name}"], [CONF]))
+        missing = OmegaConf.missing_keys(section("data", name, [CONF]))
         assert marked[name] == {f"{key}=" for key in missing if key.startswith("data.train.")}, name
 
 

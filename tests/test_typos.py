@@ -1,6 +1,5 @@
 """Whatever is mistyped, in whichever group, at whichever depth, by whichever command: refused, with what was meant."""
 
-import copy
 import re
 import subprocess
 import sys
@@ -63,9 +62,7 @@ def test_every_mistyped_option_of_every_group_is_refused_and_leads_to_the_right_
     key = chosen_groups("train").get(group, group)
     for option in GROUPS[group]:
         meant = f"init=stage:{option}" if group == "stage" else f"{key}={option}"
-        with pytest.raises(ConfigError, match=rf"^{key}={doubled(option)} cannot be used"):
-            check_options([f"{key}={doubled(option)}"], "train", [conf_dir()])
-        with pytest.raises(ConfigError) as refused:
+        with pytest.raises(ConfigError, match=rf"^{key}={doubled(option)} cannot be used") as refused:
             check_options([f"{key}={doubled(option)}"], "train", [conf_dir()])
         assert f" {meant}" in str(refused.value).replace("?", " ").splitlines()[1] + " "
 
@@ -166,15 +163,14 @@ def test_a_key_mistyped_at_any_depth_is_refused_and_the_suggestion_is_that_key(c
     plain = OmegaConf.to_container(whole, resolve=True)
     walked = [name for name in dotted_keys(plain) if not FREE.search(name)]
     assert len(walked) > 80
+    cfg = OmegaConf.create(plain)
     for name in walked:
-        mistyped = copy.deepcopy(plain)
-        *parents, last = name.split(".")
-        inside = mistyped
-        for step in parents:
-            inside = inside[step]
+        section, _, last = name.rpartition(".")
+        inside = OmegaConf.select(cfg, section) if section else cfg
         inside[doubled(last)] = inside[last]
         with pytest.raises(ConfigError) as refused:
-            check_config(OmegaConf.create(mistyped), command, GROUPS)
+            check_config(cfg, command, GROUPS)
+        del inside[doubled(last)]
         first, second = str(refused.value).splitlines()[:2]
         assert first.endswith(f"there is no key {doubled(name)}")
         assert second.startswith(f"did you mean {name}"), (name, second)

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from aa_lightning.configuration.composed import composed
+from aa_lightning.configuration.comments import LOADER
+from aa_lightning.configuration.composed import section
 from aa_lightning.configuration.wording import show
 
 TYPED = "the command line"
@@ -27,7 +29,7 @@ def with_changes(cfg: DictConfig, hydra: DictConfig, folders: Sequence[Path]) ->
     """
     if "algo" not in cfg:
         return cfg
-    alone = composed(None, [f"+algo={hydra.runtime.choices.algo}"], folders)
+    alone = section("algo", hydra.runtime.choices.algo, folders)
     rooted = cfg.copy()  # where its references point
     with open_dict(rooted):
         rooted.algo = alone.algo
@@ -93,8 +95,9 @@ def _setting(key: str, group: str, choice: str, folders: Sequence[Path], rooted:
     path = next((file for folder in reversed(folders) if (file := folder / group / f"{choice}.yaml").is_file()), None)
     if path is None:
         return None
-    rooted = rooted or "@package _global_" in path.read_text(encoding="utf-8")
-    loaded = OmegaConf.to_container(OmegaConf.load(path)) or {}
+    text = path.read_text(encoding="utf-8")
+    rooted = rooted or "@package _global_" in text
+    loaded = yaml.load(text, LOADER) or {}
     content = loaded if rooted else {group: loaded}
     if any(_concerns(name, key) for name, _ in _leaves("algo", content.get("algo", {})) if name != "algo"):
         return f"{group}/{choice}.yaml"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -30,7 +30,7 @@ def check_config(
     Raises:
         ConfigError: one line per mistake: what was given, why it cannot work, what to type.
     """
-    mistakes = [_missing(key) for key in sorted(OmegaConf.missing_keys(cfg))]
+    mistakes = [_missing(key) for key in sorted(missing_keys(cfg))]
     if not mistakes:
         plain = OmegaConf.to_container(cfg, resolve=True)
         everywhere = Everywhere(list(dotted_keys(plain)), groups or {})
@@ -39,6 +39,23 @@ def check_config(
         mistakes = mistakes or [*_contradictions(plain), *missing_extras(plain)]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+
+
+def missing_keys(cfg: DictConfig) -> list[str]:
+    """The keys without a value. References are not followed, so that each of these is read once, by who needs its value."""
+    return [key for key, value in _leaves(OmegaConf.to_container(cfg)) if value == "???"]
+
+
+def _leaves(inside: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys as they are typed, `data.parts.a` and `trainer.devices[0]`, with their values."""
+    if isinstance(inside, Mapping):
+        for key, value in inside.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(inside, list):
+        for place, value in enumerate(inside):
+            yield from _leaves(value, f"{path}[{place}]")
+    else:
+        yield path, inside
 
 
 def dotted_keys(plain: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -110,9 +127,11 @@ def _unknown_root(key: str, value: Any, known: list[str], everywhere: Everywhere
 
 def _stage_mistakes(plain: Mapping[str, Any]) -> list[str]:
     """A stage to start from that there is not."""
-    init, stages = plain.get("init"), option_names([conf_dir()])["stage"]
-    name = init.removeprefix("stage:") if isinstance(init, str) and init.startswith("stage:") else None
-    if name is None or name in stages:
+    init = plain.get("init")
+    if not isinstance(init, str) or not init.startswith("stage:"):
+        return []
+    name, stages = init.removeprefix("stage:"), option_names([conf_dir()])["stage"]
+    if name in stages:
         return []
     close = nearest(name, stages)
     hint = f"did you mean init=stage:{close}? " if close else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,10 +51,14 @@ def sentence(lines: Sequence[str]) -> str:
 
 def of_yaml(path: Path, file: str) -> dict[str, Written]:
     """Dotted key → its comment: behind the value, else in the lines above the key; "" where there is none."""
-    text = path.read_text(encoding="utf-8")
-    node = yaml.compose(text, LOADER)
-    found = {} if node is None else _comments(node, text.splitlines(), "")
+    found = _commented(path.read_text(encoding="utf-8"))
     return {key: Written(comment, file, required) for key, comment, required in found}
+
+
+@functools.cache  # many files build on the same one
+def _commented(text: str) -> tuple[tuple[str, str, bool], ...]:
+    node = yaml.compose(text, LOADER)
+    return () if node is None else tuple(_comments(node, text.splitlines(), ""))
 
 
 def _comments(node: yaml.Node, lines: Sequence[str], prefix: str) -> Iterator[tuple[str, str, bool]]:
@@ -157,10 +162,11 @@ def _read(
     _add(found, path, f"{group}/{option}", package)
 
 
-def _bases(text: str) -> list[str]:
+@functools.cache
+def _bases(text: str) -> tuple[str, ...]:
     """Files of the same group that a file builds on."""
     written = yaml.load(text, LOADER) or {}
-    return [entry for entry in written.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return tuple(entry for entry in written.get("defaults", []) if isinstance(entry, str) and entry != "_self_")
 
 
 def _commands(config_name: str) -> list[str]:

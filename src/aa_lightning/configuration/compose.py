@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aa_lightning.configuration.changes import with_changes
 from aa_lightning.configuration.check import check_config
-from aa_lightning.configuration.composed import composed, with_algorithm
+from aa_lightning.configuration.composed import composed, section, with_algorithm
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.typed import ROWS, check_options
 from aa_lightning.configuration.wording import ConfigError, nearest, show, some
@@ -160,7 +160,7 @@ def _written_out(name: str, said: dict[str, Any], folders: Sequence[Path]) -> di
 
 def _data_set(part: str, name: str, folders: Sequence[Path]) -> DictConfig:
     try:
-        return composed(None, [f"+data={name}"], folders)
+        return section("data", name, folders)
     except MissingConfigException as error:
         known = option_names(folders)["data"]
         close = nearest(name, known)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -17,28 +20,57 @@ from aa_lightning.configuration.typed import parsed
 
 
 def composed(
-    config_name: str | None, overrides: Sequence[str], folders: Sequence[Path], with_choices: bool = False
+    config_name: str, overrides: Sequence[str], folders: Sequence[Path], with_choices: bool = False
 ) -> DictConfig:
-    """Compose a configuration by Hydra.
+    """Compose the configuration of a command by Hydra.
 
     Args:
-        config_name: of the command; None: of the overrides alone.
+        config_name: of the command.
         overrides: as they are typed.
         folders: of configuration groups, ours first.
         with_choices: keep the section `hydra`, which says what was chosen from which group.
     """
-    outer = get_gh_backup()  # inside a command Hydra is at work already
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(folders[0]), version_base="1.3"):
-            whole = hydra_compose(config_name, with_search_path(overrides, folders), return_hydra_config=True)
-    finally:
-        restore_gh_from_backup(outer)
+    with _hydra(folders):
+        whole = hydra_compose(config_name, with_search_path(overrides, folders), return_hydra_config=True)
     with_algorithm(whole, whole.hydra.runtime.choices)
     if not with_choices:
         with open_dict(whole):
             whole.pop("hydra")
     return whole
+
+
+def section(group: str, option: str, folders: Sequence[Path]) -> DictConfig:
+    """Compose an option of a group alone, by Hydra, without the section in which Hydra itself is configured: that takes
+    most of the time.
+
+    Args:
+        group: `data`; the option's content stands below this key.
+        option: `rlaif_v`.
+        folders: of configuration groups, ours first.
+
+    Raises:
+        MissingConfigException: there is no such option.
+    """
+    with _hydra(folders) as loader:
+        overrides, files = loader._parse_overrides_and_create_caching_repo(
+            None, with_search_path([f"+{group}={option}"], folders)
+        )
+        chosen = create_defaults_list(files, None, overrides, prepend_hydra=False, skip_missing=False)
+        whole = loader._compose_config_from_defaults_list(chosen.defaults, files)
+    OmegaConf.set_struct(whole, True)
+    return whole
+
+
+@contextlib.contextmanager
+def _hydra(folders: Sequence[Path]) -> Iterator[ConfigLoader]:
+    """Hydra's reader of our folder, and Hydra at work there; inside a command it is at work already."""
+    outer = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folders[0]), version_base="1.3"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        restore_gh_from_backup(outer)
 
 
 def with_algorithm(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from aa_lightning.configuration.catalogue import data_set
-from aa_lightning.configuration.comments import MISSING, head, written_by
+from aa_lightning.configuration.comments import LOADER, MISSING, head, written_by
 from aa_lightning.configuration.folders import option_file, option_names
 from aa_lightning.configuration.keys import Configuration, Key
 from aa_lightning.configuration.typed import chosen_groups
@@ -93,7 +93,7 @@ def _keys_of(group: str, option: str, composed: Configuration) -> Iterator[Key]:
 
 def _overridden(path: Path) -> list[str]:
     """List what else an option chooses."""
-    entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", [])
+    entries = (yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}).get("defaults", [])
     pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
     return [f"{key.removeprefix('override /')}={value}" for key, value in pairs if key.startswith("override /")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -95,6 +96,7 @@ def strategy_arguments(target: str) -> dict[str, Parameter]:
     return parameters(PACKAGE / "training/strategies.py", target.rpartition(".")[2])
 
 
+@functools.cache
 def parameters(source: Path, name: str) -> dict[str, Parameter]:
     """Read the arguments of a class out of the source of a module that is too heavy to import."""
     tree = ast.parse(source.read_text(encoding="utf-8"))

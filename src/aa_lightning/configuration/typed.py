@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from aa_lightning.configuration.comments import LOADER
 from aa_lightning.configuration.folders import conf_dir, option_file, option_names
 from aa_lightning.configuration.wording import ConfigError, nearest, some
 
@@ -166,7 +167,7 @@ def _refused(key: str, option: str, added: bool, chosen: Mapping[str, str], fold
 
 def chosen_groups(config_name: str) -> dict[str, str]:
     """Group → the key that chooses from it (`scale` → `scale@_global_`), as the command's own file says."""
-    written = yaml.safe_load((conf_dir() / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    written = yaml.load((conf_dir() / f"{config_name}.yaml").read_text(encoding="utf-8"), LOADER)
     chosen: dict[str, str] = {}
     for entry in written.get("defaults", []):
         if isinstance(entry, dict):
