@@ -1,11 +1,8 @@
 """The page's algorithm of one's own, word for word by the real command; and what is said where such a class is wrong."""
 
 import csv
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from omegaconf import OmegaConf
 from aa_lightning.algos.plain import completed
 from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.wording import ConfigError
+from tests.reliability import forked
 from tests.reliability.support import ROOT, SHAPES, SHORT
 from tests.vectors.support import algorithm
 
@@ -35,10 +33,10 @@ def written(folder: Path, code: str = CODE, settings: str = SETTINGS) -> Path:
 def run(folder: Path, line: str, *more: str) -> tuple[int, str]:
     """A line of the page, typed in a folder; what it says of errors. Python itself does not look into that folder, as it
     does not for the console scripts."""
-    _, *typed = shlex.split(line)
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONSAFEPATH": "1"}
-    done = subprocess.run([sys.executable, *typed, *more], cwd=folder, env=env, capture_output=True, text=True)
-    return done.returncode, done.stderr
+    _, _, module, *typed = shlex.split(line)
+    process = forked.Command(module, [*typed, *more], cwd=folder)
+    _, errors = process.communicate()
+    return process.returncode, errors
 
 
 def first_row(folder: Path) -> dict[str, float]:
