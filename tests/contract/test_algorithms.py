@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.algos.metrics import NAMES
-from aa_lightning.assembly.data import data_options, read_examples, wanted_of
+from aa_lightning.assembly.data import data_options, wanted_of
 from aa_lightning.training.datamodule import EncodedExamples
-from tests.contract.support import ALGORITHMS, MODELS, config, make, why_refused
+from tests.contract.support import ALGORITHMS, MODELS, config, make, read_once, why_refused
 from tests.vectors.support import settings
 
 LN2 = math.log(2)
@@ -66,7 +66,7 @@ def batch_for(model: str, algorithm, policy):
     """A prepared batch of four rows with all that the algorithm wants."""
     wanted = wanted_of(algorithm)
     data = data_options(config(model, "dpo")).serving(algorithm)
-    examples = read_examples(data, "val", algorithm.supervision)[:4]
+    examples = read_once(data, "val", algorithm.supervision)[:4]
     rows = EncodedExamples(examples, policy.encoder, wanted=wanted)
     torch.manual_seed(0)
     batch = policy.prepare(rows.collate([rows[i] for i in range(4)]))

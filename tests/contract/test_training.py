@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aa_lightning.train import train
-from tests.contract.support import CORE, MODALITY, MOSTLY_SLOW, PAIRS, TRAINED, config, modality, served
+from tests.contract.support import CORE, MODALITY, MOSTLY_SLOW, PAIRS, TRAINED, change, config, modality, served
 
 FAST = [
     "trainer.log_every_n_steps=5",
@@ -34,8 +34,9 @@ def test_a_few_dozen_steps_improve_a_held_out_measure(model, algo, tmp_path):
     overrides, measure, expected = LEARNS[algo]
     if model == "tiny_sd":
         overrides, measure, expected = SD[algo], *SD_MEASURE[algo]
-    overrides = [*overrides, *LONGER.get(modality(model), []), *LONGEST.get(model, [])]
-    summary = train(config(model, algo, *FAST, "loader.batch_size=16", *overrides), tmp_path)
+    cfg = config(model, algo)
+    change(cfg, *FAST, "loader.batch_size=16", *overrides, *LONGER.get(modality(model), []), *LONGEST.get(model, []))
+    summary = train(cfg, tmp_path)
     assert summary["after"][measure] >= expected
     rising = RISES.get(measure, measure)
     assert summary["after"][rising] > summary["before"][rising]
@@ -70,14 +71,20 @@ SD_MEASURE = {"dpo": ("heldout/preference_accuracy", 0.65), "sft": ("heldout/log
 
 
 @pytest.mark.parametrize(("model", "algo"), MOSTLY_SLOW)
-def test_a_resumed_run_ends_with_the_same_bits(model, algo, tmp_path):
-    common = [*FAST, "loader.batch_size=4", "evaluation.num_examples=8", "evaluation.before=false"]
-    common += ["checkpoint.every_n_steps=2", *(["model.dropout=0.1"] if model != "tiny_sd" else [])]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(config(model, algo, *common, "trainer.max_steps=5"), whole)
-    train(config(model, algo, *common, "trainer.max_steps=5", "checkpoint.keep=3"), cut)
-    (cut / "checkpoints" / "step_00000005.ckpt").unlink()
-    (cut / "checkpoints" / "step_00000004.ckpt").unlink()
-    train(config(model, algo, *common, "trainer.max_steps=5", f"resume={cut}"), cut)
-    first, second = (torch.load(r / "checkpoints" / "step_00000005.ckpt", weights_only=False) for r in (whole, cut))
-    assert all(torch.equal(v, second["state_dict"][k]) for k, v in first["state_dict"].items())
+def test_a_resumed_run_ends_with_the_same_bits(model, algo, tmp_path, capsys):
+    cfg = config(model, algo)
+    change(cfg, *FAST, "loader.batch_size=4", "evaluation.num_examples=8", "evaluation.before=false")
+    change(cfg, "checkpoint.every_n_steps=2", "checkpoint.keep=3", "trainer.max_steps=5", "data.train.size=32")
+    if model != "tiny_sd":
+        change(cfg, "model.dropout=0.1")
+    train(cfg, tmp_path)
+    two, four, five = (tmp_path / "checkpoints" / f"step_0000000{step}.ckpt" for step in (2, 4, 5))
+    whole = torch.load(five, weights_only=False)["state_dict"]
+    for later in (four, five):
+        later.unlink()
+    change(cfg, f"resume={tmp_path}")
+    train(cfg, tmp_path)
+    assert "going on after step 2" in capsys.readouterr().out and two.is_file()
+    resumed = torch.load(five, weights_only=False)["state_dict"]
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
