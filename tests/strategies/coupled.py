@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from contextlib import contextmanager
-from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -14,11 +11,11 @@ from torch import Tensor
 
 from aa_lightning.algos.joining import Tally
 from aa_lightning.losses import distributed
-from aa_lightning.system.processes import leave
 from aa_lightning.types import Batch, LogLikelihood
 from tests.vectors.support import algorithm
 
 ROWS, WIDTH, TERMS = 4, 3, 5
+COUPLED = ["aot", "aot_paired", "kto", "kto_batch", "bco", "bco_pair", "beta_dpo", "dpo"]
 
 
 class Linear:
@@ -103,21 +100,9 @@ def _mean_over_processes(value: Tensor) -> Tensor:
     return value / dist.get_world_size()
 
 
-def main() -> None:
-    """One of two processes: names of algorithms in, what each came to out, as JSON on rank 0."""
-    rank, store, *names = sys.argv[1:]
-    dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=int(rank), world_size=2, timeout=timedelta(seconds=60)
-    )
-    mine = list(range(int(rank), ROWS, 2))
-    told = {name: two_steps(name, mine, _mean_over_processes) for name in names}
-    unequal = [[0, 1, 2], [3]][int(rank)]
-    told |= {f"held out {name}": held_out(name, unequal, _sum_over_processes) for name in names}
-    told["of none"] = of_none(int(rank))
-    if rank == "0":
-        print(json.dumps(told))
-
-
-if __name__ == "__main__":
-    main()
-    leave(0)
+def of_two_processes(rank: int) -> dict[str, list | dict]:
+    """What each algorithm came to, in one of two processes."""
+    mine, unequal = list(range(rank, ROWS, 2)), [[0, 1, 2], [3]][rank]
+    told = {name: two_steps(name, mine, _mean_over_processes) for name in COUPLED}
+    told |= {f"held out {name}": held_out(name, unequal, _sum_over_processes) for name in COUPLED}
+    return told | {"of none": of_none(rank)}

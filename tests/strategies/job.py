@@ -1,4 +1,5 @@
-"""What runs in every process: each strategy in turn, its losses and weights written to a file by rank 0.
+"""What runs in every process: each strategy in turn, its losses and weights written to a file by rank 0; then, in two
+processes, the objectives that couple rows.
 
     python -m tests.strategies.job <output.json> <builder> <strategy> …
 
@@ -24,6 +25,7 @@ from aa_lightning.system.processes import leave
 from aa_lightning.training import strategies
 from aa_lightning.training.callbacks.checkpoint import SteadyCheckpoint
 from aa_lightning.training.callbacks.random_state import RandomStates
+from tests.strategies import coupled
 
 MINUTES = 0.5
 STRATEGIES = {
@@ -143,8 +145,10 @@ def main(output: str, builder: str, *names: str) -> None:
     for name in names:
         results[name] = equality(name, build)
         results[name] |= resumption(name, build, _shared_folder())
-        if not dist.is_initialized() or dist.get_rank() == 0:
-            Path(output).write_text(json.dumps(results))
+    if dist.is_initialized():
+        results["coupled"] = coupled.of_two_processes(dist.get_rank())
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        Path(output).write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

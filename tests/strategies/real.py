@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
 
 from aa_lightning.assembly.build import build_run
 from aa_lightning.configuration.compose import compose
@@ -37,6 +38,7 @@ VARIANTS = {
 SHAPES = ["data.train.size=12", "data.val.size=8", "loader.batch_size=4", "trainer.max_steps=5"]  # three steps an epoch
 # 20 steps of two rows, one for each process: all four neighbourhoods of text and picture are among them
 MIXED = ["data=local", "data.val_share=0.2", "loader.batch_size=2", "trainer.max_steps=20"]
+MIXED += ["checkpoint.every_n_steps=14"]  # from where a run goes on through the end of an epoch
 VARIANTS = {name: [*overrides, *SHAPES] for name, overrides in VARIANTS.items()} | {
     "mixed_llava": [*PAIRS, "algo=dpo", *MIXED],
     "mixed_sft": [*PAIRS, "algo=sft", *MIXED],
@@ -115,7 +117,7 @@ class Reference(Callback):
         return total.tolist()
 
 
-def configuration(name: str, variant: str, mixed: str):
+def configuration(name: str, variant: str, mixed: str) -> DictConfig:
     together = [f"strategy={name}", "trainer.strategy.timeout_minutes=0.5", "loader.micro_batch_size=1"]
     alone = ["strategy=single", "loader.micro_batch_size=2"]
     rows = Path(mixed).with_name("heard.jsonl") if variant.endswith("omni") else mixed
@@ -123,11 +125,11 @@ def configuration(name: str, variant: str, mixed: str):
     return compose([*COMMON, *VARIANTS[variant], *path, *(alone if name == "single" else together)])
 
 
-def fit(name: str, variant: str, mixed: str, folder: Path, resume: Path | None = None):
+def fit(cfg: DictConfig, folder: Path, resume: Path | None = None):
     """The run, its losses, what its reference said."""
     folder.mkdir(parents=True, exist_ok=True)
-    run = build_run(configuration(name, variant, mixed), folder)
-    if variant == "pictures":
+    run = build_run(cfg, folder)
+    if run.policy.likelihood == "elbo":
         run.policy.eval()  # timesteps and noise follow from the rows then, as no generator is shared by all strategies
     losses = StepLosses()
     rows = run.data.train_examples
@@ -139,25 +141,27 @@ def fit(name: str, variant: str, mixed: str, folder: Path, resume: Path | None =
 
 
 def outcome(name: str, variant: str, mixed: str, folder: Path) -> dict:
-    run, losses, reference = fit(name, variant, mixed, folder)
+    cfg = configuration(name, variant, mixed)
+    run, losses, reference = fit(cfg, folder)
     straight = digest(run.trainer, run.module)
     weights = strategies.whole_state_dict(run.trainer, run.policy)
     if run.trainer.is_global_zero:
         export(run.policy, weights, folder / "export")
     run.trainer.strategy.barrier()
-    at_two = folder / "checkpoints" / "step_00000002.ckpt"
-    again, after, _ = fit(name, variant, mixed, folder / "again", resume=at_two)
+    first = min((folder / "checkpoints").glob("step_*.ckpt"))
+    again, after, _ = fit(cfg, folder / "again", resume=first)
     return {
         "losses": losses,
         "heldout": next(c for c in run.trainer.callbacks if isinstance(c, HeldOut)).results,
         "reference": reference,
         "straight": straight,
         "resumed": digest(again.trainer, again.module),
-        "losses after step 2": after,
+        "losses when resumed": after,
     }
 
 
 def main(folder: str, mixed: str, *cells: str) -> None:
+    """All cells one after another, as one of the processes or as the only one."""
     root, results = Path(folder), {}
     for cell in cells:
         name, _, variant = cell.partition("/")

@@ -1,4 +1,5 @@
-"""Every strategy trains as one process does, gives its weights back whole, and resumes to the bit."""
+"""Every strategy trains as one process does, gives its weights back whole, and resumes to the bit; two processes with
+two rows each are one process with four, where an objective couples the rows of a batch too."""
 
 import json
 import os
@@ -10,6 +11,8 @@ from torch import nn
 
 from aa_lightning.system.processes import run_workers
 from aa_lightning.training.strategies import blocks, check_sharded
+from tests.strategies import job
+from tests.strategies.coupled import COUPLED, ROWS, held_out, two_steps
 from tests.strategies.toy import ToyPolicy
 
 ROOT = Path(__file__).parents[2]
@@ -17,22 +20,24 @@ BUILDER = "tests.strategies.toy:build"
 STRATEGIES = ["ddp", "fsdp", "zero1", "zero2", "zero3"]
 
 
-def run(output, count, *names):
-    """What `tests/strategies/job.py` found, in `count` processes."""
+def of_two(output, *names):
+    """What `tests/strategies/job.py` found, in two processes."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.strategies.job", str(output), BUILDER, *names]
-    run_workers(command, count, env={"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}, cwd=ROOT, timeout=280)
+    run_workers(command, 2, env={"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}, cwd=ROOT, timeout=280)
     return json.loads(output.read_text())
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("alone") / "results.json", 1, "single")["single"]
+    output = tmp_path_factory.mktemp("alone") / "results.json"
+    job.main(str(output), BUILDER, "single")
+    return json.loads(output.read_text())["single"]
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """All strategies one after another in the same two processes: the imports are paid once."""
-    return run(tmp_path_factory.mktemp("together") / "results.json", 2, *STRATEGIES)
+    return of_two(tmp_path_factory.mktemp("together") / "results.json", *STRATEGIES)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -73,7 +78,7 @@ def test_a_resumed_run_ends_with_the_same_weights_to_the_bit(alone, together, na
 
 @pytest.mark.slow
 def test_sharded_checkpoints_resume_to_the_bit(tmp_path):
-    found = run(tmp_path / "results.json", 2, "fsdp_shards")["fsdp_shards"]
+    found = of_two(tmp_path / "results.json", "fsdp_shards")["fsdp_shards"]
     assert found["straight"] == found["resumed"]
 
 
@@ -92,3 +97,35 @@ def test_lists_of_lists_are_no_blocks_since_nothing_calls_them():
     lists = nn.ModuleList([nn.ModuleList([nn.Linear(2, 2)]), nn.ModuleList([nn.Linear(2, 2)])])
     layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
     assert blocks(nn.ModuleDict({"ups": lists, "layers": layers})) == list(layers)
+
+
+# ---------------------------------------------------------------- objectives that couple the rows of a batch
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_two_processes_take_the_steps_of_one(together, name):
+    alone = two_steps(name, list(range(ROWS)), lambda value: value)
+    for (loss, weight), (theirs, other) in zip(alone, together["coupled"][name], strict=True):
+        assert theirs == pytest.approx(loss, abs=1e-12)
+        assert other == pytest.approx(weight, abs=1e-12)
+    assert alone[0][1] != alone[1][1]
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_two_processes_with_three_rows_and_one_measure_what_one_does_with_four(together, name):
+    """As held-out batches are, whose sizes differ by one at most."""
+    alone = held_out(name, list(range(ROWS)), lambda value: value)
+    assert together["coupled"][f"held out {name}"] == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_process_without_rows_takes_part_all_the_same(together):
+    assert together["coupled"]["of none"] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["aot", "beta_dpo", "bco_pair"])
+def test_the_coupling_matters(name):
+    """Two halves by themselves are not the whole: else the test above would show nothing."""
+    whole = two_steps(name, list(range(ROWS)), lambda value: value)
+    halves = [two_steps(name, half, lambda value: value) for half in ([0, 2], [1, 3])]
+    mean = sum(half[0][0] for half in halves) / 2
+    assert abs(mean - whole[0][0]) > 1e-9
