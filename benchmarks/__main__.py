@@ -1,7 +1,8 @@
 """Every benchmark, one after another: `make bench`."""
 
-from benchmarks import dpo_step, layouts, rollout_memory
+from benchmarks import dpo_step, layouts, rollout_memory, start
 
 dpo_step.main()
 layouts.main()
 rollout_memory.main()
+start.main()

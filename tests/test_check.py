@@ -12,7 +12,7 @@ from aa_lightning.assembly.survey import survey
 from aa_lightning.check import check
 from aa_lightning.configuration.compose import compose
 from aa_lightning.configuration.wording import ConfigError
-from aa_lightning.data.examples import Dropped
+from aa_lightning.data.scan import Dropped
 from aa_lightning.training.datamodule import EncodedExamples
 from tests.contract.support import MODELS, config, make, modality
 

@@ -14,8 +14,8 @@ import yaml
 from aa_lightning import train
 from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.wording import ConfigError
-from aa_lightning.data.examples import held_out
 from aa_lightning.data.kinds import weaken
+from aa_lightning.data.split import held_out
 from aa_lightning.launch import job
 from aa_lightning.launch.command import INTERRUPTED
 from aa_lightning.launch.job import processes

@@ -11,7 +11,7 @@ from aa_lightning.media.audio import Sound
 from aa_lightning.media.video import Clip
 from aa_lightning.models.token.encoder import TooLong
 from aa_lightning.training.datamodule import EncodedExamples, Fitting, Wanted, supervised_terms, supervision
-from aa_lightning.training.kept import bytes_of
+from aa_lightning.training.sizes import bytes_of
 from aa_lightning.types import Feedback, Preference, Rating, text
 from tests.contract.support import make
 

@@ -186,7 +186,7 @@ def test_corruption_of_prompts_without_pictures_is_refused():
 
 def test_rows_of_the_source_can_be_picked():
     source = Memory([{**GOOD, "q": str(i)} for i in range(10)])
-    examples = Examples(source, template(**PAIRS), "preference", rows=[7, 2])
+    examples = Examples(source, template(**PAIRS), "preference", rows=lambda: [7, 2])
     assert [e.id for e in examples] == ["7", "2"]
     assert isinstance(examples.template, Template)
 

@@ -13,7 +13,7 @@ from aa_lightning.assembly.data import checked_loader, read_examples, wanted_of
 from aa_lightning.assembly.inspection import Lengths, one_class
 from aa_lightning.configuration.schema import Loader
 from aa_lightning.data.errors import BadRow
-from aa_lightning.data.examples import Dropped, prompt_media_of
+from aa_lightning.data.scan import Dropped, prompt_media_of
 from aa_lightning.models.token.encoder import Encoded
 from aa_lightning.system.console import bar
 from aa_lightning.training.datamodule import LENGTH, EncodedExamples, dropped_by

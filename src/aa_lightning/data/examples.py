@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-from array import array
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
-from itertools import compress
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Literal, overload
 
@@ -16,33 +13,28 @@ from aa_lightning import media
 from aa_lightning.data.corruption.corrupt import corrupt, prompt_media
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.errors import BadRow, LeftOut
+from aa_lightning.data.kept import Kept
 from aa_lightning.data.kinds import can_serve, weaken
 from aa_lightning.data.multi_row import Album, Place, QuestionIndex, Symbols, source_kind_for
 from aa_lightning.data.options import DataOptions, SourceOptions
+from aa_lightning.data.records import Record, recorded
+from aa_lightning.data.scan import Dropped, Scan, scan_of
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.data.sources.open import Source, is_confined, media_root, open_source
+from aa_lightning.data.split import Split, key_of, rows_of
 from aa_lightning.data.template.allowed import Allowed
 from aa_lightning.data.template.infer import completed
 from aa_lightning.data.template.template import Template
-from aa_lightning.data.templated_rows import TemplatedRows
 from aa_lightning.media import MediaOptions
 from aa_lightning.system.console import bar
-from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking, Rating
+from aa_lightning.types import Example, Feedback, Kind, Part, Preference, Ranking
 
 _SHOW_PROGRESS_AFTER = 2.0  # seconds
 _NAMED = 5  # rows in an error
 SKIP = "To leave such rows out, named and counted, set data.on_bad_row=skip."
 _ANY_MEDIA = MediaOptions()
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A row that was left out, and why. `declared`: the template itself wants such rows left out."""
-
-    row: str
-    column: str
-    reason: str
-    declared: bool = False
+WORTH_KEEPING = 10_000  # rows, which take about a second
+_MOST_LOOKED_AT = 10_000  # rows that are read again where a scan is used again; of more all are
 
 
 class Examples(Sequence[Example]):
@@ -54,13 +46,14 @@ class Examples(Sequence[Example]):
         wanted: the kind of example; richer rows are weakened to it.
         on_bad_row: error: the first bad row stops; skip: bad rows are left out and listed in `dropped`. Rows that the
             template's own drop rules leave out are listed in `dropped` either way.
-        rows: which rows of the source, by index; None means all.
+        rows: tells which rows of the source, by index; None means all.
         multi_row: makes prompts of several rows.
         corruption: spoils the media of prompts.
         media_options: what is read of media, and the limits.
         verify_media: decode every medium at set-up.
         keep: bytes of what the template made of rows that stay in memory: a kept row is read and templated once.
         may_be_empty: whether none may be left, as of a few rows that are held out.
+        key: under which what all rows told is kept for the next time; None: it is not.
 
     Raises:
         BadRow: with `on_bad_row` error, the first bad row.
@@ -74,13 +67,14 @@ class Examples(Sequence[Example]):
         wanted: Kind,
         on_bad_row: Literal["error", "skip"] = "error",
         *,
-        rows: Sequence[int] | None = None,
+        rows: Callable[[], Sequence[int]] | None = None,
         multi_row: Album | Symbols | None = None,
         corruption: CorruptionOptions | None = None,
         media_options: MediaOptions = _ANY_MEDIA,
         verify_media: bool = False,
         keep: int = 0,
         may_be_empty: bool = False,
+        key: str | None = None,
     ):
         read = source_kind_for(multi_row, wanted)
         if not can_serve(template.options.kind, read):
@@ -91,16 +85,15 @@ class Examples(Sequence[Example]):
         self.source, self.template, self.wanted, self._read = source, template.serving(read), wanted, read
         self.multi_row, self._catalogue = multi_row, QuestionIndex(self._decoded_of)
         self.on_bad_row, self.corruption, self.media_options = on_bad_row, corruption, media_options
-        self.dropped: list[Dropped] = []
-        self.showing: Counter[str] = Counter()  # how many prompts show each medium
-        self.labels: Counter[bool] = Counter()  # how many answers are desirable, and how many are not
-        self._templated = TemplatedRows(keep)
-        self._row, self._part = array("q"), array("q")  # of the source, and among the examples of that row
-        self._scan(range(len(source)) if rows is None else rows, verify_media)
+        self._templated = Kept[bytes](keep)
+        if key is None or len(source) < WORTH_KEEPING:
+            scan = self._scan(rows, verify_media)
+        else:
+            scan = scan_of(recorded(key, lambda: self._scan(rows, verify_media).record(), self._still_holds))
+        self.dropped, self.showing, self.labels = scan.dropped, scan.showing, scan.labels
+        self._row, self._part = scan.rows, scan.parts
         if not len(self) and not may_be_empty:
-            raise ValueError(
-                f"none of {len(source if rows is None else rows)} rows is left. {self._why_dropped()}".strip()
-            )
+            raise ValueError(f"none of {len(self.dropped)} rows is left. {self._why_dropped()}".strip())
 
     @property
     def media(self) -> set[str]:
@@ -147,40 +140,49 @@ class Examples(Sequence[Example]):
 
     # ------------------------------------------------------------ set-up
 
-    def _scan(self, rows: Sequence[int], verify_media: bool) -> None:
-        sizes: set[int] = set()
+    def _scan(self, rows: Callable[[], Sequence[int]] | None, verify_media: bool) -> Scan:
+        scan, sizes = Scan(), set[int]()
         kinds, spoiled = () if self.corruption is None else self.corruption.kinds, False
-        for row in bar(rows, "reading rows", "row", delay=_SHOW_PROGRESS_AFTER):
+        every = range(len(self.source)) if rows is None else rows()
+        for row in bar(every, "reading rows", "row", delay=_SHOW_PROGRESS_AFTER):
             try:
                 examples = self._undecoded(row)
                 if verify_media:
                     examples = [_decoded(example, row, self.media_options) for example in examples]
                 self._enter(row, examples)
             except BadRow as bad:
-                self._drop(row, bad)
+                scan.dropped.append(self._dropped(row, bad))
                 continue
             if not examples:
-                self.dropped.append(
-                    Dropped(str(row), "label", f"Nothing in it serves as a {self.wanted}.", declared=True)
-                )
+                reason = f"Nothing in it serves as a {self.wanted}."
+                scan.dropped.append(Dropped(str(row), "label", reason, declared=True))
             spoiled = spoiled or any(prompt_media(example, kind) for example in examples for kind in kinds)
-            self.labels.update(example.desirable for example in examples if isinstance(example, Rating))
-            self.showing.update(medium for example in examples for medium in prompt_media_of(example))
             sizes.update(len(example.responses) for example in examples)
-            self._row.extend([row] * len(examples))
-            self._part.extend(range(len(examples)))
+            scan.enter(row, examples)
         if self.multi_row is not None:
-            self._leave_out_alone()
+            self._leave_out_alone(scan)
         if len(sizes) > 1:
             raise ValueError(
                 f"rows have from {min(sizes)} to {max(sizes)} answers, and the rankings of a batch have equally many: type "
                 f"++data.template.ranked={min(sizes)}, which takes the best, the worst and others between them"
             )
-        if self.corruption is not None and not spoiled and len(self):
+        if self.corruption is not None and not spoiled and len(scan.rows):
             raise ValueError(
                 f"corruption={self.corruption.name} spoils the {' and '.join(kinds)} parts of prompts, and the prompts of "
                 "this data set have none: set corruption=null"
             )
+        return scan
+
+    def _still_holds(self, record: Record) -> bool:
+        """Tell whether some rows give what they gave when all were read."""
+        looked_at = scan_of(record).looked_at()
+        return len(looked_at) <= _MOST_LOOKED_AT and all(self._count(row) == looked_at[row] for row in looked_at)
+
+    def _count(self, row: int) -> int:
+        try:
+            return len(self._undecoded(row))
+        except BadRow:
+            return 0
 
     def _enter(self, row: int, examples: list[Example]) -> None:
         for part, example in enumerate(examples if self.multi_row is not None else []):
@@ -189,23 +191,22 @@ class Examples(Sequence[Example]):
             except ValueError as error:
                 raise BadRow(str(row), "prompt", str(error)) from error
 
-    def _leave_out_alone(self) -> None:
+    def _leave_out_alone(self, scan: Scan) -> None:
         """Rows that find no others to be shown with."""
         assert self.multi_row is not None
-        served = [
-            self.multi_row.has_partners(place, self._catalogue) for place in zip(self._row, self._part, strict=True)
-        ]
-        self.dropped += [
+        places = zip(scan.rows, scan.parts, strict=True)
+        served = [self.multi_row.has_partners(place, self._catalogue) for place in places]
+        scan.dropped += [
             Dropped(str(row), "prompt", self.multi_row.lacking, declared=True)
-            for row, good in zip(self._row, served, strict=True)
+            for row, good in zip(scan.rows, served, strict=True)
             if not good
         ]
-        self._row, self._part = (array("q", compress(kept, served)) for kept in (self._row, self._part))
+        scan.keep(served)
 
-    def _drop(self, row: int, bad: BadRow) -> None:
+    def _dropped(self, row: int, bad: BadRow) -> Dropped:
         if self.on_bad_row == "error" and not isinstance(bad, LeftOut):
             raise BadRow(str(row), bad.column, f"{bad.reason} {SKIP}") from bad
-        self.dropped.append(Dropped(str(row), bad.column, bad.reason, isinstance(bad, LeftOut)))
+        return Dropped(str(row), bad.column, bad.reason, isinstance(bad, LeftOut))
 
     def _why_dropped(self) -> str:
         named = [f"Row {d.row}, column {d.column!r}: {d.reason}" for d in self.dropped[:_NAMED]]
@@ -215,7 +216,13 @@ class Examples(Sequence[Example]):
     # ------------------------------------------------------------ access
 
     def _undecoded(self, row: int) -> list[Example]:
-        examples = self._templated.of(row, lambda: self.template(self.source[row], str(row)))
+        if row in self._templated:
+            examples = pickle.loads(self._templated[row])
+        else:
+            examples = self.template(self.source[row], str(row))
+            if self._templated.limit:
+                packed = pickle.dumps(examples, pickle.HIGHEST_PROTOCOL)
+                self._templated.offer(row, packed, len(packed))
         return [weak for example in examples for weak in weaken(example, self._read)]
 
     def _others(self, index: int) -> Iterator[Example]:
@@ -232,7 +239,7 @@ class Examples(Sequence[Example]):
         return _decoded(self._undecoded(row)[part], row, self.media_options)
 
 
-def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: Kind, keep: int = 0) -> Examples:
+def load_examples(options: DataOptions, split: Split, wanted: Kind, keep: int = 0) -> Examples:
     """The examples to train on, or those held out.
 
     Args:
@@ -250,30 +257,20 @@ def load_examples(options: DataOptions, split: Literal["train", "val"], wanted: 
             "the data set has no held-out rows: set data.val_share=0.05, or name their source with data.val"
         )
     options = completed(options)
-    source = open_source(origin)
-    rows: Sequence[int] = range(len(source))
-    if options.val_share is not None:
-        kept = held_out(len(source), options.val_share)
-        rows = [row for row in rows if (row in kept) == (split == "val")]
-        if not rows:
-            raise ValueError(
-                f"{len(source)} row cannot be both trained on and held out: give more rows, or type data.val_share=null "
-                "+data.val.path=<file> to measure on others"
-                if len(source) == 1
-                else f"{options.train.path} holds no rows"
-            )
+    source, limits = open_source(origin), allowed(origin, options)
     return Examples(
         source,
-        Template(options.template, allowed(origin, options)),
+        Template(options.template, limits),
         wanted,
         options.on_bad_row,
-        rows=rows[: options.limit],
+        rows=lambda: rows_of(len(source), options, split),
         multi_row=options.multi_row,
         corruption=options.corruption,
         media_options=options.media,
         verify_media=options.verify_media,
         keep=keep,
         may_be_empty=split == "val" and options.val_share is not None,
+        key=key_of(origin, options, split, wanted, limits),
     )
 
 
@@ -287,23 +284,6 @@ def allowed(origin: SourceOptions, options: DataOptions) -> Allowed:
         fetching=options.media.fetching,
         characters=options.max_characters,
     )
-
-
-def prompt_media_of(example: Example) -> set[str]:
-    """The kinds of media that a prompt shows."""
-    return {part["type"] for message in example.messages for part in message["content"]} - {"text"}
-
-
-def held_out(size: int, share: float) -> set[int]:
-    """The rows to hold out of `size`: by a hash of each one's index, so that rows keep their side when others are added.
-
-    At least one is held out and at least one trains, where there are two.
-    """
-    place = [int.from_bytes(blake2b(str(row).encode(), digest_size=4).digest(), "big") / 2**32 for row in range(size)]
-    found = {row for row in range(size) if place[row] < share}
-    if size > 1 and not found:
-        return {min(range(size), key=place.__getitem__)}
-    return found - {max(range(size), key=place.__getitem__)} if size > 1 and len(found) == size else found
 
 
 def _decoded(example: Example, row: int, options: MediaOptions) -> Example:

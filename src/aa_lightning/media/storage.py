@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ def check(value: Any, noun: str) -> None:
     elif isinstance(value, str | Path):
         if not str(value).strip():
             raise MediaError(f"The path of the {noun} is empty.")
-        if not _is_file(value):
+        if not os.path.isfile(value):  # also false of names too long, or with a null character
             raise MediaError(f"There is no {noun} file {str(value)[:200]!r}. {_advice(str(value))}")
     elif not isinstance(value, Base64 | Url | Stretch):
         raise MediaError(f"No {noun} can be read from a value of type {type(value).__name__}.")
@@ -156,13 +157,6 @@ def _bytes(value: Any, max_bytes: int) -> bytes:
 
         return fetch(value.address, value.options, max_bytes)
     return bytes(value)
-
-
-def _is_file(value: str | Path) -> bool:
-    try:
-        return Path(value).is_file()
-    except (OSError, ValueError):  # too long for a name, or with a null character
-        return False
 
 
 def _of_struct(value: Mapping[str, Any], noun: str) -> Any:

@@ -1,4 +1,4 @@
-"""Cache of what is made once for a machine: tiny models, stages, indexes of shards."""
+"""Cache of what is made once for a machine: tiny models, stages, indexes of shards, what large files of rows told."""
 
 from __future__ import annotations
 
@@ -49,6 +49,17 @@ def made_once(folder: Path, make: Callable[[Path], None], waiting: Callable[[str
     finally:
         lock.release()
     return folder
+
+
+def keep_newest(parent: Path, count: int) -> None:
+    """Remove folders of the cache but those that were made, or touched, last."""
+    ages = []
+    for folder in parent.glob("[!.]*"):
+        with contextlib.suppress(FileNotFoundError):  # another process removes it
+            ages.append((folder.stat().st_mtime_ns, folder))
+    for _, folder in sorted(ages)[: max(0, len(ages) - count)]:
+        _list_of(folder).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -17,12 +17,14 @@ from aa_lightning.configuration.schema import Loader
 from aa_lightning.data.corruption.corrupt import corrupt
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.data.errors import BadRow
-from aa_lightning.data.examples import SKIP, Dropped, prompt_media_of
+from aa_lightning.data.examples import SKIP
+from aa_lightning.data.kept import Kept
 from aa_lightning.data.kinds import weaken
+from aa_lightning.data.scan import Dropped, prompt_media_of
 from aa_lightning.models.token.encoder import TooLong
 from aa_lightning.system.console import bar
-from aa_lightning.training.kept import Kept
 from aa_lightning.training.loader import EvalLoader, TrainLoader
+from aa_lightning.training.sizes import bytes_of
 from aa_lightning.training.supervision import after, changed_tokens, ratings, steps, supervision
 from aa_lightning.types import Batch, Encoder, Example, Feedback, Kind, Rating, Response, text
 
@@ -66,7 +68,7 @@ class EncodedExamples(Sequence):
 
     def __init__(self, examples: Sequence[Example], encoder: Encoder, keep: int = 0, wanted: Wanted | None = None):
         self.examples, self.encoder, self.wanted = examples, encoder, wanted or Wanted()
-        self.kept = Kept(keep)
+        self.kept = Kept[Item](keep)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -81,7 +83,7 @@ class EncodedExamples(Sequence):
         except BadRow as bad:
             advice = "" if SKIP in bad.reason else f" {SKIP}"
             raise BadRow(bad.row, bad.column, f"{bad.reason}{advice}") from bad
-        self.kept.offer(index, item)
+        self.kept.offer(index, item, bytes_of(item))
         return item
 
     def _encoded(self, index: int) -> Item:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import mimetypes
+import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from aa_lightning.data.errors import BadRow
+from aa_lightning.data.records import Record, code_that_reads, recorded, state_of
 from aa_lightning.data.sources.cells import is_empty
 from aa_lightning.data.sources.written import Doubled, fault_of, parse, parse_all
 from aa_lightning.data.template.allowed import below
 from aa_lightning.system.console import bar
 
 Row = dict[str, Any]
+_LARGE = 2**24  # bytes of a file whose lines are worth remembering
 _MOST_COLUMNS = 1_000
 _LONGEST_CELL = 2**27  # characters of a table's cell, which may be a medium in base64
 
@@ -40,34 +43,52 @@ class Counted:
 class JsonLines(Counted):
     """A file with one JSON object per line, read line by line; empty lines do not count.
 
-    A line that is no object is a bad row when it is read, not before.
+    A line that is no object is a bad row when it is read, not before. Where lines of a large file begin, and what its columns
+    are, is kept in the cache.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self.starts = array("q")
-        self.lines = array("q")
-        with path.open("rb") as file:
-            start = 0
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    self.starts.append(start)
-                    self.lines.append(number)
-                start += len(line)
+        self._state = state_of(path) if path.stat().st_size >= _LARGE else None
+        index = self._recorded("lines", lambda: _index(path))
+        self.starts, self.lines = index.numbers["starts"], index.numbers["lines"]
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(self._recorded("columns", lambda: Record(told=filled(self))).told)
+
+    def _recorded(self, what: str, make: Callable[[], Record]) -> Record:
+        return make() if self._state is None else recorded(f"{what} {code_that_reads()} {self._state}", make)
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return len(self.starts) - 1
 
     def __getitem__(self, index: int) -> Row:
-        with self.path.open("rb") as file:
-            file.seek(self.starts[index])
-            line = file.readline()
+        start, end = self.starts[index], self.starts[index + 1]
+        file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            line = os.pread(file, end - start, start).partition(b"\n")[0]  # empty lines may follow
+        finally:
+            os.close(file)
         where = f"{self.path.name}, line {self.lines[index]}"
         try:
             row = parse(line)
         except ValueError as error:
             raise BadRow(str(index), where, f"The line is not JSON ({error}).") from error
         return _columns(row, str(index), where, "line holds")
+
+
+def _index(path: Path) -> Record:
+    """Find the beginnings of the lines that say something, with the end of the file, and their numbers."""
+    starts, lines, start = array("q"), array("q"), 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                starts.append(start)
+                lines.append(number)
+            start += len(line)
+    starts.append(start)
+    return Record({"starts": starts, "lines": lines})
 
 
 class Rows(Counted):

@@ -19,6 +19,7 @@ from aa_lightning.data.sources.files import READERS, read_media_folder
 from aa_lightning.system.console import bar
 
 Row = dict[str, Any]
+_TELLING = ("metadata.jsonl", "metadata.csv", "dataset_info.json", "state.json")  # of a folder
 
 
 class Source(Protocol):
@@ -141,13 +142,6 @@ def _open_file(path: Path, below_root: bool) -> Source:
         return _open_folder(path, below_root)
     if path.suffix not in READERS:
         raise ValueError(f"{path} ends with {path.suffix!r}; rows are read from {', '.join(READERS)} files")
-    state = path.stat()
-    return _parsed(path, (state.st_ino, state.st_size, state.st_mtime_ns))
-
-
-@functools.lru_cache(maxsize=8)
-def _parsed(path: Path, state: tuple[int, ...]) -> Source:
-    """The rows of a file, opened once as long as it stays in this state."""
     return READERS[path.suffix](path)
 
 
@@ -165,6 +159,19 @@ def _open_folder(path: Path, below_root: bool) -> Source:
 
 
 def _opened(paths: list[Path], below_root: bool = True) -> Source:
+    return _opened_once(tuple(paths), below_root, tuple(map(_state, paths)))
+
+
+def _state(path: Path) -> object:
+    """A value that is another one once a file, or what tells of the files of a folder, is."""
+    told = [path / name for name in _TELLING] if path.is_dir() else [path]
+    known = [file.stat() for file in told if file.exists()]
+    return tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in known)
+
+
+@functools.lru_cache(maxsize=8)
+def _opened_once(paths: tuple[Path, ...], below_root: bool, states: tuple[object, ...]) -> Source:
+    """The rows of some files, opened once for all splits as long as they stay in this state."""
     sources = [_open_file(path, below_root) for path in bar(paths, "opening files", "file", delay=2.0)]
     return sources[0] if len(sources) == 1 else Chain(sources)
 

@@ -50,6 +50,8 @@ def parse_all(content: str | bytes) -> Any:
 
 def fault_of(value: Any) -> str | None:
     """Why a value cannot be learnt from, whatever it means, as a sentence; None where nothing is wrong."""
+    if isinstance(value, str):
+        return _fault_of_text(value)
     left = [(value, 0)]
     while left:
         one, depth = left.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -93,4 +94,9 @@ def _folder(root: str) -> Path:
     folder = os.path.expandvars(root)
     if "$" in folder:
         raise ValueError(f"The folder {root!r} names an environment variable that is not set.")
+    return _path(folder)
+
+
+@functools.lru_cache(maxsize=1024)
+def _path(folder: str) -> Path:
     return Path(folder).expanduser()

@@ -11,7 +11,7 @@ from aa_lightning.data.sources.cells import is_empty, listed, written_list
 from aa_lightning.data.sources.written import parse
 from aa_lightning.data.template.parts import content_of, kind_of, kinds_in, text_of
 from aa_lightning.data.template.row_reader import Reader, name
-from aa_lightning.data.template.schema import Select, Selector
+from aa_lightning.data.template.schema import Select, Selector, select
 from aa_lightning.types import Message, Part, text
 
 _MARKER = re.compile(r"\n?<(image|audio|video)(?:_placeholder)?>\n?")
@@ -36,9 +36,11 @@ def read_turns(reader: Reader, value: Any, selector: Selector, speaker: str = "u
         selector: says how keys and speakers are called.
         speaker: who says what stands alone.
     """
-    told = selector if isinstance(selector, Select) else Select(column=selector)
+    told = select(selector)
     column = name(selector)
-    turns = [value] if isinstance(value, Mapping) else reader.sound(written_list(value), column)
+    turns = [value] if isinstance(value, Mapping) else written_list(value)
+    if not isinstance(turns, str):  # which is looked at where it is read
+        reader.sound(turns, column)
     if isinstance(value, str) and not _are_turns(turns, told):
         turns = value
     if isinstance(turns, list) and len(turns) > 1 and all(isinstance(turn, str) for turn in turns):
@@ -48,7 +50,7 @@ def read_turns(reader: Reader, value: Any, selector: Selector, speaker: str = "u
             "`ratings` or `ranks` in the template; of turns, say who speaks.",
         )
     if not isinstance(turns, list):
-        return [{"role": speaker, "content": [reader.text_part(reader.as_text(turns, column), column)]}]
+        return [{"role": speaker, "content": [reader.text_part(turns, column)]}]
     if not turns:
         raise reader.unwanted("empty", column, "The list of turns is empty.")
     if not _are_turns(turns, told) and all(kind_of(part) is not None for part in turns):
@@ -226,7 +228,7 @@ def only_answer(reader: Reader, messages: list[Message], column: str, prompt: Se
     """The parts of an answer that is given as turns: one of the assistant, perhaps behind the prompt once more."""
     asked = [message for message in prompt if message["role"] != "system"]
     said = [message for message in messages if message["role"] != "system"]
-    answer = said[len(asked) :] if asked and _texts(said[: len(asked)]) == _texts(asked) else messages
+    answer = said[len(asked) :] if asked and _repeats(said, asked) else messages
     if [message["role"] for message in answer] != ["assistant"]:
         roles = ", ".join(message["role"] for message in answer) or "nothing"
         raise reader.bad(column, f"One assistant turn was expected as the answer, and {roles} found.")
@@ -236,12 +238,15 @@ def only_answer(reader: Reader, messages: list[Message], column: str, prompt: Se
     return answer[0]["content"]
 
 
-def _texts(messages: Sequence[Message]) -> list[tuple[str, str]]:
-    """Who says what, media aside, markers of media too."""
-    return [
-        (m["role"], _MARKER.sub("", "".join(part["text"] for part in m["content"] if part["type"] == "text")).strip())
-        for m in messages
-    ]
+def _repeats(said: Sequence[Message], asked: Sequence[Message]) -> bool:
+    """Tell whether the turns that were asked stand at the beginning of others, media aside, markers of media too."""
+    if [turn["role"] for turn in said[: len(asked)]] != [turn["role"] for turn in asked]:
+        return False
+    return all(_words(one) == _words(other) for one, other in zip(said, asked, strict=False))
+
+
+def _words(turn: Message) -> str:
+    return _MARKER.sub("", "".join(part["text"] for part in turn["content"] if part["type"] == "text")).strip()
 
 
 def _split_texts(
@@ -281,7 +286,7 @@ def _read_part(reader: Reader, part: Any, column: str) -> list[Part]:
         raise reader.bad(column, f"A part holds {' and '.join(kinds)}; give each a part of its own.")
     if kind == "text":
         said = text_of(part)
-        return [reader.text_part("" if said is None else reader.as_text(said, column), column)]
+        return [reader.text_part("" if said is None else said, column)]
     if kind is None:
         named = part.get("type") if isinstance(part, Mapping) else part
         raise reader.bad(column, f"A part of type {named!r} cannot be read; write text, {', '.join(_PLURAL)}.")

@@ -14,7 +14,7 @@ from aa_lightning.data.sources import cells
 from aa_lightning.data.sources.written import fault_of, parse
 from aa_lightning.data.template import paths
 from aa_lightning.data.template.allowed import ANYTHING, Allowed
-from aa_lightning.data.template.schema import PartOptions, Select, Selector
+from aa_lightning.data.template.schema import PartOptions, Select, Selector, select
 from aa_lightning.types import Part, text
 
 _MOST_MEDIA = 10_000  # of one cell, or frames of one clip
@@ -119,7 +119,7 @@ class Reader:
 
     def truth_of(self, value: Any, selector: Selector) -> bool:
         """Convert what was read with a selector to a boolean. A word that is neither true nor false is a fault."""
-        told = selector if isinstance(selector, Select) else Select(column=selector)
+        told = select(selector)
         words = {str(value).strip().casefold()}
         if isinstance(value, Real) and value in (0, 1):
             words |= {str(int(value)), str(bool(value)).casefold()}
@@ -164,11 +164,12 @@ class Reader:
         self._check_medium(part, selector)
         return part
 
-    def text_part(self, content: str, column: str) -> Part:
+    def text_part(self, value: Any, column: str) -> Part:
         """A text part that says something."""
+        content = self.as_text(value, column)
         if not content.strip():
             raise self.unwanted("empty", column, "The text is empty.")
-        return text(self.as_text(content, column))
+        return text(content)
 
     # ------------------------------------------------------------ inside
 
@@ -317,9 +318,8 @@ class Reader:
         raise self.bad(column, f"A text was expected, and {described(value)} found.")
 
     def _located(self, value: Any, selector: Selector) -> Any:
-        told = selector if isinstance(selector, Select) else Select(column=selector)
         try:
-            return self.allowed.medium(value, told)
+            return self.allowed.medium(value, select(selector))
         except ValueError as error:
             raise self.bad(name(selector), str(error)) from error
 

@@ -5,6 +5,7 @@ Every class here is checked when the configuration is read; nothing heavy is imp
 
 from __future__ import annotations
 
+import functools
 from string import Formatter
 from typing import Annotated, Any, Literal
 
@@ -79,6 +80,16 @@ class Select:
 
 
 Selector = str | Select
+
+
+def select(selector: Selector) -> Select:
+    """The options of a selector; a column's name alone has the usual ones."""
+    return selector if isinstance(selector, Select) else _column(selector)
+
+
+@functools.lru_cache(maxsize=1024)
+def _column(name: str) -> Select:
+    return Select(column=name)  # checking options takes longer than reading with them
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -1,4 +1,4 @@
-"""Store of what stays in memory from epoch to epoch, up to a number of bytes."""
+"""Sizes of what is kept in memory."""
 
 from __future__ import annotations
 
@@ -9,30 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import Tensor
-
-
-class Kept:
-    """Items by their index, as long as they fit.
-
-    Args:
-        limit: bytes of all of them together.
-    """
-
-    def __init__(self, limit: int):
-        self.limit, self.size = limit, 0
-        self._items: dict[int, Any] = {}
-
-    def __contains__(self, index: int) -> bool:
-        return index in self._items
-
-    def __getitem__(self, index: int) -> Any:
-        return self._items[index]
-
-    def offer(self, index: int, item: Any) -> None:
-        """Keep an item if there is room for it."""
-        size = bytes_of(item)
-        if self.size + size <= self.limit:
-            self._items[index], self.size = item, self.size + size
 
 
 def bytes_of(value: Any) -> int:
