@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 import aa_lightning
 from aa_lightning.algos.metrics import NAMES, correlation, of_ratings
 from aa_lightning.algos.pairwise_losses import Ipo
+from aa_lightning.algos.step import Step
 from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.assembly.data import data_options, read_examples, wanted_of
 from aa_lightning.assembly.policy import build_algorithm
@@ -36,7 +37,7 @@ class Counting:
     def __init__(self, ours: torch.Tensor, theirs: torch.Tensor):
         self.ours, self.theirs, self.read = ours, theirs, 0
 
-    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         self.read += 1
         return LogLikelihood(self.ours[..., None], torch.ones_like(self.ours)[..., None])
 
@@ -66,16 +67,16 @@ def test_two_running_means_of_a_mixture_are_two():
     parts = {"soft": part("bco_pair", beta=1.0), "hard": part("bco_pair", beta=10.0)}
     mixed = algorithm("mpo", objectives=parts, weights={"soft": 1.0, "hard": 1.0})
     ours = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
-    policy, batch = Counting(ours, 0 * ours), empty_batch(1, memory=zeros(mixed))
-    loss, _ = mixed(policy, batch)
-    means = {name: (batch.memory[f"{name}/reward_sum"] / batch.memory[f"{name}/reward_count"]).item() for name in parts}
+    policy, memory = Counting(ours, 0 * ours), zeros(mixed)
+    loss, _ = mixed(policy, empty_batch(1), Step(memory=memory))
+    means = {name: (memory[f"{name}/reward_sum"] / memory[f"{name}/reward_count"]).item() for name in parts}
     assert means == {"soft": 0.5, "hard": 5.0}
     alone = []
     for settings in parts.values():
         single = algorithm("bco_pair", beta=settings["beta"])
-        alone.append(single(Counting(ours, 0 * ours), empty_batch(1, memory=zeros(single)))[0])
+        alone.append(single(Counting(ours, 0 * ours), empty_batch(1), Step(memory=zeros(single)))[0])
     assert loss.item() == pytest.approx(sum(alone).item())
-    assert policy.read == 1  # though each part got a batch of its own
+    assert policy.read == 1
 
 
 def test_a_part_of_a_mixture_cannot_move_the_reference_of_all():
@@ -83,6 +84,13 @@ def test_a_part_of_a_mixture_cannot_move_the_reference_of_all():
     mixed = algorithm("mpo", objectives=parts, weights={"given": 1.0, "own": 1.0})
     with pytest.raises(ValueError, match=r"type algo\.objectives\.given\.ref_sync=null, or algo=tr_dpo"):
         _ = mixed.ref_sync
+
+
+def test_noise_of_a_part_of_a_mixture_would_reach_the_others():
+    parts = {"noisy": part("neftune"), "pairs": part("dpo")}
+    mixed = algorithm("mpo", objectives=parts, weights={"noisy": 1.0, "pairs": 1.0})
+    with pytest.raises(ValueError, match=r"type algo\.objectives\.noisy\.noise=0, or algo=neftune"):
+        check_compatible(config("tiny_qwen2", "mpo"), mixed, data_options(config("tiny_qwen2", "mpo")))
 
 
 def test_the_table_of_the_page_is_that_of_the_files(monkeypatch):
@@ -170,7 +178,7 @@ def test_pictures_that_are_read_as_tokens_cannot_be_moved_against_an_answer(fami
 class Reading(Counting):
     """Also offers its log-likelihoods with a divergence."""
 
-    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         plain = super().log_likelihood(batch)
         return LogLikelihood(plain.terms, plain.mask, torch.tensor([[[0.5], [0.25]]]) if statistic else None)
 

@@ -65,18 +65,19 @@ def test_bucketed_batches_have_less_padding_and_the_same_rows():
         algorithm, policy, cfg = make(
             "tiny_llava", "dpo", f"loader.group_by_length={bucket}", "loader.batch_size=8", *VARIED
         )
-        batches = list(build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_dataloader())
+        loader = build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_dataloader()
+        batches = [batch for batch, _ in loader]
         assert sorted(i for b in batches for i in b.ids) == sorted(str(i) for i in range(64))
         share[bucket] = sum((1 - b.prompt["attention_mask"]).sum().item() for b in batches)
     assert share["true"] < 0.7 * share["false"]
 
 
-def test_every_batch_of_a_step_carries_the_terms_of_the_whole_step():
+def test_every_batch_of_a_step_comes_with_the_terms_of_the_whole_step():
     algorithm, policy, cfg = make("tiny_llava", "sft", "loader.batch_size=8", "loader.micro_batch_size=2", *VARIED)
     data = build_data(cfg, algorithm, policy.encoder, data_options(cfg))
     assert data.accumulate == 4
-    batches = list(data.train_dataloader())[:4]
-    assert {b.normalizer.item() for b in batches} == {sum(supervised_terms(b) for b in batches)}
+    counted = list(data.train_dataloader())[:4]
+    assert {terms.item() for _, terms in counted} == {sum(supervised_terms(batch) for batch, _ in counted)}
 
 
 def test_kept_examples_are_encoded_once_as_long_as_their_bytes_fit():
@@ -167,7 +168,7 @@ def test_loaders_pin_every_tensor_of_a_batch_and_of_its_branches(monkeypatch):
     from torch.utils.data._utils.pin_memory import pin_memory
 
     algorithm, policy, cfg = make("tiny_llava", "triple_po", *VARIED)
-    batch = next(iter(build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_dataloader()))
+    batch, _ = next(iter(build_data(cfg, algorithm, policy.encoder, data_options(cfg)).train_dataloader()))
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: pinned.append(id(self)) or self.clone())
     copy = pin_memory(batch)
@@ -175,4 +176,4 @@ def test_loaders_pin_every_tensor_of_a_batch_and_of_its_branches(monkeypatch):
     tensors = [t for one in parts for held in (one.prompt, one.response, one.supervision) for t in held.values()]
     assert batch.branches and {id(tensor) for tensor in tensors} <= set(pinned)
     assert all(torch.equal(copy.prompt[key], value) for key, value in batch.prompt.items())
-    assert copy.ids == batch.ids and copy.blocks == batch.blocks and torch.equal(copy.normalizer, batch.normalizer)
+    assert copy.ids == batch.ids and copy.blocks == batch.blocks

@@ -1,6 +1,6 @@
 """Loaders: a place in the data that is found again exactly, and a step that every division of it leaves the same."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 
 import pytest
@@ -17,7 +17,6 @@ class Rows:
     """A batch of row numbers."""
 
     rows: list[int]
-    normalizer: torch.Tensor | None = field(default=None)
 
 
 def train(size=23, batch_size=4, **options):
@@ -25,7 +24,7 @@ def train(size=23, batch_size=4, **options):
 
 
 def rows(loader, epochs=1):
-    return [batch.rows for _ in range(epochs) for batch in loader]
+    return [batch.rows for _ in range(epochs) for batch, _ in loader]
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def test_a_loader_resumed_after_any_batch_continues_with_the_next_one(cut, worke
     first = train(seed=1, workers=workers)
     handed_out = []
     while len(handed_out) < cut:
-        for batch in first:
+        for batch, _ in first:
             handed_out.append(batch.rows)
             if len(handed_out) == cut:
                 break
@@ -111,13 +110,14 @@ def test_each_micro_batch_knows_the_supervised_terms_of_its_whole_window_even_af
     """The count of a batch is the sum of its row numbers; a window is 2 micro-batches of 2 rows."""
     options = {"batch_size": 4, "micro_batch_size": 2, "seed": 4, "count": lambda batch: float(sum(batch.rows))}
     whole = list(train(**options))
-    expected = [sum(whole[k - k % 2].rows + whole[k - k % 2 + 1].rows) for k in range(len(whole))]
-    assert [batch.normalizer.item() for batch in whole] == expected
+    counts = [sum(batch.rows) for batch, _ in whole]
+    expected = [counts[k - k % 2] + counts[k - k % 2 + 1] for k in range(len(whole))]
+    assert [terms.item() for _, terms in whole] == expected
     resumed = train(**options)
     resumed.load_state_dict({**resumed.state_dict(), "prompts": 2 * cut})
     rest = list(resumed)
-    assert [batch.rows for batch in rest] == [batch.rows for batch in whole[cut:]]
-    assert [batch.normalizer.item() for batch in rest] == expected[cut:]
+    assert [batch.rows for batch, _ in rest] == [batch.rows for batch, _ in whole[cut:]]
+    assert [terms.item() for _, terms in rest] == expected[cut:]
 
 
 def test_batches_of_similar_length_hold_the_same_rows_with_less_padding():

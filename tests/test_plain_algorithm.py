@@ -6,15 +6,17 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from aa_lightning.algos.plain import completed
+from aa_lightning.algos.step import Step, computed
 from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.wording import ConfigError
 from tests.reliability import forked
 from tests.reliability.support import ROOT, SHAPES, SHORT
-from tests.vectors.support import algorithm
+from tests.vectors.support import GivenTerms, algorithm, empty_batch, leaves, padded
 
 PAGE = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
 SECTION = PAGE.split("\n## An algorithm of your own\n")[1].split("\n## ")[0]
@@ -103,6 +105,13 @@ class Told(Bare):
     uses_reference = True
     remembers = ("seen",)
 
+    def __call__(self, policy, batch, step):
+        return step.memory["seen"] * step.normalizer, {}
+
+
+class Forgetful(Bare):
+    remembers = ("seen",)
+
 
 class Misspelt(Bare):
     supervision = "pairs"
@@ -135,6 +144,16 @@ def test_a_word_that_means_nothing_is_refused():
         completed(Text())
     with pytest.raises(ValueError, match=r"is no algorithm: name a class with __call__\(self, policy, batch\)"):
         completed(object())
+    with pytest.raises(ValueError, match=r"Forgetful takes no step: write __call__\(self, policy, batch, step\)"):
+        completed(Forgetful())
+
+
+def test_what_a_step_adds_is_given_to_a_class_that_takes_it_and_to_no_other():
+    """2 in memory, terms of 3: a loss of 6; the other one reads a likelihood of −0.5 with beta 0.1: 0.05."""
+    step = Step(normalizer=torch.tensor(3.0), memory={"seen": torch.tensor(2.0)})
+    assert computed(completed(Told()), None, empty_batch(1), step)[0].item() == 6.0
+    policy = GivenTerms(padded(leaves([[-0.5]], torch.float64)))
+    assert computed(completed(Bare()), policy, empty_batch(1), step)[0].item() == pytest.approx(0.05)
 
 
 def settings(**given):

@@ -7,7 +7,7 @@ summand of a response's log-likelihood: a token, or one (timestep, noise) draw. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -129,12 +129,9 @@ class Batch:
     `prompt` holds what a model reads (token models: input_ids and attention_mask (P, L), left-padded, and the media
     tensors of all prompts one after another); `blocks[key][p]` says how many rows of a media tensor belong to prompt p.
     `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded; diffusion: pixels
-    (P, K, ...)). `draws` is filled by `Policy.prepare`. `normalizer` is what a mean over terms divides by, summed over the
-    step (`Algorithm.normalizer`); None means those of this batch alone. `branches` are alternative inputs of the same rows:
-    `corrupted` prompts, responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined
-    response (`gold`).
-    `memory` holds the running statistics of an algorithm that has some; what it writes there lasts. `measured` asks for
-    what only metrics need, in steps whose metrics are written down.
+    (P, K, ...)). `draws` is filled by `Policy.prepare`. `branches` are alternative inputs of the same rows: `corrupted`
+    prompts, responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined response
+    (`gold`).
 
     `len` counts the prompts. Tensors may have one row more, a companion: a masked prompt with a medium, put into batches
     without one so that all processes pass through the same modules in the same order.
@@ -149,10 +146,7 @@ class Batch:
     draws: dict[str, Tensor] = field(default_factory=dict)
     answers: list[str | None] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)  # of the answers
-    normalizer: Tensor | None = None
     branches: dict[str, Batch] = field(default_factory=dict)
-    memory: dict[str, Tensor] = field(default_factory=dict)
-    measured: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -166,18 +160,10 @@ class Batch:
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        changed = {
-            name: {key: change(tensor) for key, tensor in tensors.items()}
-            for name, tensors in (
-                ("prompt", self.prompt),
-                ("response", self.response),
-                ("supervision", self.supervision),
-                ("draws", self.draws),
-            )
-        }
-        normalizer = None if self.normalizer is None else change(self.normalizer)
+        held = {"prompt": self.prompt, "response": self.response, "supervision": self.supervision, "draws": self.draws}
+        changed = {name: {key: change(tensor) for key, tensor in tensors.items()} for name, tensors in held.items()}
         branches = {name: branch._each(change) for name, branch in self.branches.items()}
-        return replace(self, **changed, normalizer=normalizer, branches=branches)
+        return replace(self, **changed, branches=branches)
 
 
 @dataclass
@@ -185,10 +171,9 @@ class LogLikelihood:
     """Per-term log-likelihoods of responses.
 
     `terms` (P, K, T) are nats for an exact likelihood, minus mean squared errors for a bound. `mask` (P, K, T) weighs
-    them: 1 for a counted token, 0 for padding; 1/T for each of T draws. `statistic` is a further
-    number of each term, where it was asked for; `measures` are further constants of each term by the names of
-    metrics, of batches that are `measured`. `scale` is how many nats an error of 1 is taken for where responses are
-    compared; 1 for an exact likelihood.
+    them: 1 for a counted token, 0 for padding; 1/T for each of T draws. `statistic` is a further number of each term, and
+    `measures` are constants of each term by the names of metrics, where they were asked for. `scale` is how many nats an
+    error of 1 is taken for where responses are compared; 1 for an exact likelihood.
     """
 
     terms: Tensor
@@ -273,7 +258,7 @@ class Likelihood(Protocol):
     """The protocol of references, and the part of a policy that most algorithms need."""
 
     def log_likelihood(
-        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None, measure: bool = False
     ) -> LogLikelihood:
         """Log-likelihoods of the responses of a batch.
 
@@ -282,6 +267,7 @@ class Likelihood(Protocol):
             statistic: of each token's whole distribution, to come with the terms: log Σ_v p_v² (`collision`), KL(reference ‖
                 policy) (`divergence`, of a policy), the likeliest token (`argmax`), (P, K, T) each; or all of it, (N, V) at
                 the N counted tokens (`distribution`).
+            measure: whether what only metrics need comes along as `measures`, where the likelihood is of tokens.
         """
 
 
@@ -317,7 +303,8 @@ class RewardModel(Protocol):
 
 
 class Algorithm(Protocol):
-    """Hyperparameters and a loss. A class of the user's own needs `__call__` alone: `algos/plain.py` has the rest.
+    """Hyperparameters and a loss. A class of the user's own needs `__call__` alone, which gets a step too where it has a
+    parameter `step` (`algos/step.py`); `algos/plain.py` has the rest.
 
     Attributes:
         supervision: the kind of rows that it learns from.
@@ -325,8 +312,11 @@ class Algorithm(Protocol):
         uses_reference: whether it reads `policy.as_reference()`.
         wants: what a batch must bring besides responses: `margin`, `safe`, `tie`, `ratings`, `critique`, `steps`,
             `changed`, `media` in its prompts, or a branch.
-        remembers: the running statistics that it keeps in `Batch.memory`.
+        corruption, criteria: what makes the `corrupted` branch, or None; what the `ratings` are of.
+        remembers: the running statistics that it keeps from step to step.
         ref_sync: how the reference follows the policy, or None.
+        noise: α of the noise on a policy's token embeddings in training (NEFTune, 2310.05914); 0: none.
+        heads, speaks: numbers that a reward model gives a response; tokens that it may say before.
     """
 
     supervision: Kind
@@ -334,15 +324,14 @@ class Algorithm(Protocol):
     trains: Literal["policy", "reward_model"]
     uses_reference: bool
     wants: tuple[str, ...]
+    corruption: Any
+    criteria: Collection[str]
     remembers: tuple[str, ...]
     ref_sync: Any
+    noise: float
+    heads: int
+    speaks: int
 
     def normalizer(self, batch: Batch) -> float | list[float]: ...
 
     def __call__(self, policy: Any, batch: Batch) -> tuple[Tensor, Metrics]: ...
-
-
-class Reward(Protocol):
-    """Scores decoded responses: (P, K)."""
-
-    def __call__(self, prompts: list[Prompt], responses: list[list[Response]]) -> Tensor: ...

@@ -129,7 +129,7 @@ _BUILT: dict[str, Any] = {}  # policies and reward models as they are built, by 
 
 
 def _built(algorithm: Algorithm, cfg: DictConfig):
-    asked = cfg.algo if algorithm.trains == "reward_model" else algorithm.uses_reference
+    asked = cfg.algo if algorithm.trains == "reward_model" else (algorithm.uses_reference, algorithm.noise)
     key = repr([cfg.model, cfg.loader, asked])
     if key not in _BUILT:
         _BUILT[key] = build_policy(cfg, algorithm, None)

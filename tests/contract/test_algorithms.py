@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.algos.metrics import NAMES
+from aa_lightning.algos.step import Step, computed
 from aa_lightning.assembly.data import data_options, wanted_of
 from aa_lightning.training.datamodule import EncodedExamples
 from tests.contract.support import ALGORITHMS, MODELS, config, make, read_once, why_refused
@@ -71,8 +72,12 @@ def batch_for(model: str, algorithm, policy):
     torch.manual_seed(0)
     batch = policy.prepare(rows.collate([rows[i] for i in range(4)]))
     batch.branches = {name: policy.prepare(branch) for name, branch in batch.branches.items()}
-    batch.memory = {name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}
     return batch
+
+
+def step_of(algorithm) -> Step:
+    """A first step whose metrics are written down."""
+    return Step(memory={name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}, measured=True)
 
 
 def listed(metric: str) -> str:
@@ -98,8 +103,7 @@ def test_a_step_from_the_reference_has_the_closed_value_and_moves_the_model(mode
     policy = policy_of(model, algorithm.trains)
     policy.zero_grad(set_to_none=True)
     batch = batch_for(model, algorithm, policy)
-    batch.measured = True
-    loss, metrics = algorithm(policy, batch)
+    loss, metrics = computed(algorithm, policy, batch, step_of(algorithm))
     if algo == "info_nca":  # soft labels over K answers, all as likely as under the reference
         assert loss.item() == pytest.approx(math.log(batch.supervision["scores"].shape[1]), rel=2e-6)
     elif algo in AT_REFERENCE:

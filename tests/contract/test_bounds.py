@@ -6,10 +6,11 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from aa_lightning.algos.step import computed
 from aa_lightning.models.diffusion.denoiser import NATS
 from aa_lightning.types import Batch, LogLikelihood
 from tests.contract.support import ALGORITHMS
-from tests.contract.test_algorithms import algorithm_of, batch_for, policy_of, refusal
+from tests.contract.test_algorithms import algorithm_of, batch_for, policy_of, refusal, step_of
 from tests.vectors.support import algorithm, settings
 
 BOUND = [algo for algo in ALGORITHMS if "elbo" in algorithm_of(algo).accepts]
@@ -28,7 +29,7 @@ class Errors:
     def __init__(self, errors: torch.Tensor, reference: torch.Tensor, scale: float):
         self.errors, self.reference, self.scale = errors, reference, scale
 
-    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         errors = self.errors[:, :1] if batch.ids == ["branch"] * 4 else self.errors
         return LogLikelihood(-errors[..., None], torch.ones_like(errors)[..., None], scale=self.scale)
 
@@ -60,8 +61,7 @@ def gradient(name: str, scale: float, factor: float) -> torch.Tensor:
         "scores": torch.tensor([[1.0, 0.0]] * 4),
         "margin": torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64),
     }
-    batch.memory = {key: torch.zeros((), dtype=torch.float64) for key in objective.remembers}
-    loss, _ = objective(Errors(errors, reference, scale), batch)
+    loss, _ = computed(objective, Errors(errors, reference, scale), batch, step_of(objective))
     loss.backward()
     return errors.grad
 
@@ -91,7 +91,7 @@ def test_every_algorithm_that_accepts_a_bound_reports_rewards_on_the_scale(name)
     assert policy.log_likelihood(batch).scale == NATS
     with policy.as_reference() as reference:
         assert reference.log_likelihood(batch).scale == NATS
-    _, metrics = objective(_Ahead(policy, batch), batch)
+    _, metrics = computed(objective, _Ahead(policy, batch), batch, step_of(objective))
     sides = [metrics[f"reward/{side}"].item() for side in ("chosen", "rejected")]
     gained = next(side for side in sides if side)  # ratings have 0 for a side that no row is on
     beta = (objective.objectives["preference"] if name in MIXED else objective).beta
@@ -104,7 +104,7 @@ class _Ahead:
     def __init__(self, policy, batch: Batch):
         self.policy, self.likelihood = policy, policy.likelihood
 
-    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         found = self.policy.log_likelihood(batch)
         return LogLikelihood(found.terms.double() + 1e-5, found.mask.double(), scale=found.scale)
 

@@ -1,10 +1,9 @@
 """A step is the same however it is divided: into micro-batches, with padding, and with companion rows."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
+from aa_lightning.algos.step import Step
 from aa_lightning.assembly.data import build_data, data_options
 from aa_lightning.assembly.options import options_of
 from aa_lightning.data.kinds import weaken
@@ -40,10 +39,9 @@ def first_step(algorithm, policy, cfg, micro: int) -> tuple[float, torch.Tensor,
     module.eval().trainer = OneProcess(data.accumulate)
     policy.zero_grad(set_to_none=True)
     batches = list(data.train_dataloader())[: data.accumulate]
-    counted, whole = [algorithm.normalizer(batch) for batch in batches], 0.0
-    for batch in batches:
-        batch.normalizer = module._normalizer(batch)
-        loss, _ = algorithm(policy, batch)
+    counted, whole = [algorithm.normalizer(batch) for batch, _ in batches], 0.0
+    for batch, terms in batches:
+        loss, _ = algorithm(policy, batch, Step(normalizer=module._normalizer(terms)))
         (loss / data.accumulate).backward()
         whole += loss.item() / data.accumulate
     found = [p.grad.flatten() for p in policy.parameters() if p.grad is not None]
@@ -93,7 +91,7 @@ def labelled_step(algo: str, micro: int) -> tuple[float, torch.Tensor]:
     batches = [empty_batch(micro, supervision={name: all[part] for name, all in told.items()}) for part in rows]
     whole = torch.tensor(sum(objective.normalizer(batch) for batch in batches)) / len(batches)
     policies = [GivenHeads(numbers, part) for part in rows]
-    losses = [objective(p, replace(b, normalizer=whole))[0] for p, b in zip(policies, batches, strict=True)]
+    losses = [objective(p, b, Step(normalizer=whole))[0] for p, b in zip(policies, batches, strict=True)]
     loss = torch.stack(losses).mean()
     loss.backward()
     return loss.item(), numbers.grad
@@ -127,7 +125,7 @@ def test_what_is_counted_leaves_out_padding_and_companion_rows():
         policy.encoder.companions = companions
         batch = policy.encoder.collate(encoded)
         counted = cpo.normalizer(batch)
-        loss, _ = cpo(policy, replace(batch, normalizer=torch.tensor(counted)))
+        loss, _ = cpo(policy, batch, Step(normalizer=torch.tensor(counted)))
         found.append((len(batch.prompt["input_ids"]), counted, loss.item()))
     sizes = [len(one.responses[0]) for one in encoded]
     assert [rows for rows, *_ in found] == [2, 3]

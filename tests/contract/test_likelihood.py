@@ -32,16 +32,14 @@ def test_entropy_and_hits_are_those_of_the_whole_distribution_of_each_token(mode
     _, policy, cfg = borrow(model)
     batch = policy.prepare(batch_of(cfg, policy, "preference"))
     assert policy.log_likelihood(batch).measures == {}
-    batch.measured = True
-    found, counted = policy.log_likelihood(batch), batch.response["mask"].bool()
+    found, counted = policy.log_likelihood(batch, measure=True), batch.response["mask"].bool()
     whole = policy.network(batch, statistic="distribution").statistic
     said = found.terms[counted]
     assert torch.allclose(found.measures["entropy"][counted], -(whole.exp() * whole).sum(-1), atol=1e-5)
     assert torch.equal(found.measures["token_accuracy"][counted].bool(), said >= whole.amax(-1) - 1e-4)
     assert not any(measure.requires_grad for measure in found.measures.values())
-    assert policy.log_likelihood(batch, tokens=batch.response["input_ids"]).measures == {}  # not what the response says
-    with policy.as_reference() as reference:
-        assert reference.log_likelihood(batch).measures == {}  # no metric asks for it
+    others = policy.log_likelihood(batch, tokens=batch.response["input_ids"], measure=True)
+    assert others.measures == {}  # not what the response says
 
 
 def test_dpo_starts_at_log_two(made):

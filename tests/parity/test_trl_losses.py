@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from aa_lightning.algos.step import Step
 from aa_lightning.types import Rating
 from tests.parity.support import (
     FAMILIES,
@@ -75,8 +76,9 @@ def policy_of(model: str):
 
 def ours_on(policy, batch, name: str, options: dict):
     policy.zero_grad(set_to_none=True)
-    batch.memory = {key: torch.zeros((), dtype=torch.float64) for key in ("reward_sum", "reward_count")}
-    loss, _ = algorithm(name, **options)(policy, batch)
+    objective = algorithm(name, **options)
+    memory = {key: torch.zeros((), dtype=torch.float64) for key in objective.remembers}
+    loss, _ = objective(policy, batch, Step(memory=memory))
     loss.backward()
     return loss.item(), gradients(policy.network.model)
 

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from aa_lightning.algos.joining import Tally
+from aa_lightning.algos.step import Step, computed
 from aa_lightning.losses import distributed
 from aa_lightning.types import Batch, LogLikelihood
 from tests.vectors.support import algorithm
@@ -26,7 +27,7 @@ class Linear:
     def __init__(self, weight: Tensor):
         self.weight = weight
 
-    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         features = batch.response["features"]  # (P, K, T, width)
         return LogLikelihood(features @ self.weight - 2.0, torch.ones(features.shape[:-1], dtype=torch.float64))
 
@@ -54,9 +55,8 @@ def step(name: str, chosen: list[int], weight: Tensor, memory: dict[str, Tensor]
     responses = 1 if objective.supervision == "rating" else 2
     batch = rows(chosen, responses)
     batch.branches["mismatched"] = rows(chosen, responses, seed=1)
-    batch.memory = memory
     weight = weight.clone().requires_grad_()
-    loss, _ = objective(Linear(weight), batch)
+    loss, _ = computed(objective, Linear(weight), batch, Step(memory=memory))
     loss.backward()
     return loss.item(), weight.grad
 
@@ -78,8 +78,8 @@ def held_out(name: str, chosen: list[int], add: Callable[[Tensor], Tensor]) -> d
     memory = {key: torch.zeros((), dtype=torch.float64) for key in objective.remembers}
     batch = rows(chosen, 1 if objective.supervision == "rating" else 2)
     batch.branches["mismatched"] = rows(chosen, len(batch.response["features"][0]), seed=1)
-    batch.memory = memory
-    loss, metrics = objective(Linear(torch.tensor([0.5, 0.4, -0.3], dtype=torch.float64)), batch)
+    policy = Linear(torch.tensor([0.5, 0.4, -0.3], dtype=torch.float64))
+    loss, metrics = computed(objective, policy, batch, Step(memory=memory))
     tally.add({"loss": loss, **metrics}, len(batch))
     return {key: value.item() for key, value in tally.taken(add).items()}
 

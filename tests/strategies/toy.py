@@ -34,7 +34,7 @@ class ToyNetwork(nn.Module):
         super().__init__()
         self.model = LlamaForCausalLM(LlamaConfig(**LLAMA, attention_dropout=dropout, attn_implementation="sdpa"))
 
-    def forward(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def forward(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         ids, mask = batch.response["input_ids"], batch.response["mask"]
         logits = self.model(ids.flatten(0, 1), use_cache=False).logits[:, :-1].float()
         terms = logits.log_softmax(-1).gather(-1, ids.flatten(0, 1)[:, 1:, None])[..., 0]
@@ -50,7 +50,7 @@ class ToyPolicy(nn.Module):
     def prepare(self, batch: Batch) -> Batch:
         return batch
 
-    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         return self.network(batch)
 
     def as_reference(self):
@@ -68,14 +68,12 @@ class ToyModule(L.LightningModule):
     def on_fit_start(self) -> None:
         strategies.place_reference(self.trainer, self.policy)
 
-    def training_step(self, batch: Batch, index: int):
+    def training_step(self, counted: tuple[Batch, None], index: int):
+        batch, _ = counted
         score = self.policy.log_likelihood(batch).total
         with self.policy.as_reference() as reference:
             score = score - reference.log_likelihood(batch).total
         return -logsigmoid(0.5 * (score[:, 0] - score[:, 1])).mean()
-
-    def transfer_batch_to_device(self, batch: Batch, device, dataloader_idx: int) -> Batch:
-        return batch.to(device)
 
     def configure_optimizers(self):
         trained = [p for p in self.policy.parameters() if p.requires_grad]

@@ -33,7 +33,7 @@ class GivenTerms:
     def __init__(self, likelihood: LogLikelihood, reference: LogLikelihood | None = None):
         self._likelihood, self._reference = likelihood, reference
 
-    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         return self._likelihood
 
     @contextmanager

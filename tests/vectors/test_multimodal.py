@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from aa_lightning import losses
+from aa_lightning.algos.step import Step
 from aa_lightning.algos.weighted_sum import WeightedSum
 from aa_lightning.types import Batch, LogLikelihood
 from tests.vectors.support import algorithm, assert_close, empty_batch, leaves, padded, vector
@@ -23,7 +24,7 @@ class GivenBranches:
     def __init__(self, ours: dict[str, LogLikelihood], theirs: dict[str, LogLikelihood] | None = None):
         self.ours, self.theirs = ours, theirs
 
-    def log_likelihood(self, batch: Batch, tokens=None, statistic=None) -> LogLikelihood:
+    def log_likelihood(self, batch: Batch, tokens=None, statistic=None, measure=False) -> LogLikelihood:
         if statistic == "argmax":
             assert batch.ids[0] == "corrupted"
             return LogLikelihood(None, None, statistic="their tokens")
@@ -194,12 +195,11 @@ def test_kto_compares_with_the_mismatched_log_ratios(id, dtype):
 @each_precision
 def test_the_first_step_of_bco_shifts_by_the_mean_of_its_rewards(dtype):
     case = Case("preference", "bco_pair", "batch_mean_shift", dtype)
-    batch = batch_with()
-    batch.memory = {name: torch.zeros((), dtype=torch.float64) for name in ("reward_sum", "reward_count")}
+    memory = {name: torch.zeros((), dtype=torch.float64) for name in ("reward_sum", "reward_count")}
     policy = GivenBranches({"pairs": case.pairs("policy")}, {"pairs": case.pairs("ref")})
-    loss, _ = algorithm("bco_pair", beta=0.5)(policy, batch)
+    loss, _ = algorithm("bco_pair", beta=0.5)(policy, batch_with(), Step(memory=memory))
     case.check(loss)
-    mean = batch.memory["reward_sum"] / batch.memory["reward_count"]
+    mean = memory["reward_sum"] / memory["reward_count"]
     assert mean.item() == pytest.approx(case.vector["params"]["delta"], abs=1e-6)
 
 

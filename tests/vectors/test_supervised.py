@@ -1,19 +1,19 @@
 """Supervised fine-tuning against worked numbers: logits, means of means, and the mean over an accumulated step."""
 
-from contextlib import contextmanager
-
 import pytest
 import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import nn
 
+from aa_lightning.algos.step import Step
 from aa_lightning.configuration.schema import Optimizer
 from aa_lightning.data.kinds import REQUEST, weaken
 from aa_lightning.models.token.logprobs import token_logprobs
-from aa_lightning.models.token.neftune import noisy_embeddings, scaled
+from aa_lightning.models.token.neftune import add_noise, scaled
 from aa_lightning.training.module import AlignmentModule
 from aa_lightning.types import Feedback, LogLikelihood, text
+from tests.contract.support import batch_of, make
 from tests.vectors.support import ROOT, GivenTerms, algorithm, assert_close, empty_batch, leaves, padded, vector
 
 each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -80,9 +80,8 @@ def test_accumulated_micro_batches_average_to_the_mean_over_all_tokens_of_the_st
     step_terms = torch.tensor(float(sum(len(row) for rows in micro for row in rows)))  # as the loader counts them
     losses = []
     for rows in micro:
-        batch = empty_batch(1, normalizer=step_terms)
-        batch.normalizer = module._normalizer(batch)
-        losses.append(sft(GivenTerms(padded(rows, side=side)), batch)[0])
+        step = Step(normalizer=module._normalizer(step_terms))
+        losses.append(sft(GivenTerms(padded(rows, side=side)), empty_batch(1), step)[0])
     loss = sum(losses) / trainer.accumulate_grad_batches  # what Lightning does with them
     assert_close(loss, case["expected"]["loss"], dtype)
     loss.backward()
@@ -120,37 +119,29 @@ def test_noise_on_embeddings_has_the_worked_scale(dtype):
     assert_close(scaled(uniform, case["params"]["neftune_noise_alpha"]), case["expected"]["noise"], dtype)
 
 
-def test_noise_is_there_while_the_context_lasts_and_bounded_by_its_scale():
+def test_noise_is_there_in_training_alone_and_bounded_by_its_scale():
     """α = 5 on 3 tokens of width 4: at most 5 / √12 = 1.4434."""
     model = nn.Module()
     model.embedding = nn.Embedding(7, 4)
     model.get_input_embeddings = lambda: model.embedding
     ids, plain = torch.tensor([[1, 2, 3]]), model.embedding(torch.tensor([[1, 2, 3]]))
-    with noisy_embeddings(model, 5.0):
-        first, second = model.embedding(ids), model.embedding(ids)
+    add_noise(model, 5.0)
+    first, second = model.embedding(ids), model.embedding(ids)
     for noisy in (first, second):
         assert 0.1 < (noisy - plain).abs().max() <= 5 / 12**0.5 + 1e-6
     assert not torch.equal(first, second)
-    assert torch.equal(model.embedding(ids), plain)
+    assert torch.equal(model.eval().embedding(ids), plain)
 
 
-class InTraining(GivenTerms):
-    """Remembers the noise that it was asked for."""
-
-    asked = None
-
-    @contextmanager
-    def noisy_embeddings(self, alpha: float):
-        self.asked = alpha
-        yield
-
-
-def test_the_published_noise_is_asked_for_and_plain_fine_tuning_asks_for_none():
-    for name, alpha in (("neftune", 5.0), ("sft", None)):
-        policy = InTraining(padded(leaves([[-0.7, -0.4]], torch.float64)))
-        loss, _ = algorithm(name)(policy, empty_batch(1))
-        assert loss.item() == pytest.approx(0.55)
-        assert policy.asked == alpha
+def test_the_published_noise_is_that_of_the_policy_and_plain_fine_tuning_has_none():
+    """Of one policy in training two readings differ with noise alone; its reference, and the policy at rest, have none."""
+    for name, alpha in (("neftune", 5.0), ("sft", 0.0)):
+        train, policy, cfg = make("tiny_qwen2", name, "model.lora.rank=2")
+        assert train.noise == alpha
+        batch = batch_of(cfg, policy, "demonstration")
+        first, second = (policy.train().log_likelihood(batch).terms for _ in range(2))
+        assert torch.equal(first, second) == (alpha == 0)
+        assert torch.equal(*(policy.eval().log_likelihood(batch).terms for _ in range(2)))
     assert algorithm("neftune").accepts == ("exact",)
 
 

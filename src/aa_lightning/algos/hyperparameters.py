@@ -45,9 +45,14 @@ class ReferenceSync:
 class Objective:
     """Defaults of the attributes of an algorithm (`types.Algorithm`)."""
 
-    ref_sync: ClassVar = None
     wants: ClassVar = ()
+    corruption: ClassVar = None
+    criteria: ClassVar = ()
     remembers: ClassVar = ()
+    ref_sync: ClassVar = None
+    noise: ClassVar = 0.0
+    heads: ClassVar = 1
+    speaks: ClassVar = 0
 
     def normalizer(self, batch: Batch) -> float | list[float]:
         """Return this batch's share of the number that a mean over the terms of a whole step divides by."""
@@ -65,16 +70,9 @@ class PolicyObjective(Objective):
 
 @hyperparameters
 class RewardObjective(Objective):
-    """Base of objectives that train reward models.
-
-    Attributes:
-        heads: numbers that the model gives a response; its reward is their mean.
-        speaks: tokens that the model may say about a response before it scores it.
-    """
+    """Base of objectives that train reward models."""
 
     supervision: ClassVar = "preference"
     trains: ClassVar = "reward_model"
     accepts: ClassVar = ("exact",)
     uses_reference: ClassVar = False
-    heads: ClassVar = 1
-    speaks: ClassVar = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aa_lightning.algos.step import Step
 from aa_lightning.types import Batch, LogLikelihood
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Pairs:
         ours, theirs: (P, 2) reduced log-likelihoods of policy and reference in nats; 0 where there is no reference.
         rewards: (P, 2) β h, with h the transformed difference of the two.
         beta: a number, or (P, 1).
-        batch: for what only some parts read.
+        batch, step: for what only some parts read.
     """
 
     likelihood: LogLikelihood
@@ -29,6 +30,7 @@ class Pairs:
     rewards: Tensor
     beta: Any
     batch: Batch
+    step: Step
 
     @property
     def ratio(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""β and weight of each pair: `dynamic_beta(beta, ratio, batch) -> beta and who counts`, `weight(pairs) -> (P,)`."""
+"""β and weight of each pair: `dynamic_beta(beta, ratio, batch, step) -> beta and who counts`, `weight(pairs) -> (P,)`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MarginBeta(Part):
     rate: NonNegative
     wants: ClassVar = ("margin",)
 
-    def __call__(self, beta, ratio, batch):
+    def __call__(self, beta, ratio, batch, step):
         margin = batch.supervision["margin"]
         return losses.transforms.scaled_beta(beta, margin, self.weight, self.rate)[:, None], 1.0
 
@@ -42,11 +42,11 @@ class BatchBeta(Part):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     remembers: ClassVar = ("margin_mean", "margin_std", "margin_steps")
 
-    def __call__(self, beta, ratio, batch):
+    def __call__(self, beta, ratio, batch, step):
         margin = ratio[:, 0] - ratio[:, 1]
-        luck = [Random(f"{batch.memory['margin_steps']:.0f}/{row}").random() for row in batch.ids]
+        luck = [Random(f"{step.memory['margin_steps']:.0f}/{row}").random() for row in batch.ids]
         return losses.distributed.beta_dpo_beta(
-            beta, margin, margin.new_tensor(luck), self.rate, self.keep, self.momentum, batch.memory
+            beta, margin, margin.new_tensor(luck), self.rate, self.keep, self.momentum, step.memory
         )
 
 

@@ -118,7 +118,7 @@ class Bco(Part):
         return () if self.shift == "none" else ("reward_sum", "reward_count")
 
     def __call__(self, pairs, logit):
-        shift = 0.0 if self.shift == "none" else losses.distributed.running_mean(pairs.rewards, pairs.batch.memory)
+        shift = 0.0 if self.shift == "none" else losses.distributed.running_mean(pairs.rewards, pairs.step.memory)
         return losses.preference.bco(*pairs.rewards.unbind(1), shift)
 
 

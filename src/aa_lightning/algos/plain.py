@@ -6,6 +6,7 @@ from copy import copy
 from typing import Any, ClassVar, get_args
 
 from aa_lightning.algos.hyperparameters import Objective
+from aa_lightning.algos.step import takes_step
 from aa_lightning.types import Algorithm, Kind
 
 
@@ -16,10 +17,6 @@ class Plain(Objective):
     accepts: ClassVar = ("exact", "elbo")
     trains: ClassVar = "policy"
     uses_reference: ClassVar = False
-    corruption: ClassVar = None
-    criteria: ClassVar = ()
-    heads: ClassVar = 1
-    speaks: ClassVar = 0
 
 
 def completed(algorithm: Any) -> Algorithm:
@@ -59,3 +56,8 @@ def _check(algorithm: Algorithm) -> None:
     for attribute, given in lists.items():
         if isinstance(given, str):
             raise ValueError(f"{name}.{attribute} = {given!r} is a text where a tuple is needed: write ({given!r},)")
+    if algorithm.remembers and not takes_step(algorithm):
+        raise ValueError(
+            f"{name}.remembers = {algorithm.remembers!r} is kept in step.memory, and {name} takes no step: write "
+            "__call__(self, policy, batch, step)"
+        )

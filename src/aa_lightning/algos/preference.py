@@ -14,6 +14,7 @@ from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, Pos
 from aa_lightning.algos.pair_scores import Pairs
 from aa_lightning.algos.pair_weights import DynamicBeta, Weight
 from aa_lightning.algos.pairwise_losses import PairwiseLoss
+from aa_lightning.algos.step import ALONE, Step
 from aa_lightning.algos.target_margins import TargetMargin
 from aa_lightning.algos.token_weights import TokenWeights
 from aa_lightning.algos.views import Comparison, statistic_of
@@ -105,9 +106,10 @@ class PreferenceOptimization(PolicyObjective):
         """The likelihood term is of chosen responses alone."""
         return chosen_terms(batch)
 
-    def __call__(self, policy: Policy, batch: Batch):
+    def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
         view = self.comparison.of(policy, batch)
-        likelihood = view.read(policy, statistic_of(self.comparison, self.target_margin, self.weight))
+        statistic = statistic_of(self.comparison, self.target_margin, self.weight)
+        likelihood = view.read(policy, statistic, step.measured)
         weights = None if self.token_weights is None else self.token_weights(likelihood, batch)
         ours, theirs, fixed = self._reduced(self._guided(policy, batch, likelihood), weights), 0.0, None
         if self.reference:
@@ -115,16 +117,16 @@ class PreferenceOptimization(PolicyObjective):
                 fixed = view.read(reference)
             theirs = self._reduced(fixed, weights)
         beta, counted = (
-            (self.beta, 1.0) if self.dynamic_beta is None else self.dynamic_beta(self.beta, ours - theirs, batch)
+            (self.beta, 1.0) if self.dynamic_beta is None else self.dynamic_beta(self.beta, ours - theirs, batch, step)
         )
-        pairs = Pairs(likelihood, ours, theirs, beta * self._transformed(ours - theirs), beta, batch)
+        pairs = Pairs(likelihood, ours, theirs, beta * self._transformed(ours - theirs), beta, batch, step)
         per_pair = counted * self.loss(pairs, pairs.gap - (self.target_margin(pairs) if self.target_margin else 0.0))
         if self.weight:
             per_pair = self.weight(pairs) * per_pair
         loss = self.scale * per_pair.mean()
         if self.nll:
             terms, mask = likelihood.terms, likelihood.mask
-            loss = loss + self.nll * losses.supervised.mean_nll(terms, mask, self.nll_reduction, batch.normalizer)
+            loss = loss + self.nll * losses.supervised.mean_nll(terms, mask, self.nll_reduction, step.normalizer)
         return loss, {**metrics.of_rewards(pairs.rewards, likelihood.size), **metrics.of_likelihoods(likelihood, fixed)}
 
     def _guided(self, policy: Policy, batch: Batch, likelihood: LogLikelihood) -> LogLikelihood:

@@ -8,6 +8,7 @@ from aa_lightning import losses
 from aa_lightning.algos import metrics
 from aa_lightning.algos.counts import labelled_steps
 from aa_lightning.algos.hyperparameters import PolicyObjective, Positive, RewardObjective, hyperparameters
+from aa_lightning.algos.step import ALONE, Step
 from aa_lightning.types import Batch, Policy, RewardModel
 
 
@@ -32,12 +33,12 @@ class ProcessReward(RewardObjective):
     def normalizer(self, batch: Batch) -> float:
         return labelled_steps(batch)
 
-    def __call__(self, policy: RewardModel, batch: Batch):
+    def __call__(self, policy: RewardModel, batch: Batch, step: Step = ALONE):
         labels = batch.supervision["steps"]  # (P, K, S), NaN: no step
         there = ~labels.isnan()
         logits = policy.score_steps(batch, batch.supervision["step_ends"])[there]
         right = labels[there].bool()
-        count = there.sum() if batch.normalizer is None else batch.normalizer
+        count = there.sum() if step.normalizer is None else step.normalizer
         loss = losses.reward.binary_cross_entropy(logits, right).sum() / count.clamp(min=1e-9)
         return loss, metrics.of_ratings(logits, right)
 
@@ -56,8 +57,8 @@ class ImplicitReward(PolicyObjective):
     supervision: ClassVar = "rating"
     accepts: ClassVar = ("exact",)
 
-    def __call__(self, policy: Policy, batch: Batch):
-        likelihood, right = policy.log_likelihood(batch), batch.supervision["desirable"]
+    def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
+        likelihood, right = policy.log_likelihood(batch, measure=step.measured), batch.supervision["desirable"]
         with policy.as_reference() as reference:
             fixed = reference.log_likelihood(batch)
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from aa_lightning import losses
 from aa_lightning.algos import metrics
 from aa_lightning.algos.hyperparameters import PolicyObjective, Positive, hyperparameters
+from aa_lightning.algos.step import ALONE, Step
 from aa_lightning.types import Batch, Policy
 
 
@@ -27,8 +28,8 @@ class RankingOptimization(PolicyObjective):
 
     supervision: ClassVar = "ranking"
 
-    def __call__(self, policy: Policy, batch: Batch):
-        likelihood = policy.log_likelihood(batch)
+    def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
+        likelihood = policy.log_likelihood(batch, measure=step.measured)
         with policy.as_reference() as reference:
             fixed = reference.log_likelihood(batch)
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)

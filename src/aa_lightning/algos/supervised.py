@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
 from aa_lightning.algos.counts import supervised_terms
 from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, Positive, hyperparameters
+from aa_lightning.algos.step import ALONE, Step
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 
 
@@ -29,7 +31,7 @@ class SupervisedFineTuning(PolicyObjective):
 
     reduction: Literal["token", "response", "sum"]
     weighting: Literal["none", "probability"]
-    noise: NonNegative
+    noise: NonNegative = Field()  # to be given, like the others; the base has one
     rows: Literal["demonstration", "critique"]
     branch: Literal["auxiliary", "gold"] | None
 
@@ -56,10 +58,8 @@ class SupervisedFineTuning(PolicyObjective):
     def _trained(self, batch: Batch) -> Batch:
         return batch if self.branch is None else batch.branches[self.branch]
 
-    def __call__(self, policy: Policy, batch: Batch):
-        normalizer, batch = batch.normalizer, self._trained(batch)
-        with policy.noisy_embeddings(self.noise) if self.noise else nullcontext():
-            likelihood = policy.log_likelihood(batch)
+    def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
+        likelihood = policy.log_likelihood(self._trained(batch), measure=step.measured)
         terms = likelihood.terms
         if self.weighting == "probability":
             terms = (terms.detach() * likelihood.mask).exp() * terms  # whatever stands in padding must not overflow
@@ -69,7 +69,7 @@ class SupervisedFineTuning(PolicyObjective):
         elif self.reduction == "response":
             loss = (nll / likelihood.size.clamp(min=1e-9)).mean()
         else:
-            loss = nll.sum() / (likelihood.size.sum() if normalizer is None else normalizer)
+            loss = nll.sum() / (likelihood.size.sum() if step.normalizer is None else step.normalizer)
         return loss, {**metrics.of_likelihoods(likelihood), "logp/per_term": likelihood.mean.detach().mean()}
 
 
@@ -91,8 +91,8 @@ class RewardWeightedFineTuning(PolicyObjective):
     supervision: ClassVar = "ranking"
     uses_reference: ClassVar = False
 
-    def __call__(self, policy: Policy, batch: Batch):
-        likelihood, scores = policy.log_likelihood(batch), batch.supervision["scores"]  # (P, K)
+    def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
+        likelihood, scores = policy.log_likelihood(batch, measure=step.measured), batch.supervision["scores"]  # (P, K)
         if self.weighting == "softmax":
             weights = (scores / self.temperature).softmax(-1)
         else:

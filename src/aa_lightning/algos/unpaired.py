@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from aa_lightning import losses
 from aa_lightning.algos import metrics
 from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, Positive, hyperparameters
+from aa_lightning.algos.step import ALONE, Step
 from aa_lightning.types import Batch, LikelihoodKind, Policy
 
 
@@ -45,13 +46,13 @@ class UnpairedOptimization(PolicyObjective):
     def remembers(self) -> tuple[str, ...]:
         return ("reward_sum", "reward_count") if self.loss == "bco" else ()
 
-    def __call__(self, policy: Policy, batch: Batch):
-        likelihood = policy.log_likelihood(batch)
+    def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
+        likelihood = policy.log_likelihood(batch, measure=step.measured)
         with policy.as_reference() as reference:
             fixed = reference.log_likelihood(batch)
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         desirable = batch.supervision["desirable"]
-        middle = self._middle(policy, batch, rewards)
+        middle = self._middle(policy, batch, rewards, step)
         if self.loss == "kto":
             per_response = losses.preference.kto(
                 rewards, desirable, middle, (self.desirable_weight, self.undesirable_weight)
@@ -63,12 +64,12 @@ class UnpairedOptimization(PolicyObjective):
         found = metrics.of_ratings(rewards, desirable, middle, likelihood, fixed)
         return per_response.mean(), {**found, "reward/baseline": middle}
 
-    def _middle(self, policy: Policy, batch: Batch, rewards):
+    def _middle(self, policy: Policy, batch: Batch, rewards, step: Step):
         """() what rewards are compared with."""
         if self.loss == "apo_zero":
             return rewards.new_zeros(())
         if self.loss == "bco":
-            return losses.distributed.running_mean(rewards, batch.memory)
+            return losses.distributed.running_mean(rewards, step.memory)
         if self.baseline == "batch":
             return losses.distributed.mean(rewards).clamp(min=0)
         other = batch.branches["mismatched"]

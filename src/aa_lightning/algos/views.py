@@ -26,18 +26,18 @@ class View:
 
     batch: Batch
 
-    def read(self, model: Likelihood, statistic: Statistic | None = None) -> LogLikelihood:
-        """(P, 2, T) terms of what is compared, with a statistic of each whole distribution where one is asked for."""
-        return model.log_likelihood(self.batch, statistic=statistic)
+    def read(self, model: Likelihood, statistic: Statistic | None = None, measure: bool = False) -> LogLikelihood:
+        """(P, 2, T) terms of what is compared, with a statistic of each whole distribution and measures where asked for."""
+        return model.log_likelihood(self.batch, statistic=statistic, measure=measure)
 
 
 @dataclass
 class TwoPrompts(View):
     """The chosen response after its prompt, and after a spoiled one."""
 
-    def read(self, model: Likelihood, statistic: Statistic | None = None) -> LogLikelihood:
-        clean, spoiled = model.log_likelihood(self.batch), model.log_likelihood(self.batch.branches["corrupted"])
-        return _beside(clean, spoiled)
+    def read(self, model: Likelihood, statistic: Statistic | None = None, measure: bool = False) -> LogLikelihood:
+        clean = model.log_likelihood(self.batch, measure=measure)
+        return _beside(clean, model.log_likelihood(self.batch.branches["corrupted"]))
 
 
 @dataclass
@@ -46,11 +46,13 @@ class OwnMistakes(View):
 
     own: Tensor
 
-    def read(self, model: Likelihood, statistic: Statistic | None = None) -> LogLikelihood:
-        return _beside(model.log_likelihood(self.batch), model.log_likelihood(self.batch, tokens=self.own))
+    def read(self, model: Likelihood, statistic: Statistic | None = None, measure: bool = False) -> LogLikelihood:
+        clean = model.log_likelihood(self.batch, measure=measure)
+        return _beside(clean, model.log_likelihood(self.batch, tokens=self.own))
 
 
 def _beside(first: LogLikelihood, second: LogLikelihood) -> LogLikelihood:
+    """No measures: the first one's were asked for so that in a mixture one reading serves all (`weighted_sum.Once`)."""
     import torch
 
     terms = torch.stack([first.terms[:, 0], second.terms[:, 0]], 1)
@@ -119,7 +121,7 @@ class Adversarial(Part):
         found = dict(media)
         for _ in range(self.steps):
             found = {key: value.detach().requires_grad_() for key, value in found.items()}
-            moved = replace(batch, prompt={**batch.prompt, **found}, measured=False)
+            moved = replace(batch, prompt={**batch.prompt, **found})
             chosen = policy.log_likelihood(moved).total[:, 0]
             gradients = torch.autograd.grad(chosen.sum(), list(found.values()))
             found = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aa_lightning.algos.hyperparameters import PolicyObjective, hyperparameters
 from aa_lightning.algos.plain import completed
+from aa_lightning.algos.step import ALONE, Step, computed
 from aa_lightning.types import Batch, Likelihood, LikelihoodKind, Policy, Statistic
 
 if TYPE_CHECKING:
@@ -63,6 +64,21 @@ class WeightedSum(PolicyObjective):
                 )
 
     @property
+    def noise(self) -> float:
+        """All objectives share one forward pass, so noise for one would reach the others.
+
+        Raises:
+            ValueError: an objective has some.
+        """
+        for name, objective in self.objectives.items():
+            if objective.noise:
+                raise ValueError(
+                    f"algo.objectives.{name}.noise is noise on embeddings that all objectives read: type "
+                    f"algo.objectives.{name}.noise=0, or algo=neftune, which stands alone"
+                )
+        return 0.0
+
+    @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
         return tuple(
             kind
@@ -95,13 +111,14 @@ class WeightedSum(PolicyObjective):
         """Each objective's own."""
         return [objective.normalizer(batch) for objective in self.objectives.values()]
 
-    def __call__(self, policy: Policy, batch: Batch):
+    def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
         once, loss, metrics = Once(policy), 0.0, {}
         for place, (name, objective) in enumerate(self.objectives.items()):
-            memory = {key: batch.memory[f"{name}/{key}"] for key in objective.remembers}
-            normalizer = None if batch.normalizer is None else batch.normalizer[place]
-            one_loss, one_metrics = objective(once, replace(batch, memory=memory, normalizer=normalizer))
-            batch.memory.update({f"{name}/{key}": value for key, value in memory.items()})
+            memory = {key: step.memory[f"{name}/{key}"] for key in objective.remembers}
+            normalizer = None if step.normalizer is None else step.normalizer[place]
+            own = replace(step, memory=memory, normalizer=normalizer)
+            one_loss, one_metrics = computed(objective, once, batch, own)
+            step.memory.update({f"{name}/{key}": value for key, value in memory.items()})
             loss = loss + self.weights[name] * one_loss
             metrics = {**one_metrics, **metrics, f"loss/{name}": one_loss.detach()}
         return loss, metrics
@@ -117,12 +134,14 @@ class _Once:
     def __init__(self, model: Likelihood, known: dict):
         self._model, self._known = model, known
 
-    def log_likelihood(self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None):
+    def log_likelihood(
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None, measure: bool = False
+    ):
         if tokens is not None or statistic is not None:
-            return self._model.log_likelihood(batch, tokens, statistic)
-        key = id(batch.prompt), id(batch.response)
+            return self._model.log_likelihood(batch, tokens, statistic, measure)
+        key = id(batch.prompt), id(batch.response), measure
         if key not in self._known:
-            self._known[key] = batch, self._model.log_likelihood(batch)
+            self._known[key] = batch, self._model.log_likelihood(batch, measure=measure)
         return self._known[key][1]
 
 
@@ -132,14 +151,6 @@ class Once(_Once):
     def __init__(self, policy: Policy):
         super().__init__(policy, {})
         self.likelihood, self._theirs = policy.likelihood, {}
-
-    def noisy_embeddings(self, alpha: float):
-        """All objectives share one forward pass, so noise for one would reach the others.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError("noise on embeddings stands alone: set the noise of this objective to 0, or algo=neftune")
 
     @contextmanager
     def as_reference(self):

@@ -83,6 +83,11 @@ def _against_model(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mode
             f"model.family={offer.family} has {_LIKELIHOODS[offer.likelihood]}: "
             "type another model= or algo=, for example algo=dpo",
         ),
+        (
+            algorithm.noise > 0 and (scored or offer.likelihood == "elbo"),
+            f"{name} asks for noise on embeddings of tokens ({algorithm.noise:g}), which only policies of token models add: "
+            "type an algo= without it",
+        ),
     ]
 
 

@@ -159,11 +159,7 @@ def wanted_of(algorithm: Algorithm) -> Any:
     """Collect what batches must bring for an algorithm."""
     from aa_lightning.training.datamodule import Wanted
 
-    return Wanted(
-        algorithm.wants,
-        algorithm.corruption if "corrupted" in algorithm.wants else None,
-        tuple(algorithm.criteria) if "ratings" in algorithm.wants else (),
-    )
+    return Wanted(algorithm.wants, algorithm.corruption, tuple(algorithm.criteria))
 
 
 def read_examples(data: Data, split: str, kind: Kind, fit: Fit = _whole, keep: int = 0) -> Sequence[Example]:

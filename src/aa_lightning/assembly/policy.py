@@ -53,7 +53,7 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
     model, checkpoint = _started(cfg, start)
     if algorithm.trains == "reward_model":
         return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks)
-    return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint)
+    return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint, algorithm.noise)
 
 
 def build_encoder(cfg: DictConfig, start: str | None = None) -> Any:

@@ -23,6 +23,7 @@ from aa_lightning.models.speech.load import SpeechWriter
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, take
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
 from aa_lightning.models.token.load import TextWriter
+from aa_lightning.models.token.neftune import add_noise
 from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.models.token.trial import tried
 
@@ -36,7 +37,11 @@ _WRITERS = {"text": TextWriter, "image": PictureWriter, "audio": SpeechWriter}  
 
 
 def load_policy(
-    options: ModelOptions | Diffusion, limits: Limits, reference: bool, checkpoint: Path | None = None
+    options: ModelOptions | Diffusion,
+    limits: Limits,
+    reference: bool,
+    checkpoint: Path | None = None,
+    noise: float = 0.0,
 ) -> AutoregressivePolicy | DiffusionPolicy:
     """Load a policy with the reference that its algorithm needs.
 
@@ -45,6 +50,7 @@ def load_policy(
         limits: longest prompt and response.
         reference: whether the algorithm compares with a reference.
         checkpoint: of a run, whose weights policy and reference start from.
+        noise: α of the noise on token embeddings in training.
     """
     if options.likelihood == "elbo":
         from aa_lightning.models.diffusion.policy import load_diffusion
@@ -57,7 +63,10 @@ def load_policy(
     form = choose_form(options.reference, options.lora.rank, reference)
     copied = frozen(writer.network(copy.deepcopy(model))) if form == "frozen" else None
     adapters = prepare_training(model, writer.family, options, stands_alone and checkpoint is None)
-    return writer.policy(model, Reference(form, copied, adapters), adapters)
+    policy = writer.policy(model, Reference(form, copied, adapters), adapters)
+    if noise:
+        add_noise(policy.network.writer, noise)
+    return policy
 
 
 def load_scorer(

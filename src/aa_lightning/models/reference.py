@@ -56,10 +56,10 @@ class _Frozen:
 
     @torch.no_grad()
     def log_likelihood(
-        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None, measure: bool = False
     ) -> LogLikelihood:
         """Its terms, (P, K, T); arguments as for a policy."""
-        return self._network(batch, tokens=tokens, statistic=statistic)
+        return self._network(batch, tokens=tokens, statistic=statistic, measure=measure)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from aa_lightning.configuration.check import split_batch
@@ -37,8 +38,8 @@ class TrainLoader:
         micro_batch_size: prompts per forward pass and process; None: no accumulation.
         seed: of the order.
         workers: processes that fetch ahead; 0: in this one.
-        count: how many terms of a batch are supervised, one number or several. If given, each batch's `normalizer` is set
-            to their sum over its window, so that a token mean can be exact over ranks and accumulated micro-batches.
+        count: how many terms of a batch are supervised, one number or several. If given, their sum over its window comes
+            with each batch, so that a token mean can be exact over ranks and accumulated micro-batches.
         lengths: of each example; if given, a step takes examples of similar length.
 
     Raises:
@@ -77,12 +78,13 @@ class TrainLoader:
     def __len__(self) -> int:
         return self.size // self.batch_size * self.accumulate
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[tuple[Any, Tensor | None]]:
+        """Micro-batches, each with the terms of its window, () or (parts of a mixture,), or None."""
         if self.position >= len(self):  # here, since nobody asks for more after the last one of a known number
             self.epoch, self.position = self.epoch + 1, 0
-        for batch in self._from(self.position):
+        for batch, terms in self._from(self.position):
             self.position += 1
-            yield batch
+            yield batch, terms
 
     def indices(self) -> list[list[int]]:
         """This epoch's micro-batches on this rank, as indices into the data set."""
@@ -134,7 +136,7 @@ class TrainLoader:
             steps = [steps[k] for k in torch.randperm(whole, generator=generator).tolist()]
         return steps
 
-    def _from(self, position: int) -> Iterator[Any]:
+    def _from(self, position: int) -> Iterator[tuple[Any, Tensor | None]]:
         """Micro-batches from a place on. With a count, the window is fetched whole before its first one is handed out;
         a window that a checkpoint cut is fetched again, as its count is needed."""
         window = self.accumulate if self.count else 1
@@ -142,16 +144,14 @@ class TrainLoader:
         self._plan = self.indices()[position - skip :]
         fetched = _raising(self._fetch)
         while batches := list(islice(fetched, window)):
-            if self.count:
-                self._normalize(batches)
-            yield from batches[skip:]
+            terms = self._terms(batches)
+            yield from ((batch, terms) for batch in batches[skip:])
             skip = 0
 
-    def _normalize(self, window: list[Any]) -> None:
-        assert self.count is not None
-        terms = torch.tensor([self.count(batch) for batch in window], dtype=torch.float64).sum(0).float()
-        for batch in window:
-            batch.normalizer = terms
+    def _terms(self, window: list[Any]) -> Tensor | None:
+        if self.count is None:
+            return None
+        return torch.tensor([self.count(batch) for batch in window], dtype=torch.float64).sum(0).float()
 
 
 class EvalLoader:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from aa_lightning.algos.joining import Tally
+from aa_lightning.algos.step import Step, computed
 from aa_lightning.configuration.schema import Optimizer
 from aa_lightning.runs.resume_check import check_same_run
 from aa_lightning.training import strategies
@@ -23,7 +24,7 @@ class AlignmentModule(L.LightningModule):
 
     Args:
         policy: a policy or a reward model; what is registered in it trains and is saved.
-        algorithm: `loss, metrics = algorithm(policy, batch)`.
+        algorithm: `loss, metrics = algorithm(policy, batch)`, with the step where it takes one.
         optimizer: of the AdamW optimiser and its schedule.
         hyperparameters: the resolved configuration as a plain dictionary; it goes into every checkpoint.
     """
@@ -39,10 +40,11 @@ class AlignmentModule(L.LightningModule):
 
     # ------------------------------------------------------------ steps
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def training_step(self, counted: tuple[Batch, Tensor | None], index: int) -> Tensor:
+        batch, terms = counted
         batch = self._prepared(batch)
-        batch.normalizer, batch.memory, batch.measured = self._normalizer(batch), self.memory, self._is_written
-        loss, metrics = self._computed(batch)
+        step = Step(normalizer=self._normalizer(terms), memory=self.memory, measured=self._is_written)
+        loss, metrics = self._computed(batch, step)
         self._refuse_non_finite(loss, batch)
         self._step.add({"loss": loss, **metrics}, len(batch))
         if self._step.parts == self.trainer.accumulate_grad_batches:
@@ -51,20 +53,20 @@ class AlignmentModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         batch = self._prepared(batch)
-        batch.memory, batch.measured = dict(self.memory), True  # what is written into the memory is forgotten
-        loss, metrics = self._computed(batch)
+        step = Step(memory=dict(self.memory), measured=True)  # what is written into the memory is forgotten
+        loss, metrics = self._computed(batch, step)
         self._validation.add({"loss": loss, **metrics}, len(batch))
 
     def on_validation_epoch_end(self) -> None:
         self._log("val", self._validation)
 
-    def _computed(self, batch: Batch) -> tuple[Tensor, Metrics]:
+    def _computed(self, batch: Batch, step: Step) -> tuple[Tensor, Metrics]:
         """Compute the algorithm's loss and metrics of a batch.
 
         Raises:
             TypeError: something other than one loss and a dictionary of metrics.
         """
-        found, name = self.algorithm(self.policy, batch), type(self.algorithm).__name__
+        found, name = computed(self.algorithm, self.policy, batch, step), type(self.algorithm).__name__
         if not isinstance(found, tuple) or len(found) != 2:
             raise TypeError(
                 f"{name} returned a {type(found).__name__} where a loss and its metrics are needed: end its __call__ with "
@@ -81,15 +83,15 @@ class AlignmentModule(L.LightningModule):
         batch.branches = {name: self.policy.prepare(branch) for name, branch in batch.branches.items()}
         return batch
 
-    def _normalizer(self, batch: Batch) -> Tensor | None:
-        """Supervised terms per micro-batch and rank, averaged over the whole step.
+    def _normalizer(self, terms: Tensor | None) -> Tensor | None:
+        """Supervised terms per micro-batch and rank, averaged over the whole step, of those of this rank's window.
 
         Lightning averages the losses of ranks and micro-batches. A sum of terms divided by this number therefore averages
         to the mean over all terms of the step.
         """
-        if batch.normalizer is None:
+        if terms is None:
             return None
-        total = self.trainer.strategy.reduce(batch.normalizer.clone(), reduce_op="sum")
+        total = self.trainer.strategy.reduce(terms.clone(), reduce_op="sum")
         return total / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def _refuse_non_finite(self, loss: Tensor, batch: Batch) -> None:
@@ -129,9 +131,6 @@ class AlignmentModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         strategies.place_reference(self.trainer, self.policy)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch.to(device)
 
     def configure_optimizers(self) -> dict[str, Any]:
         options = self.optimizer_options

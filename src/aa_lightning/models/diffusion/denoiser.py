@@ -40,8 +40,10 @@ class Denoiser(nn.Module):
         table = torch.cat([scheduler.alphas_cumprod, scheduler.final_alpha_cumprod[None]])
         self.register_buffer("alphas_cumprod", table, persistent=False)  # the last entry, [-1], is where a chain ends
 
-    def forward(self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None) -> LogLikelihood:
-        """Minus the mean squared error of every draw, (P, K, T), in float32 (2305.13301, 2311.12908)."""
+    def forward(
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None, measure: bool = False
+    ) -> LogLikelihood:
+        """Minus the mean squared error of every draw, (P, K, T), in float32 (2305.13301, 2311.12908); it has no measures."""
         assert tokens is None and statistic is None, "only token models have those"
         latents, noise = batch.draws["latents"].float(), batch.draws["noise"].float()
         p, k, t = *latents.shape[:2], noise.shape[1]

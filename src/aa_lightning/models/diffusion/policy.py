@@ -93,12 +93,12 @@ class DiffusionPolicy(nn.Module):
         return replace(batch, draws=draws)
 
     def log_likelihood(
-        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None, measure: bool = False
     ) -> LogLikelihood:
         """Minus the denoising error at each of the T prepared draws, (P, K, T); `total` is their mean.
 
         Args:
-            tokens, statistic: of token models; None.
+            tokens, statistic: of token models; None. measure: of them too; errors have no measures.
         """
         return self.network(batch, tokens, statistic)
 
@@ -160,7 +160,7 @@ class DiffusionPolicy(nn.Module):
             steps without randomness (eta 0, or an end without noise) have mask 0.
         """
         with evaluating(self):
-            drawn = replace(batch, draws=self._chain_inputs(batch, n), supervision={}, normalizer=None)
+            drawn = replace(batch, draws=self._chain_inputs(batch, n), supervision={})
             start = torch.randn(len(batch) * n, *self._latent_shape(), device=self.network.alphas_cumprod.device)
             latents, logprobs, mask = [start], [], []
             for action in range(self.options.sampling.steps):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +15,12 @@ def scaled(uniform: Tensor, alpha: float) -> Tensor:
     return alpha / math.sqrt(length * width) * uniform
 
 
-@contextmanager
-def noisy_embeddings(model: nn.Module, alpha: float) -> Iterator[None]:
-    """Noise on what the token embedding returns, while the context lasts. Media are put in later and get none."""
+def add_noise(model: nn.Module, alpha: float) -> None:
+    """Let the token embedding return noisy embeddings in training mode. Media are put in later and get none."""
+    model.get_input_embeddings().register_forward_hook(partial(_noisy, alpha))
 
-    def add(module: nn.Module, given: tuple, embedded: Tensor) -> Tensor:
-        return embedded + scaled(torch.empty_like(embedded).uniform_(-1, 1), alpha)
 
-    hook = model.get_input_embeddings().register_forward_hook(add)
-    try:
-        yield
-    finally:
-        hook.remove()
+def _noisy(alpha: float, embedding: nn.Module, given: tuple, embedded: Tensor) -> Tensor:
+    if not embedding.training:
+        return embedded
+    return embedded + scaled(torch.empty_like(embedded).uniform_(-1, 1), alpha)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.state_dict import below
-from aa_lightning.models.token import neftune
 from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.models.token.logprobs import Reduction, divergence_from
 from aa_lightning.models.token.network import TokenNetwork
@@ -40,24 +39,20 @@ class AutoregressivePolicy(nn.Module):
         return batch
 
     def log_likelihood(
-        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None, measure: bool = False
     ) -> LogLikelihood:
         """log p of every response token under the current weights, (P, K, T).
 
         Args:
             tokens: (P, K, T) other tokens, read in the places of the response's.
             statistic: of each whole distribution, that comes with the terms; a divergence is KL(reference ‖ policy).
+            measure: whether entropy and hits come along; not of tokens in the places of the response's.
         """
         of: Statistic | Reduction | None = statistic
         if statistic == "divergence":
             with self.as_reference() as reference:
                 of = divergence_from(reference.log_likelihood(batch, statistic="distribution").statistic)
-        measure = batch.measured and tokens is None  # tokens that are read in their places are not the response's
-        return self.network(batch, tokens=tokens, statistic=of, measure=measure)
-
-    def noisy_embeddings(self, alpha: float) -> AbstractContextManager:
-        """Noise on token embeddings while the context lasts, in training mode alone."""
-        return neftune.noisy_embeddings(self.network.writer, alpha) if self.training else nullcontext()
+        return self.network(batch, tokens=tokens, statistic=of, measure=measure and tokens is None)
 
     def as_reference(self) -> AbstractContextManager:
         """The reference, while the context lasts."""
@@ -84,7 +79,7 @@ class AutoregressivePolicy(nn.Module):
             drawn = self._draw(batch, n, sampling)
         response = {"input_ids": drawn.tokens, "mask": drawn.said}
         draws = {"temperature": torch.tensor(sampling.temperature or 1.0)}
-        batch = replace(batch, response=response, draws=draws, supervision={}, normalizer=None)
+        batch = replace(batch, response=response, draws=draws, supervision={})
         responses = [
             [self.decode(tokens[said.bool()]) for tokens, said in zip(*row, strict=True)]
             for row in zip(drawn.tokens.cpu(), drawn.said.cpu(), strict=True)

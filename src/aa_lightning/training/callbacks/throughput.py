@@ -33,14 +33,16 @@ class Throughput(L.Callback):
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
-    def on_train_batch_start(self, trainer: L.Trainer, module, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, module, batch, batch_idx: int) -> None:
         self._started = time.perf_counter()
         self._step.waited += self._started - self._ready
 
-    def on_train_batch_end(self, trainer: L.Trainer, module, outputs, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module, outputs, batch: tuple[Batch, Tensor | None], batch_idx: int
+    ) -> None:
         self._ready, step = time.perf_counter(), self._step
         step.worked += self._ready - self._started
-        step.add(batch)
+        step.add(batch[0])
         if step.parts < trainer.accumulate_grad_batches:
             return
         self._step = _Step()
