@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from aa_lightning.report import write_report
-from aa_lightning.report.curves import MOST_POINTS, running_mean, thin
+from aa_lightning.report.curves import MOST_POINTS, thin
 from aa_lightning.report.findings import findings
 from aa_lightning.report.heldout import measures, verdict
 from aa_lightning.report.media import EMBEDDED_FILE
 from aa_lightning.report.page import number, tag
+from aa_lightning.report.plot import Curve, draw, running_mean, ticks, written
 from aa_lightning.report.samples import LONG_TEXT
 from aa_lightning.runs.reader import Run, differences, find_runs, frame
 from run_folders import QUESTION, make_run, record_hydra, summary, write_json
@@ -59,7 +60,7 @@ class Tags(HTMLParser):
 
 def points(document: str, metric: str) -> int:
     """How many points the raw curve of a metric has: one M or L command of its path each."""
-    path = re.search(rf'id="curve:{re.escape(metric)}".*?<path d="([^"]*)"', document, re.S)
+    path = re.search(rf'id="curve:{re.escape(metric)}".*?<path [^>]*?d="([^"]*)"', document, re.S)
     assert path is not None
     return len(re.findall("[ML]", path.group(1)))
 
@@ -106,8 +107,9 @@ def test_curves_have_one_point_per_logged_row(html: str) -> None:
 
 
 def test_curves_take_their_colours_from_the_page_so_that_dark_mode_works(html: str) -> None:
-    assert html.count("var(--c1)") > 10
-    assert "#a0b0" not in html
+    drawn = re.findall(r"<svg class=\"plot\".*?</svg>", html, re.S)
+    assert len(drawn) > 5 and not any("style=" in svg or "stroke=" in svg or "fill=" in svg for svg in drawn)
+    assert ".plot path.c1 { stroke: var(--c1); }" in html
     assert "prefers-color-scheme: dark" in html
 
 
@@ -400,6 +402,65 @@ def test_a_long_curve_is_thinned_to_means_of_neighbours() -> None:
     assert len(steps) == MOST_POINTS
     assert (steps[0], values[0]) == (1.5, 1.0)
     assert set(values) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "expected"),
+    [
+        (-30, 630, True, [0, 200, 400, 600]),
+        (0.665, 0.735, False, [0.68, 0.7, 0.72]),
+        (-0.15, 3.15, True, [0, 1, 2, 3]),
+        (4.75, 5.25, True, [5]),
+        (-1.1e-5, 1e-6, False, [-1e-5, -7.5e-6, -5e-6, -2.5e-6, 0]),
+        (-3e38, 3e38, False, [-2e38, 0, 2e38]),
+    ],
+)
+def test_ticks_are_few_round_and_evenly_placed(low: float, high: float, whole: bool, expected: list[float]) -> None:
+    assert ticks(low, high, 6 if whole else 5, whole) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "texts", "power"),
+    [
+        ([0.68, 0.7, 0.72], ["0.68", "0.70", "0.72"], ""),
+        ([-5, 0, 5], ["−5", "0", "5"], ""),
+        ([0, 2.5e-6, 5e-6], ["0.0", "2.5", "5.0"], "×10⁻⁶"),
+        ([0, 100_000, 200_000], ["0", "1", "2"], "×10⁵"),
+        ([0], ["0"], ""),
+    ],
+)
+def test_numbers_of_an_axis_have_the_digits_that_tell_them_apart(numbers, texts, power) -> None:
+    assert written(numbers) == (texts, power)
+
+
+def test_a_panel_has_every_value_at_its_place() -> None:
+    """Steps 0 to 10 with a room of 0.5 on 370 pixels from 60; values 1 to 3 with a room of 0.1 on 184 pixels up from 212."""
+    svg = draw("Loss <b>", [Curve("train/loss", "", "c1", False, [0, 5, 10], [1.0, 3.0, 2.0])])
+    assert 'd="M76.8 203.6h0L245.0 36.4L413.2 120.0"' in svg and 'aria-label="Loss &lt;b&gt;"' in svg
+    written_there = re.findall("<text.*?>(.*?)</text>", svg)
+    assert written_there == ["1.0", "1.5", "2.0", "2.5", "3.0", "0", "2", "4", "6", "8", "10"]
+    assert "circle" not in svg
+
+
+def test_what_is_missing_leaves_a_gap_and_a_point_alone_is_a_dot() -> None:
+    values = [math.nan, 1.0, math.inf, 2.0, 3.0, 1e308]
+    svg = draw("", [Curve("a", "", "c1", False, range(6), values)])
+    assert re.sub(r"[\d.]+ [\d.]+", "·", re.search(' d="(.*?)"', svg)[1]) == "M·h0M·h0L·"
+    assert draw("", [Curve("a", "", "c1", True, range(6), values)]).count("<circle") == 3
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 5e-324, 1e299])
+def test_a_curve_of_one_value_is_drawn_in_the_middle(value: float) -> None:
+    svg = draw("", [Curve("a", "", "c2", False, [7], [value])])
+    assert '<circle class="c2" cx="245.0" cy="120.0"' in svg
+
+
+def test_a_long_curve_has_its_running_mean_on_top() -> None:
+    svg = draw("", [Curve("a", "", "c1", False, range(40), [0.0, 1.0] * 20)])
+    raw, smooth = re.findall('<path class="(.*?)" d="(.*?)"', svg)
+    assert (raw[0], smooth[0]) == ("c1 faint", "c1")
+    middle = re.search(r"L[\d.]+ ([\d.]+)L", smooth[1])[1]  # of 0 and 1 is in the middle of the axis
+    assert middle == "120.0"
 
 
 def test_a_running_mean_looks_back_only() -> None:

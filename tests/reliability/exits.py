@@ -48,7 +48,6 @@ def pair(job: Path) -> list[int]:
 
 def main(folder: str, strategy: str, count: str) -> None:
     import deepspeed  # noqa: F401
-    import matplotlib.figure  # noqa: F401
     import torch
 
     import aa_lightning.assembly.build

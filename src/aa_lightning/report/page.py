@@ -38,9 +38,10 @@ def address(path: PurePath) -> str:
 
 
 def tag(name: str, /, *children: str | None, **attributes: str | bool | None) -> Html:
-    """An element. `class_` gives the attribute class, True an attribute without a value; None is left out."""
+    """An element. `class_` gives the attribute class, `text_anchor` text-anchor; True has no value, None is left out."""
     given = {key.rstrip("_"): value for key, value in attributes.items() if value is not None and value is not False}
-    opening = "".join(f" {key}" if value is True else f' {key}="{escape(value)}"' for key, value in given.items())
+    named = {key.replace("_", "-"): value for key, value in given.items()}
+    opening = "".join(f" {key}" if value is True else f' {key}="{escape(value)}"' for key, value in named.items())
     if name in _VOID:
         return Html(f"<{name}{opening}>")
     return Html(f"<{name}{opening}>{join(children)}</{name}>")
