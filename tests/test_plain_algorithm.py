@@ -12,8 +12,11 @@ from omegaconf import OmegaConf
 
 from aa_lightning.algos.plain import completed
 from aa_lightning.algos.step import Step, computed
+from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.assembly.data import data_options
 from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.wording import ConfigError
+from tests.contract.support import config
 from tests.reliability import forked
 from tests.reliability.support import ROOT, SHAPES, SHORT
 from tests.vectors.support import GivenTerms, algorithm, empty_batch, leaves, padded
@@ -113,6 +116,14 @@ class Forgetful(Bare):
     remembers = ("seen",)
 
 
+class Noisy(Bare):
+    noise = 5.0
+
+
+class NoisyReward(Noisy):
+    trains = "reward_model"
+
+
 class Misspelt(Bare):
     supervision = "pairs"
 
@@ -154,6 +165,15 @@ def test_what_a_step_adds_is_given_to_a_class_that_takes_it_and_to_no_other():
     assert computed(completed(Told()), None, empty_batch(1), step)[0].item() == 6.0
     policy = GivenTerms(padded(leaves([[-0.5]], torch.float64)))
     assert computed(completed(Bare()), policy, empty_batch(1), step)[0].item() == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("model", "algorithm"), [("tiny_sd", Noisy), ("tiny_qwen2", NoisyReward)])
+def test_noise_on_embeddings_is_refused_where_nothing_would_add_it(model, algorithm):
+    cfg = config(model, "dpo")
+    with pytest.raises(
+        ValueError, match=r"noise on embeddings of tokens \(5\), which only policies of token models add"
+    ):
+        check_compatible(cfg, completed(algorithm()), data_options(cfg))
 
 
 def settings(**given):

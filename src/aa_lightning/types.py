@@ -290,6 +290,7 @@ class RewardModel(Protocol):
     """A policy-like model that scores responses: (P, K) rewards."""
 
     encoder: Encoder
+    speaks: int  # tokens that it may say about a response before it scores it
 
     def prepare(self, batch: Batch) -> Batch: ...
 

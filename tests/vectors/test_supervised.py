@@ -134,15 +134,24 @@ def test_noise_is_there_in_training_alone_and_bounded_by_its_scale():
 
 
 def test_the_published_noise_is_that_of_the_policy_and_plain_fine_tuning_has_none():
-    """Of one policy in training two readings differ with noise alone; its reference, and the policy at rest, have none."""
+    """Two readings of a policy in training differ with noise alone; at rest there is none."""
     for name, alpha in (("neftune", 5.0), ("sft", 0.0)):
-        train, policy, cfg = make("tiny_qwen2", name, "model.lora.rank=2")
+        train, policy, cfg = make("tiny_qwen2", name)
         assert train.noise == alpha
         batch = batch_of(cfg, policy, "demonstration")
         first, second = (policy.train().log_likelihood(batch).terms for _ in range(2))
         assert torch.equal(first, second) == (alpha == 0)
         assert torch.equal(*(policy.eval().log_likelihood(batch).terms for _ in range(2)))
     assert algorithm("neftune").accepts == ("exact",)
+
+
+def test_the_policy_with_its_adapter_off_is_a_reference_without_noise():
+    _, policy, cfg = make("tiny_qwen2", "dpo", "model.lora.rank=2")
+    batch = batch_of(cfg, policy, "preference")
+    add_noise(policy.train().network.writer, 5.0)
+    with policy.as_reference() as reference:
+        assert torch.equal(*(reference.log_likelihood(batch).terms for _ in range(2)))
+    assert not torch.equal(*(policy.log_likelihood(batch).terms for _ in range(2)))
 
 
 def test_the_critique_is_the_response_and_question_and_answer_are_the_prompt():
