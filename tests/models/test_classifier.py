@@ -8,19 +8,19 @@ import torch
 import transformers as hf
 
 from aa_lightning.assembly.options import options_of
-from aa_lightning.configuration.compose import compose
 from aa_lightning.models.load import load_policy, load_scorer
 from aa_lightning.models.reward import classifier
 from aa_lightning.models.token.conversation import ending_at, padding_token
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
 from aa_lightning.training.export import export
 from aa_lightning.types import Prompt, text
+from tests.contract.support import composed
 
 CHAT = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "Two of them."}]
 
 
 def options(model: str = "tiny_qwen3", modality: str = "t2t"):
-    return options_of(compose([f"modality={modality}", f"model={model}", "algo=reward_model", "init=null"]), "model")
+    return options_of(composed(f"modality={modality}", f"model={model}", "algo=reward_model", "init=null"), "model")
 
 
 def saved(folder, model: str = "tiny_qwen3", modality: str = "t2t", **scores):

@@ -24,7 +24,7 @@ from aa_lightning.models.token.encoder import Limits, TooLong
 from aa_lightning.models.token.layouts import repeat
 from aa_lightning.train import train
 from aa_lightning.types import Prompt, text
-from tests.contract.support import read_jointly
+from tests.contract.support import change, composed, read_jointly
 
 ANSWERS = [[text("The circle is red.")], [text("No.")]]
 SEES = ["model.components.audio=null"]
@@ -34,7 +34,8 @@ DEFAULT_SIZES = "model.tiny={language: {}, vision: {}, audio: {}}"
 
 
 def options(*overrides: str):
-    cfg = compose(["modality=any2t", "algo=sft", "init=null", "model=tiny_compose", *overrides])
+    cfg = composed("modality=any2t", "algo=sft", "init=null", "model=tiny_compose")
+    change(cfg, *overrides)
     return options_of(cfg, "model")
 
 

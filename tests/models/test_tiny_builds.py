@@ -6,7 +6,9 @@ import torch
 from aa_lightning.models.tiny.families import FAMILIES, build
 
 SHORT = {  # what is trained while building
+    "chameleon": {"image_size": 16, "codes": 16},
     "emu3": {"vq_steps": 1, "codes": 16},
+    "janus": {"image_size": 16, "codes": 16},
     "stable_diffusion": {"vae_steps": 2, "unet_channels": (16, 16)},
 }
 SLOW = ("emu3",)

@@ -17,6 +17,7 @@ from aa_lightning.configuration.compose import compose
 from aa_lightning.models.diffusion.policy import load_diffusion
 from aa_lightning.models.tiny.cache import tiny_folder
 from aa_lightning.models.whole import check_folder, seal
+from tests.contract.support import composed
 
 WEIGHT = "model.layers.0.mlp.up_proj.weight"
 
@@ -78,9 +79,14 @@ def opened(way, export):
     """Open a model as training, a start and generation do."""
     common = ["modality=t2t", "model=tiny_llama"]
     if way == "run":
-        return build_chat_policy(compose([*common, f"run={export.parent}"], "generate"))
-    named = f"model.path={export}" if way == "model.path" else f"init={export.parent}"
-    cfg = compose([*common, *(["init=null"] if way == "model.path" else []), named])
+        cfg = composed(*common, config_name="generate")
+        cfg.run = str(export.parent)
+        return build_chat_policy(cfg)
+    cfg = composed(*common, "init=null")
+    if way == "model.path":
+        cfg.model.path = str(export)
+    else:
+        cfg.init = str(export.parent)
     build_encoder(cfg, starting_point(cfg))
     return build_policy(cfg, build_algorithm(cfg), starting_point(cfg))
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from aa_lightning.assembly.policy import build_policy
 from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.types import Batch, Preference, text
-from tests.contract.support import config
+from tests.contract.support import change, config
 
 FAMILIES = ["tiny_llava", "tiny_qwen2_5_vl"]
 ROWS = [  # pictures (width, height), question, chosen, rejected
@@ -42,7 +42,8 @@ _ONLY_BETWEEN_TURNS = (
 def make(model: str, algo: str, layout: str, **options: Any):
     """Algorithm and policy (or reward model), the policy a little away from its reference."""
     torch.manual_seed(0)
-    cfg = config(model, algo, f"model.prefix_sharing={layout}", *[f"algo.{k}={v}" for k, v in options.items()])
+    cfg = config(model, algo)
+    change(cfg, f"model.prefix_sharing={layout}", *[f"algo.{key}={value}" for key, value in options.items()])
     algorithm = instantiate(cfg.algo, _convert_="all")
     policy = build_policy(cfg, algorithm, None)
     with torch.no_grad():
