@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aa_lightning.data.shapes import Figure, Scene, draw
+from aa_lightning.media import guard
 from aa_lightning.rewards import answers, mathematics
 from aa_lightning.rewards.numbers import numbers, whole
 from aa_lightning.rewards.wording import announced, words
@@ -282,9 +283,9 @@ def test_a_formula_that_cannot_be_computed_is_wrong_in_bounded_time_and_the_next
 def test_a_process_that_does_not_answer_in_time_is_ended(monkeypatch):
     pytest.importorskip("math_verify")
     assert mathematics.equal("x+1", "1+x")
-    asked = mathematics._process(os.getpid())._running
+    asked = guard._own.guarded._process
     with monkeypatch.context() as patched:
-        patched.setattr(mathematics, "SECONDS", 0.05)
+        patched.setattr(mathematics, "_LIMITS", replace(mathematics._LIMITS, seconds=0.05))
         assert not mathematics.equal("3", "9^{9^{9}}")
     assert asked.returncode is not None
     assert mathematics.equal("x+1", "1+x")
@@ -293,8 +294,8 @@ def test_a_process_that_does_not_answer_in_time_is_ended(monkeypatch):
 def test_a_process_that_has_died_is_started_again():
     pytest.importorskip("math_verify")
     assert mathematics.equal("x+1", "1+x")
-    mathematics._process(os.getpid())._running.kill()
-    mathematics._process(os.getpid())._running.wait()
+    guard._own.guarded._process.kill()
+    guard._own.guarded._process.wait()
     assert mathematics.equal("x+1", "1+x")
 
 

@@ -29,13 +29,13 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data,
         data: of `data_options`.
         held_out: the rows.
     """
+    from aa_lightning.evaluation.measures import check_verifiers
     from aa_lightning.evaluation.suite import Suite
-    from aa_lightning.rewards import mathematics
     from aa_lightning.system.console import say
 
     wanted, rows = options_of(cfg, "evaluation"), held_out.examples
-    if "math" in data.checks and wanted.num_examples and wanted.num_generations and algorithm.trains == "policy":
-        mathematics.require()
+    if wanted.num_examples and wanted.num_generations and algorithm.trains == "policy":
+        check_verifiers(data.checks)
     if wanted.num_examples and not len(rows):
         say("nothing is measured, as no row is held out that could be: data.val_share=0.2 holds a fifth of them out")
     controls = {}

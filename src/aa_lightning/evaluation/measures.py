@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,8 +12,9 @@ from torchmetrics import MeanMetric, SumMetric
 
 from aa_lightning.models.reward.scorer import Scorer
 from aa_lightning.rewards import answers as verifiers
+from aa_lightning.rewards import mathematics
 from aa_lightning.system.console import bar
-from aa_lightning.types import Batch, Policy, Response, Rollout
+from aa_lightning.types import Batch, Check, Policy, Response, Rollout
 
 
 @dataclass
@@ -76,6 +77,16 @@ class Averages:
         """NaN stands for a row that has nothing to measure."""
         self._means[name].update(value.float().to(self._device))
         self._counts[name].update((~value.isnan()).sum().float().to(self._device))
+
+
+def check_verifiers(checks: Collection[Check]) -> None:
+    """Refuse checks of answers whose library is not installed.
+
+    Raises:
+        ValueError: with what to type.
+    """
+    if "math" in checks:
+        mathematics.require()
 
 
 @torch.no_grad()
