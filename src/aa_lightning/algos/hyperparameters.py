@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from aa_lightning.algos.counts import supervised_terms
 from aa_lightning.configuration.schema import STRICT
-from aa_lightning.types import Batch
+from aa_lightning.types import Batch, LogLikelihood, Policy
 
 hyperparameters = dataclass(frozen=True, kw_only=True, config=STRICT)
 
@@ -19,8 +19,8 @@ Count = Annotated[int, Field(ge=1)]
 
 
 @hyperparameters
-class Part:
-    """A part of an objective, chosen by its name.
+class Component:
+    """A part of an objective, chosen by its name: a loss, a comparison, weights, a margin.
 
     Attributes:
         wants: what a batch must bring besides its responses.
@@ -66,6 +66,13 @@ class PolicyObjective(Objective):
     trains: ClassVar = "policy"
     accepts: ClassVar = ("exact", "elbo")
     uses_reference: ClassVar = True
+
+    @staticmethod
+    def with_reference(policy: Policy, batch: Batch, measure: bool = False) -> tuple[LogLikelihood, LogLikelihood]:
+        """Log-likelihoods of the responses of a batch under the policy, measured where asked for, and under its reference."""
+        likelihood = policy.log_likelihood(batch, measure=measure)
+        with policy.as_reference() as reference:
+            return likelihood, reference.log_likelihood(batch)
 
 
 @hyperparameters

@@ -29,10 +29,8 @@ class Tally:
 
         self.parts += 1
         device = metrics["loss"].device
-        like = {
-            "dtype": torch.float32 if device.type == "mps" else torch.float64,
-            "device": device,
-        }  # mps has no doubles
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # mps has no doubles
+        like = {"dtype": dtype, "device": device}
         found = {name: torch.as_tensor(value, **like).detach() for name, value in metrics.items()}
         everyone = torch.full((), rows, **like)
         for name, value in found.items():

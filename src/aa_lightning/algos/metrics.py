@@ -9,11 +9,8 @@ from aa_lightning.types import Batch, LogLikelihood, Metrics
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOMENTS = (
-    "moment/both",
-    "moment/margin",
-    "moment/length",
-)  # of margins and differences of lengths: a correlation's parts
+# of margins and differences of lengths: a correlation's parts
+MOMENTS = ("moment/both", "moment/margin", "moment/length")
 NAMES = (
     *("reward/chosen", "reward/rejected", "reward/margin", "reward/accuracy", "reward/baseline", "reward/ties"),
     *("logp/chosen", "logp/rejected", "logp/per_term", "length/chosen", "length/rejected", "length/correlation"),

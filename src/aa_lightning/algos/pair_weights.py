@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.hyperparameters import NonNegative, Part, Positive, Share, hyperparameters
+from aa_lightning.algos.hyperparameters import Component, NonNegative, Positive, Share, hyperparameters
 from aa_lightning.configuration.schema import BY_NAME
 
 
 @hyperparameters
-class MarginBeta(Part):
+class MarginBeta(Component):
     """MM-DPO (2502.10391): beta grows with the data's margin, up to (1 + weight) beta."""
 
     name: Literal["margin"]
@@ -27,7 +27,7 @@ class MarginBeta(Part):
 
 
 @hyperparameters
-class BatchBeta(Part):
+class BatchBeta(Component):
     """β-DPO (2407.08639): beta follows the mean margin of a batch, whose outliers are left out.
 
     Attributes:
@@ -51,7 +51,7 @@ class BatchBeta(Part):
 
 
 @hyperparameters
-class OnPolicyWeight(Part):
+class OnPolicyWeight(Component):
     """WPO (2406.11827): pairs count as much as the policy itself would say them; the authors cap the weight at 1."""
 
     name: Literal["on_policy"]

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.hyperparameters import Flipped, Part, Positive, hyperparameters
+from aa_lightning.algos.hyperparameters import Component, Flipped, Positive, hyperparameters
 from aa_lightning.configuration.schema import BY_NAME
 
 
 @hyperparameters
-class Sigmoid(Part):
+class Sigmoid(Component):
     """−log σ(z), label_smoothing: the share of labels taken to be flipped (cDPO)."""
 
     name: Literal["sigmoid"]
@@ -23,7 +23,7 @@ class Sigmoid(Part):
 
 
 @hyperparameters
-class Robust(Part):
+class Robust(Component):
     """Unbiased under labels flipped at the rate label_smoothing."""
 
     name: Literal["robust"]
@@ -34,7 +34,7 @@ class Robust(Part):
 
 
 @hyperparameters
-class Hinge(Part):
+class Hinge(Component):
     """max(0, target − z)."""
 
     name: Literal["hinge"]
@@ -45,7 +45,7 @@ class Hinge(Part):
 
 
 @hyperparameters
-class Ipo(Part):
+class Ipo(Component):
     """(margin − 1/(2β))², the margin in nats."""
 
     name: Literal["ipo"]
@@ -55,7 +55,7 @@ class Ipo(Part):
 
 
 @hyperparameters
-class ExoPair(Part):
+class ExoPair(Component):
     """Reverse KL to the smoothed label."""
 
     name: Literal["exo_pair"]
@@ -66,7 +66,7 @@ class ExoPair(Part):
 
 
 @hyperparameters
-class DiscoPop(Part):
+class DiscoPop(Component):
     """Log-ratio modulated, tau: where it changes from logistic to exponential."""
 
     name: Literal["discopop"]
@@ -77,7 +77,7 @@ class DiscoPop(Part):
 
 
 @hyperparameters
-class ApoZero(Part):
+class ApoZero(Component):
     """Chosen up, rejected down."""
 
     name: Literal["apo_zero"]
@@ -87,7 +87,7 @@ class ApoZero(Part):
 
 
 @hyperparameters
-class ApoDown(Part):
+class ApoDown(Component):
     """Both down, the rejected one more."""
 
     name: Literal["apo_down"]
@@ -97,7 +97,7 @@ class ApoDown(Part):
 
 
 @hyperparameters
-class Nca(Part):
+class Nca(Component):
     """Noise contrast of both rewards with zero."""
 
     name: Literal["nca"]
@@ -107,7 +107,7 @@ class Nca(Part):
 
 
 @hyperparameters
-class Bco(Part):
+class Bco(Component):
     """A classifier of both rewards; shift: none, or the mean of all rewards so far."""
 
     name: Literal["bco"]
@@ -123,7 +123,7 @@ class Bco(Part):
 
 
 @hyperparameters
-class KtoPair(Part):
+class KtoPair(Component):
     """KTO's value of both responses, each against the mean reward of the other kind over all processes."""
 
     name: Literal["kto_pair"]
@@ -135,7 +135,7 @@ class KtoPair(Part):
 
 
 @hyperparameters
-class Sppo(Part):
+class Sppo(Component):
     """Squares around the probability of winning; soft: σ(margin of the data) instead of certainty."""
 
     name: Literal["sppo"]
@@ -153,7 +153,7 @@ class Sppo(Part):
 
 
 @hyperparameters
-class Anchor(Part):
+class Anchor(Component):
     """−log σ(r_chosen − delta): the chosen response alone, kept above the reference (mDPO, 2406.11839)."""
 
     name: Literal["anchor"]
@@ -164,7 +164,7 @@ class Anchor(Part):
 
 
 @hyperparameters
-class Aot(Part):
+class Aot(Component):
     """Logistic on sorted values of all rows: stochastic dominance instead of pairs. 2406.05882.
 
     paired: margins of the policy against margins of the reference, each sorted; otherwise the chosen log-ratios against

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from aa_lightning import losses
 from aa_lightning.algos import metrics
+from aa_lightning.algos.comparisons import Comparison, statistic_of
 from aa_lightning.algos.counts import chosen_terms
 from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, Positive, ReferenceSync, hyperparameters
 from aa_lightning.algos.pair_scores import Pairs
@@ -17,7 +18,6 @@ from aa_lightning.algos.pairwise_losses import PairwiseLoss
 from aa_lightning.algos.step import ALONE, Step
 from aa_lightning.algos.target_margins import TargetMargin
 from aa_lightning.algos.token_weights import TokenWeights
-from aa_lightning.algos.views import Comparison, statistic_of
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.types import Batch, LikelihoodKind, LogLikelihood, Policy
 
@@ -37,7 +37,7 @@ class PreferenceOptimization(PolicyObjective):
         reference: whether log-likelihoods are taken relative to a reference.
         transform: of u: f′(e^u) of a divergence (f-DPO, AlphaPO), or log odds (ORPO). alpha: of the transform alpha.
         loss: from rewards to a value per pair (`pairwise_losses.py`).
-        comparison: the two responses, or one response under two inputs (`views.py`).
+        comparison: the two responses, or one response under two inputs (`comparisons.py`).
         token_weights: what counts inside a response. target_margin: what the gap must reach. dynamic_beta: β per pair.
         weight: of each pair.
         guidance: γ of log-likelihoods guided away from the corrupted prompt, γ log π(y|v) − (γ−1) sg log π(y|v′); 1: none.
@@ -86,9 +86,9 @@ class PreferenceOptimization(PolicyObjective):
     @property
     def wants(self) -> tuple[str, ...]:
         """Names of the things that a batch must bring besides its responses."""
-        parts = [self.loss, self.comparison, *filter(None, (self.token_weights, self.target_margin, self.dynamic_beta))]
-        asked = {name for part in parts for name in part.wants} | ({"corrupted"} if self.guidance != 1.0 else set())
-        return tuple(sorted(asked))
+        optional = filter(None, (self.token_weights, self.target_margin, self.dynamic_beta))
+        asked = {name for component in (self.loss, self.comparison, *optional) for name in component.wants}
+        return tuple(sorted(asked | ({"corrupted"} if self.guidance != 1.0 else set())))
 
     @property
     def corruption(self) -> CorruptionOptions | None:

@@ -58,9 +58,8 @@ class ImplicitReward(PolicyObjective):
     accepts: ClassVar = ("exact",)
 
     def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
-        likelihood, right = policy.log_likelihood(batch, measure=step.measured), batch.supervision["desirable"]
-        with policy.as_reference() as reference:
-            fixed = reference.log_likelihood(batch)
+        likelihood, fixed = self.with_reference(policy, batch, step.measured)
+        right = batch.supervision["desirable"]
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         loss = losses.reward.binary_cross_entropy(rewards, right).mean()
         return loss, metrics.of_ratings(rewards, right, 0.0, likelihood, fixed)

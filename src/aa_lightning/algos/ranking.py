@@ -29,9 +29,7 @@ class RankingOptimization(PolicyObjective):
     supervision: ClassVar = "ranking"
 
     def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
-        likelihood = policy.log_likelihood(batch, measure=step.measured)
-        with policy.as_reference() as reference:
-            fixed = reference.log_likelihood(batch)
+        likelihood, fixed = self.with_reference(policy, batch, step.measured)
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         target = (batch.supervision["scores"] / self.alpha).softmax(-1).to(rewards.dtype)
         of = losses.preference.info_nca if self.loss == "info_nca" else losses.preference.nca_ranked

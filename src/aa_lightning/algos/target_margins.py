@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.hyperparameters import NonNegative, Part, hyperparameters
+from aa_lightning.algos.hyperparameters import Component, NonNegative, hyperparameters
 from aa_lightning.configuration.schema import BY_NAME
 
 
 @hyperparameters
-class ConstantMargin(Part):
+class ConstantMargin(Component):
     """SimPO (2405.14734): a margin gamma that the gap must reach. Some codes give gamma / beta instead."""
 
     name: Literal["constant"]
@@ -23,7 +23,7 @@ class ConstantMargin(Part):
 
 
 @hyperparameters
-class LengthMargin(Part):
+class LengthMargin(Component):
     """R-DPO (2403.19159): longer chosen responses must win by more."""
 
     name: Literal["length"]
@@ -35,7 +35,7 @@ class LengthMargin(Part):
 
 
 @hyperparameters
-class PositiveMargin(Part):
+class PositiveMargin(Component):
     """DPOP (2402.13228): a chosen response below the reference costs weight times the shortfall."""
 
     name: Literal["positive"]
@@ -46,7 +46,7 @@ class PositiveMargin(Part):
 
 
 @hyperparameters
-class ScoreMargin(Part):
+class ScoreMargin(Component):
     """ODPO (2402.10571): the gap must reach alpha log(score_chosen − score_rejected)."""
 
     name: Literal["margin"]
@@ -58,7 +58,7 @@ class ScoreMargin(Part):
 
 
 @hyperparameters
-class DivergenceMargin(Part):
+class DivergenceMargin(Component):
     """TDPO (2404.11999): differences of summed KL(reference ‖ policy); detach: the chosen one as a constant (TDPO2)."""
 
     name: Literal["divergence"]

@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.hyperparameters import Part, Positive, hyperparameters
+from aa_lightning.algos.hyperparameters import Component, Positive, hyperparameters
 from aa_lightning.configuration.schema import BY_NAME
 
 
 @hyperparameters
-class TailWeights(Part):
+class TailWeights(Component):
     """LD-DPO (2409.06411): terms beyond the shorter response count alpha."""
 
     name: Literal["tail"]
@@ -23,7 +23,7 @@ class TailWeights(Part):
 
 
 @hyperparameters
-class ChangedWeights(Part):
+class ChangedWeights(Component):
     """Dense DPO (RLHF-V, 2312.00849): tokens in which the two responses differ count gamma; normalise: a weighted mean."""
 
     name: Literal["changed"]

@@ -47,9 +47,7 @@ class UnpairedOptimization(PolicyObjective):
         return ("reward_sum", "reward_count") if self.loss == "bco" else ()
 
     def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
-        likelihood = policy.log_likelihood(batch, measure=step.measured)
-        with policy.as_reference() as reference:
-            fixed = reference.log_likelihood(batch)
+        likelihood, fixed = self.with_reference(policy, batch, step.measured)
         rewards = self.beta * (likelihood.nats - fixed.nats)  # (P, K)
         desirable = batch.supervision["desirable"]
         middle = self._middle(policy, batch, rewards, step)
@@ -72,7 +70,5 @@ class UnpairedOptimization(PolicyObjective):
             return losses.distributed.running_mean(rewards, step.memory)
         if self.baseline == "batch":
             return losses.distributed.mean(rewards).clamp(min=0)
-        other = batch.branches["mismatched"]
-        ours = policy.log_likelihood(other).nats.detach()
-        with policy.as_reference() as reference:
-            return losses.distributed.mean(self.beta * (ours - reference.log_likelihood(other).nats)).clamp(min=0)
+        likelihood, fixed = self.with_reference(policy, batch.branches["mismatched"])
+        return losses.distributed.mean(self.beta * (likelihood.nats - fixed.nats)).clamp(min=0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from aa_lightning.algos.hyperparameters import Count, Part, Positive, hyperparameters
+from aa_lightning.algos.hyperparameters import Component, Count, Positive, hyperparameters
 from aa_lightning.configuration.schema import BY_NAME
 from aa_lightning.data.corruption.options import CorruptionOptions
 from aa_lightning.types import Batch, Likelihood, LogLikelihood, Policy, Statistic
@@ -60,7 +60,7 @@ def _beside(first: LogLikelihood, second: LogLikelihood) -> LogLikelihood:
 
 
 @hyperparameters
-class Responses(Part):
+class Responses(Component):
     """The chosen and the rejected response."""
 
     name: Literal["responses"]
@@ -70,7 +70,7 @@ class Responses(Part):
 
 
 @hyperparameters
-class Prompts(Part):
+class Prompts(Component):
     """The chosen response under the prompt and under a corrupted one (mDPO 2406.11839, Image-DPO 2501.00569)."""
 
     name: Literal["prompts"]
@@ -82,7 +82,7 @@ class Prompts(Part):
 
 
 @hyperparameters
-class SelfGenerated(Part):
+class SelfGenerated(Component):
     """The chosen response and the policy's likeliest tokens in its place under a corrupted prompt (POVID 2402.11411)."""
 
     name: Literal["self_generated"]
@@ -98,7 +98,7 @@ class SelfGenerated(Part):
 
 
 @hyperparameters
-class Adversarial(Part):
+class Adversarial(Component):
     """Both responses under media moved to make the chosen one unlikely, by projected gradient descent (2502.11455).
 
     Attributes:
@@ -134,17 +134,14 @@ class Adversarial(Part):
 Comparison = Annotated[Responses | Prompts | SelfGenerated | Adversarial, Field(discriminator="name"), BY_NAME]
 
 
-def statistic_of(comparison: Part, target_margin: Part | None, weight: Part | None) -> Statistic | None:
+def statistic_of(comparison: Component, target_margin: Component | None, weight: Component | None) -> Statistic | None:
     """The number of each whole distribution that comes with the log-likelihoods.
 
     Raises:
-        ValueError: two parts want different ones, or the view has none.
+        ValueError: two components want different ones, or the view has none.
     """
-    wanting = {
-        name: part.statistic
-        for name, part in (("target_margin", target_margin), ("weight", weight))
-        if part and part.statistic
-    }
+    read = {"target_margin": target_margin, "weight": weight}
+    wanting = {name: component.statistic for name, component in read.items() if component and component.statistic}
     if len(wanting) > 1:
         raise ValueError(
             f"algo.target_margin={target_margin.name} and algo.weight={weight.name} read different numbers of whole "
