@@ -171,7 +171,7 @@ def test_swapping_the_media_moves_the_log_likelihood(model, medium):
     _, policy, cfg = borrow(model)
     batch = batch_of(cfg, policy, "preference")
     before = policy.log_likelihood(policy.prepare(batch)).total
-    content = policy.encoder.family.required[medium][0]
+    content = policy.encoder.family.keys_of(medium)[0]
     batch.prompt[content] = batch.prompt[content].flip(0)
     assert (policy.log_likelihood(policy.prepare(batch)).total - before).abs().max() > 1e-3
 
@@ -190,7 +190,7 @@ def test_a_missing_required_key_is_refused_by_name(model, medium):
     _, policy, cfg = borrow(model)
     examples = EncodedExamples(read_examples(data_options(cfg), "val", "preference"), policy.encoder)
     encoder = policy.encoder
-    for key in encoder.family.required[medium]:
+    for key in encoder.family.keys_of(medium):
         if key == encoder.family.grid_seconds:
             continue  # made by the encoder itself
         honest = encoder.processor

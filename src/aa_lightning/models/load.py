@@ -161,10 +161,7 @@ def prepare_training(
     if options.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if options.lora.rank > 0:
-        lora = options.lora
-        return add_adapters(
-            model, family, lora.rank, lora.alpha, lora.dropout, lora.target, base_stands_alone=base_stands_alone
-        )
+        return add_adapters(model, family, options.lora, base_stands_alone)
     still = [family.parameters(group) for group in options.freeze]
     unused = family.unused(model.config)
     if unused is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from aa_lightning.configuration.schema import Lora
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.state_dict import merged, reading, without_adapters
 from aa_lightning.models.whole import check_all_there, check_folder, check_numbers
@@ -99,19 +100,12 @@ class Adapters:
         return config.lora_alpha / config.r
 
 
-def add_adapters(
-    model: nn.Module,
-    family: Family,
-    rank: int,
-    alpha: float,
-    dropout: float,
-    target: str,
-    base_stands_alone: bool = True,
-) -> Adapters:
+def add_adapters(model: nn.Module, family: Family, lora: Lora, base_stands_alone: bool = True) -> Adapters:
     """Put LoRA adapters (2106.09685) into the linear layers of a parameter group.
 
     Args:
-        target: a freeze group of the family (vision, projector, language), or a regular expression on module names.
+        lora: its target is a freeze group of the family (vision, projector, language), or a regular expression on module
+            names.
         base_stands_alone: as for `Adapters`.
 
     Raises:
@@ -119,7 +113,7 @@ def add_adapters(
     """
     import peft
 
-    pattern = re.compile(family.groups.get(target, target))
+    pattern = re.compile(family.groups.get(lora.target, lora.target))
     output = model.get_output_embeddings()
     names = [
         name
@@ -128,10 +122,10 @@ def add_adapters(
     ]
     if not names:
         raise ValueError(
-            f"model.lora.target={target!r} matches no linear layer: type model.lora.target=language, another of "
+            f"model.lora.target={lora.target!r} matches no linear layer: type model.lora.target=language, another of "
             f"{', '.join(family.groups)}, or a regular expression on module names"
         )
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names)
+    config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names)
     return Adapters(peft.get_peft_model(model, config), base_stands_alone)
 
 

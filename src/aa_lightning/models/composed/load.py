@@ -18,14 +18,7 @@ from torch import nn
 
 from aa_lightning.configuration.schema import Components
 from aa_lightning.configuration.schema import Model as ModelOptions
-from aa_lightning.models.composed.model import (
-    ComposedConfig,
-    ComposedForConditionalGeneration,
-    attention,
-    encoder_of,
-    features,
-    tower,
-)
+from aa_lightning.models.composed.model import ComposedConfig, attention, encoder_of, features, tower
 from aa_lightning.models.composed.processor import TOKENS, ComposedProcessor, Sizes, pixels, spectra, with_parts
 from aa_lightning.models.families.table import family_of
 from aa_lightning.models.state_dict import folder_of, reading
@@ -113,7 +106,7 @@ def assemble(options: ModelOptions, made: Plan, quantization: Any = None) -> nn.
     """The model with the weights of its parts and a projector drawn from `model.components.seed`."""
     how = {"dtype": getattr(torch, options.dtype), "attn_implementation": options.attention}
     with torch.device("meta"):
-        model = _kind(made.config)._from_config(made.config, **how)
+        model = hf.AutoModelForMultimodalLM.from_config(made.config, **how)
     text = copy.deepcopy(made.config.text_config)
     text.vocab_size = made.rows
     language = _load(hf.AutoModelForCausalLM, made.language, text, {**how, "quantization_config": quantization})
@@ -278,10 +271,6 @@ def _skip(seen: Tower) -> int:
 
 
 # ---------------------------------------------------------------- weights
-
-
-def _kind(config: Any) -> Any:
-    return hf.LlavaForConditionalGeneration if config.model_type == "llava" else ComposedForConditionalGeneration
 
 
 def _load(auto: Any, folder: str, config: Any, how: dict[str, Any]) -> Any:

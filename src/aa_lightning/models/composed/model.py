@@ -142,12 +142,6 @@ class ComposedModel(_Composed):
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language_model.set_input_embeddings(value)
-
     def train(self, mode: bool = True) -> ComposedModel:
         """Batch norms of towers keep their statistics: what a sound gives must not hang on its neighbours in a batch."""
         super().train(mode)
@@ -207,15 +201,6 @@ class ComposedForConditionalGeneration(_Composed, GenerationMixin):
         name = next(name for name, module in self.named_modules() if module is table)
         self._tied_weights_keys = {"lm_head.weight": f"{name}.weight"}  # where the configuration ties them
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
 
     def forward(
         self,

@@ -46,12 +46,7 @@ class UNetAdapters:
                 "a regular expression on module names such as 'attn2.*to_[kv]$'"
             )
         unet.requires_grad_(False)
-        config = peft.LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=names,
-        )
+        config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names)
         unet.add_adapter(config)
         self._unet, self.base = unet, base
 

@@ -24,7 +24,6 @@ class Composed(Family):
         return replace(
             self,
             media=media,
-            placeholders=tuple(f"{medium}_token" for medium in media),
             towers=tuple(tower for tower in self.towers if set(tower) & set(media)),
             shares_prefix=lookup(config.get_text_config()).shares_prefix,
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_USUAL_KEYS = {"image": ("pixel_values",), "video": ("pixel_values_videos",), "audio": ("input_features",)}
 LAST = "last"  # a per-token key that grows by repeating its last entry
 
 
@@ -25,8 +27,9 @@ class Family:
             a number, or LAST for the entry of the prompt's last token. Padding gets the number, or 0.
         per_prompt: media keys with one row per prompt, zeros where a prompt has no medium. All others hold the media of
             all prompts one after another.
-        required: for each medium, the keys without which the model silently reads noise.
-        placeholders: the processor's attributes that name the tokens which stand for media in a prompt.
+        required: for each medium, the keys without which the model silently reads noise, where they are not the usual ones.
+        tokens: the processor's attributes that name the tokens which stand for media in a prompt, where they are not
+            `<medium>_token`.
         unused: parameters that can never get a gradient, given the configuration; they are frozen, or ranks would
             wait for each other.
         rope: prompt tensors → arguments of the model's `get_rope_index`, where a prompt with media counts in time,
@@ -36,10 +39,7 @@ class Family:
         fewest_rows: of pixels; a picture with fewer is stretched, since its processor would take rows for colours.
         grid_seconds: the key that says how many seconds each temporal patch of a clip lasts.
         arguments: what the processor is called with besides, for each kind of medium.
-        always: what the processor is called with for every prompt.
         reads_codes: whether a frozen model turns the pictures of prompts into tokens before this one reads them.
-        needs_decoder: whether its library class cannot make the codes that it writes pictures again.
-        template: the chat template of checkpoints that bring none, as Jinja source.
         overrides_clip_size: whether the processor class has a clip size of its own, above that of tiny models.
         longest_sound: where the processor says how many seconds of a sound it reads; it cuts off the rest in silence.
         sound_step: seconds; sounds are filled with silence up to a multiple of it, since the convolutions of the tower
@@ -52,6 +52,8 @@ class Family:
         also: names of families whose models may have this shape.
         sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
         shares_prefix: whether several responses may share one prompt in a row with a block mask.
+        template: the chat template of checkpoints that bring none, as Jinja source.
+        always: what the processor is called with for every prompt.
     """
 
     name: str
@@ -61,7 +63,7 @@ class Family:
     per_token: dict[str, int | str] = field(default_factory=dict)
     per_prompt: tuple[str, ...] = ()
     required: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    placeholders: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
     unused: Callable[[Any], str | None] = lambda config: None
     rope: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     frames: int | None = None
@@ -69,10 +71,7 @@ class Family:
     fewest_rows: int = 1
     grid_seconds: str | None = None
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
-    always: dict[str, Any] = field(default_factory=dict)
     reads_codes: bool = False
-    needs_decoder: bool = False
-    template: str | None = None
     overrides_clip_size: bool = False
     longest_sound: str | None = None
     sound_step: float | None = None
@@ -84,6 +83,18 @@ class Family:
     also: tuple[str, ...] = ()
     sees_ahead: str | None = None
     shares_prefix: bool = True
+
+    template: ClassVar[str | None] = None
+    always: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The processor's attributes that name the tokens which stand for media in a prompt."""
+        return self.tokens or tuple(f"{medium}_token" for medium in self.media)
+
+    def keys_of(self, medium: str) -> tuple[str, ...]:
+        """The keys without which the model silently reads noise in place of a medium."""
+        return self.required.get(medium, _USUAL_KEYS[medium])
 
     def of_model(self, config: Any, lookup: Callable[[Any], Family]) -> Family:
         """Make the row of one model, where what it reads hangs on its parts.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aa_lightning.models.families.table import FAMILIES
+from aa_lightning.models.image_tokens.families import PICTURE_FAMILIES
 from aa_lightning.types import LikelihoodKind
 
 
@@ -38,12 +39,13 @@ def offer_of(model: Any) -> ModelOffer:
     row = FAMILIES.get(model.family)
     if row is None:
         return ModelOffer(model.family, "exact", (), ())
+    pictures = PICTURE_FAMILIES.get(row.name)
     return ModelOffer(
         row.name,
         "exact",
         reads=row.media,
         writes=row.writes[1:],
-        draws=not row.needs_decoder or model.image_decoder is not None,
+        draws=pictures is None or pictures.decode is not None or model.image_decoder is not None,
         scores="audio" not in row.writes,
         has_media_gradients=not row.reads_codes,
     )

@@ -20,24 +20,21 @@ class PictureFamily:
     Attributes:
         spelling: of (processor, configuration).
         size: (processor, configuration) → (height, width) in codes of the pictures that the checkpoint draws by itself.
-        vq: the VQ model inside a model.
-        attach: puts a VQ model, or None, into its place in a model.
         encode: of the VQ model, pixels (1, 3, H, W) → codes (h, w).
         decode: of the VQ model, codes (1, h, w) → pixels (1, 3, H, W); None: the library has no decoder for it.
-        split: how many codes there are, given the configuration, where they have embeddings and a head of their own.
+        own_head: whether codes have embeddings and a head of their own.
     """
 
     spelling: Callable[[Any, Any], Spelling]
     size: Callable[[Any, Any], tuple[int, int]]
-    vq: Callable[[nn.Module], nn.Module]
-    attach: Callable[[nn.Module, nn.Module | None], None]
     encode: Callable[[nn.Module, Tensor], Tensor]
     decode: Callable[[nn.Module, Tensor], Tensor] | None
-    split: Callable[[Any], int] | None = None
+    own_head: bool = False
 
 
-def _attach(model: nn.Module, vq: nn.Module | None) -> None:
-    model.model.vqmodel = vq
+def _factor(vq_config: Any) -> int:
+    """Pixels per code."""
+    return 2 ** (len(vq_config.channel_multiplier) - 1)
 
 
 # ---------------------------------------------------------------- Emu3 (2409.18869)
@@ -61,7 +58,7 @@ def _emu3_spelling(processor: Any, config: Any) -> Spelling:
         codes=torch.tensor([known[token] for token in visual]),
         row_end=known["<|extra_200|>"],
         others=tuple(token_id(token) for token in others),
-        factor=2 ** (len(config.vq_config.channel_multiplier) - 1),
+        factor=_factor(config.vq_config),
         write=write,
     )
 
@@ -74,85 +71,55 @@ def _emu3_encode(vq: nn.Module, pixels: Tensor) -> Tensor:
     return vq.encode(pixels, torch.tensor([pixels.shape[2:]])).image_tokens[0]
 
 
-# ---------------------------------------------------------------- Chameleon (2405.09818)
+# ---------------------------------------------------------------- squares of codes
 
 
-def _chameleon_spelling(processor: Any, config: Any) -> Spelling:
-    """`<racm3:break>`, as many codes as fit a picture, `<eoss>`."""
-    begin, end = processor.image_start_token, processor.image_end_token
-
-    def write(height: int, width: int) -> str:
-        return f"{begin}{processor.image_token * (height * width)}{end}"
-
-    return Spelling(
-        begin=processor.image_start_token_id,
-        placeholder=processor.image_token_id,
-        codes=ChameleonImageVocabularyMapping(config.vocabulary_map).img2bpe_mapping_tensor.long(),
-        row_end=None,
-        others=(processor.image_end_token_id,),
-        factor=2 ** (len(config.vq_config.channel_multiplier) - 1),
-        write=write,
-    )
-
-
-def _chameleon_size(processor: Any, config: Any) -> tuple[int, int]:
-    crop, factor = processor.image_processor.crop_size, 2 ** (len(config.vq_config.channel_multiplier) - 1)
-    return crop["height"] // factor, crop["width"] // factor
-
-
-def _square_encode(vq: nn.Module, pixels: Tensor) -> Tensor:
-    factor = 2 ** (len(vq.config.channel_multiplier) - 1)
-    return vq.encode(pixels).image_tokens.view(*(side // factor for side in pixels.shape[2:]))
-
-
-# ---------------------------------------------------------------- Janus (2410.13848)
-
-
-def _janus_spelling(processor: Any, config: Any) -> Spelling:
-    """`<begin_of_image>`, a square of codes, `<end_of_image>`. Codes are counted from the number of words on."""
+def _square_spelling(processor: Any, config: Any, codes: Tensor, reads: bool = True) -> Spelling:
+    """The opening token, as many codes as fit a picture, the closing token."""
     begin, place, end = processor.image_start_token, processor.image_token, processor.image_end_token
     token_id = processor.tokenizer.convert_tokens_to_ids
-    words = config.text_config.vocab_size
-
-    def write(height: int, width: int) -> str:
-        return f"{begin}{place * (height * width)}{end}"
-
     return Spelling(
         begin=token_id(begin),
         placeholder=token_id(place),
-        codes=torch.arange(words, words + config.vq_config.num_embeddings),
+        codes=codes,
         row_end=None,
         others=(token_id(end),),
-        factor=2 ** (len(config.vq_config.channel_multiplier) - 1),
-        write=write,
-        reads=False,
+        factor=_factor(config.vq_config),
+        write=lambda height, width: f"{begin}{place * (height * width)}{end}",
+        reads=reads,
     )
 
 
-PICTURE_FAMILIES: dict[str, PictureFamily] = {
-    "emu3": PictureFamily(
-        spelling=_emu3_spelling,
-        size=_emu3_size,
-        vq=lambda model: model.model.vqmodel,
-        attach=_attach,
-        encode=_emu3_encode,
-        decode=lambda vq, codes: vq.decode(codes),
-    ),
-    "chameleon": PictureFamily(
-        spelling=_chameleon_spelling,
-        size=_chameleon_size,
-        vq=lambda model: model.model.vqmodel,
-        attach=_attach,
-        encode=_square_encode,
-        decode=None,
-    ),
+def _square_encode(vq: nn.Module, pixels: Tensor) -> Tensor:
+    return vq.encode(pixels).image_tokens.view(*(side // _factor(vq.config) for side in pixels.shape[2:]))
+
+
+def _chameleon_spelling(processor: Any, config: Any) -> Spelling:
+    """`<racm3:break>`, codes, `<eoss>` (2405.09818)."""
+    known = ChameleonImageVocabularyMapping(config.vocabulary_map)
+    return _square_spelling(processor, config, known.img2bpe_mapping_tensor.long())
+
+
+def _chameleon_size(processor: Any, config: Any) -> tuple[int, int]:
+    crop, factor = processor.image_processor.crop_size, _factor(config.vq_config)
+    return crop["height"] // factor, crop["width"] // factor
+
+
+def _janus_spelling(processor: Any, config: Any) -> Spelling:
+    """`<begin_of_image>`, codes, `<end_of_image>` (2410.13848). Codes are counted from the number of words on."""
+    words = config.text_config.vocab_size
+    codes = torch.arange(words, words + config.vq_config.num_embeddings)
+    return _square_spelling(processor, config, codes, reads=False)
+
+
+PICTURE_FAMILIES = {
+    "emu3": PictureFamily(_emu3_spelling, _emu3_size, _emu3_encode, decode=lambda vq, codes: vq.decode(codes)),
+    "chameleon": PictureFamily(_chameleon_spelling, _chameleon_size, _square_encode, decode=None),
     "janus": PictureFamily(
-        spelling=_janus_spelling,
+        _janus_spelling,
         size=lambda processor, config: (config.vq_config.num_patches,) * 2,
-        vq=lambda model: model.model.vqmodel,
-        attach=_attach,
         encode=_square_encode,
         decode=lambda vq, codes: vq.decode(codes.flatten(1)),
-        split=lambda config: config.vq_config.num_embeddings,
+        own_head=True,
     ),
 }

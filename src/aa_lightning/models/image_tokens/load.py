@@ -39,17 +39,16 @@ class PictureWriter(TextWriter):
     def __init__(self, model: nn.Module, processor: Any, family: Family, options: ModelOptions, limits: Limits | None):
         super().__init__(model, processor, family, options, limits)
         quirks, self.spelling = PICTURE_FAMILIES[family.name], self.own_encoder.spelling
-        vq = quirks.vq(model)
-        quirks.attach(model, None)
+        vq, model.model.vqmodel = model.model.vqmodel, None
         decode = self._decoder(vq, quirks.decode, options.image_decoder)
         encode = partial(quirks.encode, vq)
-        self.pictures = PictureTokenizer(vq, self.spelling, encode, decode, quirks.attach)
-        size, wanted = quirks.size(processor, model.config), drawn_size(options.image_size, self.spelling.factor)
+        self.pictures = PictureTokenizer(vq, self.spelling, encode, decode)
         self.kind, vocabulary = PictureNetwork, model.get_output_embeddings().out_features
-        if quirks.split is not None:
-            self.kind, vocabulary = SplitNetwork, vocabulary + quirks.split(model.config)
-            _refuse_other_size(options.image_size, size[0] * self.spelling.factor)
-        size = wanted or size
+        if quirks.own_head:
+            self.kind, vocabulary = SplitNetwork, vocabulary + len(self.spelling.codes)
+        size = drawn_size(
+            options.image_size, quirks.size(processor, model.config), self.spelling.factor, quirks.own_head
+        )
         self.grammar = Grammar(self.spelling, processor.tokenizer, size, vocabulary, draws=self.pictures.draws)
 
     @staticmethod
@@ -82,7 +81,7 @@ class PictureWriter(TextWriter):
         """Make a reward model around the model."""
         if self.kind is SplitNetwork:
             model.base_model.generation_head.requires_grad_(False)  # a reward model reads codes and writes none
-        return PictureScorer(self.network(model), self.pictures, self.own_encoder, head, adapters)
+        return PictureScorer(self.network(model), self.own_encoder, self.pictures, head, adapters)
 
 
 def image_decoder(path: str, vq: nn.Module) -> nn.Module:
@@ -99,25 +98,28 @@ def _is_module_class(found: Any) -> bool:
     return isinstance(found, type) and issubclass(found, nn.Module)
 
 
-def _refuse_other_size(image_size: int | None, own: int) -> None:
-    if image_size not in (None, own):
-        raise ValueError(
-            f"model.image_size={image_size} cannot be drawn: this model draws images of {own} × {own} pixels only. Type "
-            "model.image_size=null"
-        )
+def drawn_size(wanted: int | None, own: tuple[int, int], factor: int, only_own: bool) -> tuple[int, int]:
+    """(height, width) in codes of what is drawn: square pictures of `model.image_size` pixels, or the model's own size.
 
-
-def drawn_size(image_size: int | None, factor: int) -> tuple[int, int] | None:
-    """(height, width) in codes of square pictures of `model.image_size` pixels.
+    Args:
+        wanted: `model.image_size`.
+        own: in codes.
+        factor: pixels per code.
+        only_own: whether the model draws no other size.
 
     Raises:
-        ValueError: a size that is no multiple of what a code stands for.
+        ValueError: a size that the model does not draw, or that is no multiple of what a code stands for.
     """
-    if image_size is None:
-        return None
-    if image_size % factor:
+    if wanted is None:
+        return own
+    if only_own and wanted != own[0] * factor:
         raise ValueError(
-            f"model.image_size={image_size} cannot be drawn: a code of this model stands for {factor} × {factor} pixels. "
-            f"Type model.image_size={max(1, round(image_size / factor)) * factor}"
+            f"model.image_size={wanted} cannot be drawn: this model draws images of {own[0] * factor} × {own[0] * factor} "
+            "pixels only. Type model.image_size=null"
         )
-    return image_size // factor, image_size // factor
+    if wanted % factor:
+        raise ValueError(
+            f"model.image_size={wanted} cannot be drawn: a code of this model stands for {factor} × {factor} pixels. "
+            f"Type model.image_size={max(1, round(wanted / factor)) * factor}"
+        )
+    return wanted // factor, wanted // factor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,7 @@ from aa_lightning.models.families.family import Family
 from aa_lightning.models.image_tokens.encoder import PictureEncoder
 from aa_lightning.models.image_tokens.grammar import DRAWN, FORCED, TEXT, Grammar, Restricted
 from aa_lightning.models.image_tokens.vq import PictureTokenizer, refuse_pixels
-from aa_lightning.models.lora import Adapters
-from aa_lightning.models.reference import Reference
-from aa_lightning.models.reward.scorer import Head, Scorer
+from aa_lightning.models.reward.scorer import Scorer
 from aa_lightning.models.token.layouts import Layout
 from aa_lightning.models.token.logprobs import Reduction, token_logprobs
 from aa_lightning.models.token.network import TokenNetwork
@@ -72,9 +71,20 @@ class PictureNetwork(TokenNetwork):
 
 
 class WithPictures(nn.Module):
-    """Mixin of a module that holds a frozen VQ model without registering it, so that it is neither trained nor saved."""
+    """Mixin of a policy or reward model with a frozen VQ model, which is not registered: neither trained nor saved with it.
 
-    pictures: PictureTokenizer
+    Args:
+        network: the model without its VQ model.
+        encoder: text, placeholders and pixels.
+        pictures: the VQ model.
+        others: arguments of the class for texts alone, after its encoder.
+    """
+
+    holder: ClassVar[str]  # the module of which an export holds the VQ model too
+
+    def __init__(self, network: PictureNetwork, encoder: PictureEncoder, pictures: PictureTokenizer, *others: Any):
+        super().__init__(network, encoder, *others)
+        self.pictures = pictures
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         """The VQ model goes along to a device."""
@@ -86,30 +96,25 @@ class WithPictures(nn.Module):
         """Pictures become tokens, in prompts and responses. A prepared batch is returned as it is."""
         return self.pictures.fill(batch)
 
+    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> str | None:
+        """Write what transformers loads by itself, the VQ model included; arguments and value as for text models."""
+        model = self.get_submodule(self.holder)
+        with self.pictures.attached(model):
+            return super().save(folder, self.pictures.complete(model, f"{self.holder}.", weights))
+
+    def restore(self, folder: Path) -> None:
+        """Take the weights that `save` wrote; a reference stays where it is."""
+        with self.pictures.attached(self.get_submodule(self.holder)):
+            super().restore(folder)
+
 
 class PicturePolicy(WithPictures, AutoregressivePolicy):
     """p(response | prompt) where prompts and responses are text with pictures in it.
 
     `prepare` turns pictures into tokens with the frozen VQ model; everything after it is text.
-
-    Args:
-        network: the model without its VQ model.
-        encoder: text, placeholders and pixels.
-        pictures: the VQ model.
     """
 
-    def __init__(
-        self,
-        network: PictureNetwork,
-        encoder: PictureEncoder,
-        pictures: PictureTokenizer,
-        reference: Reference,
-        adapters: Adapters | None = None,
-    ):
-        super().__init__(network, encoder, reference, adapters)
-        self.pictures = pictures
-
-    # ------------------------------------------------------------ sampling
+    holder = "network.model"
 
     @property
     def rules(self) -> Grammar:
@@ -144,46 +149,8 @@ class PicturePolicy(WithPictures, AutoregressivePolicy):
         said = self.encoder.decode(tokens)[0]["text"]
         return [{"type": "text", "text": said}] if said else []
 
-    # ------------------------------------------------------------ export
-
-    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write what transformers loads by itself, the VQ model included; arguments as for text models."""
-        with self.pictures.attached(self.network.model):
-            super().save(folder, self.pictures.complete(self.network.model, "network.model.", weights))
-
-    def restore(self, folder: Path) -> None:
-        """Take the weights that `save` wrote; the reference stays where it is."""
-        with self.pictures.attached(self.network.model):
-            super().restore(folder)
-
 
 class PictureScorer(WithPictures, Scorer):
-    """A reward model of prompts and responses with pictures in them.
+    """A reward model of prompts and responses with pictures in them."""
 
-    Args:
-        network: the model without its VQ model.
-        pictures: the VQ model.
-        encoder, head, adapters: as for text.
-    """
-
-    def __init__(
-        self,
-        network: PictureNetwork,
-        pictures: PictureTokenizer,
-        encoder: PictureEncoder,
-        head: Head,
-        adapters: Adapters | None = None,
-    ):
-        super().__init__(network, encoder, head, adapters)
-        self.pictures = pictures
-
-    def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> str | None:
-        """Write the whole model, its VQ model included; arguments and value as for text."""
-        model = self.network.network.model
-        with self.pictures.attached(model):
-            return super().save(folder, self.pictures.complete(model, "network.network.model.", weights))
-
-    def restore(self, folder: Path) -> None:
-        """Take the weights that `save` wrote."""
-        with self.pictures.attached(self.network.network.model):
-            super().restore(folder)
+    holder = "network.network.model"

@@ -7,12 +7,9 @@ words and pictures has an exact likelihood.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from aa_lightning.models.image_tokens.grammar import Grammar
 from aa_lightning.models.image_tokens.policy import PictureNetwork
 from aa_lightning.models.token.logprobs import Reduction, reduce_distribution
 from aa_lightning.models.token.multi_head import KindHeads, marked
@@ -21,9 +18,10 @@ from aa_lightning.models.token.multi_head import KindHeads, marked
 class SplitNetwork(PictureNetwork):
     """A model with one head for words and one for codes, without its VQ model."""
 
-    def __init__(self, model: nn.Module, family: Any, grammar: Grammar, prefix_sharing: str = "auto"):
-        super().__init__(model, family, grammar, prefix_sharing)
-        self.words = model.get_output_embeddings().out_features
+    @property
+    def words(self) -> int:
+        """V, how many words there are."""
+        return self.model.get_output_embeddings().out_features
 
     def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
         """(N,) log-probabilities: of words among all words, of codes among all codes.

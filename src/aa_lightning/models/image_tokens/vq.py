@@ -75,7 +75,6 @@ class PictureTokenizer:
         spelling: of its codes.
         encode: pixels (1, 3, H, W) → codes (h, w).
         decode: codes (1, h, w) → pixels (1, 3, H, W); None: there is no decoder. A module goes along to a device.
-        attach: puts a VQ model, or None, into its place in a model.
     """
 
     def __init__(
@@ -84,10 +83,9 @@ class PictureTokenizer:
         spelling: Spelling,
         encode: Callable[[Tensor], Tensor],
         decode: Callable[[Tensor], Tensor] | None,
-        attach: Callable[[nn.Module, nn.Module | None], None],
     ):
         self.vq = vq.requires_grad_(False).eval()
-        self.spelling, self._encode, self._decode, self._attach = spelling, encode, decode, attach
+        self.spelling, self._encode, self._decode = spelling, encode, decode
         self._known: dict[bytes, Tensor] = {}
 
     @property
@@ -156,11 +154,11 @@ class PictureTokenizer:
     @contextmanager
     def attached(self, model: nn.Module) -> Iterator[None]:
         """Inside, a model holds its VQ model again."""
-        self._attach(model, self.vq)
+        model.model.vqmodel = self.vq
         try:
             yield
         finally:
-            self._attach(model, None)
+            model.model.vqmodel = None
 
     @staticmethod
     def complete(model: nn.Module, prefix: str, weights: dict[str, Tensor] | None) -> dict[str, Tensor] | None:

@@ -52,8 +52,7 @@ def ending_at(processor: Any, end: str, as_lists: bool) -> str:
         end: the token that is scored.
         as_lists: whether the template reads lists of parts.
     """
-    closing = _closing(processor, as_lists)
-    before, found, behind = closing.partition(end)
+    before, found, behind = rendered(processor, as_lists)[1].rpartition(ANSWER)[2].partition(end)
     surplus, missing = (len(behind), "") if found else (len(before), end)
     if not surplus and not missing:
         return processor.chat_template
@@ -73,11 +72,6 @@ def rendered(processor: Any, as_lists: bool) -> tuple[str, str]:
     render = processor.apply_chat_template
     with limited():
         return render([asked], tokenize=False, add_generation_prompt=True), render([asked, answered], tokenize=False)
-
-
-def _closing(processor: Any, as_lists: bool) -> str:
-    """Return the text that the template writes behind an answer."""
-    return rendered(processor, as_lists)[1].rpartition(ANSWER)[2]
 
 
 def _turn(role: str, said: str, as_lists: bool) -> dict[str, Any]:

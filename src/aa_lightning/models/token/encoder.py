@@ -160,7 +160,7 @@ class TokenEncoder:
 
     def _check(self, prompt: Prompt, tensors: dict[str, Tensor], media: Media) -> None:
         for medium in media:
-            missing = [key for key in self.family.required[medium] if key not in tensors]
+            missing = [key for key in self.family.keys_of(medium) if key not in tensors]
             if missing:
                 raise ValueError(
                     f"row {prompt.id}: the processor of family {self.family.name} made no {', '.join(missing)} for its "
@@ -258,7 +258,7 @@ class TokenEncoder:
         return [
             medium
             for medium in self.family.media
-            if medium in self.companions | idle and self.family.required[medium][0] not in shown
+            if medium in self.companions | idle and self.family.keys_of(medium)[0] not in shown
         ]
 
     def _companion(self, media: list[str], responses: int) -> Encoded:
