@@ -8,9 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from aa_lightning import check, evaluate, generate, train
-from aa_lightning.configuration.check import check_config, dotted_keys
+from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.compose import composed, with_parts
 from aa_lightning.configuration.folders import conf_dir, option_names
+from aa_lightning.configuration.nested import dotted_keys
 from aa_lightning.configuration.typed import check_options, chosen_groups
 from aa_lightning.configuration.wording import ConfigError, nearest, nearest_key
 from tests.processor_time import of_libraries, spent

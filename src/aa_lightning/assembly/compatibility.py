@@ -5,11 +5,13 @@ All of it is decided before any weights load.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.configuration.nested import dotted_keys
+from aa_lightning.configuration.strategy import strategy_of
 from aa_lightning.data.corruption.options import SPOILS, CorruptionOptions
 from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.multi_row import source_kind_for
@@ -100,8 +102,7 @@ def _against_options(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
     Args:
         media: whether responses of the data hold media.
     """
-    strategy = OmegaConf.to_container(cfg.trainer, resolve=True).get("strategy")
-    sharded = isinstance(strategy, dict) and (strategy.get("stage") == 3 or strategy["_target_"].endswith("FSDP"))
+    strategy = strategy_of(OmegaConf.to_container(cfg.trainer, resolve=True))
     drawn = cfg.evaluation.num_generations
     return [
         (
@@ -116,7 +117,7 @@ def _against_options(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
             "adapter: type model.reference=frozen, or algo.ref_sync=null",
         ),
         (
-            algorithm.ref_sync is not None and sharded,
+            algorithm.ref_sync is not None and strategy.shards_weights,
             "algo.ref_sync needs a whole reference on every process, and this strategy shards it: type strategy=ddp or "
             "strategy=deepspeed_zero2, or algo.ref_sync=null",
         ),
@@ -145,7 +146,8 @@ def check_spoiled(cfg: DictConfig, algorithm: Algorithm, shown: Collection[str])
             "this data set have none: type modality=ti2t, or another algo="
         )
     if "corrupted" in algorithm.wants:
-        keys = list(_named("algo", OmegaConf.to_container(cfg.algo, resolve=True), "corruption"))
+        named = dotted_keys({"algo": OmegaConf.to_container(cfg.algo, resolve=True)})
+        keys = [key for key in named if key.endswith(".corruption") and OmegaConf.select(cfg, key) is not None]
         _check_fits(keys, algorithm.corruption, shown)
 
 
@@ -171,15 +173,6 @@ def check_reads(cfg: DictConfig, shown: Collection[str]) -> None:
 
 
 _READERS = {"image": "tiny_llava", "audio": "tiny_qwen2_audio", "video": "tiny_qwen2_vl"}
-
-
-def _named(path: str, section: Mapping[str, Any], wanted: str) -> Iterator[str]:
-    """The dotted keys that end with a word."""
-    for key, value in section.items():
-        if key == wanted and value is not None:
-            yield f"{path}.{key}"
-        elif isinstance(value, Mapping):
-            yield from _named(f"{path}.{key}", value, wanted)
 
 
 def _check_fits(keys: list[str], corruption: CorruptionOptions | None, shown: Collection[str]) -> None:

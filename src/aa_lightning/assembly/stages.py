@@ -19,7 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.configuration.compose import compose, made_here
-from aa_lightning.configuration.folders import PACKAGE, conf_dir
+from aa_lightning.configuration.folders import PACKAGE, conf_dir, file_of, option_names
 from aa_lightning.runs.checkpoints import check_whole, complete
 from aa_lightning.runs.layout import RunFolder
 from aa_lightning.system.cache import cache_root, made_once
@@ -57,7 +57,7 @@ def starting_point(cfg: DictConfig) -> str | None:
     why = "holds no export and no checkpoint" if path.is_dir() else "does not exist"
     raise ValueError(
         f"init={cfg.init} {why}, so there is nothing to start from: type init=<run folder>, init=<export folder>, "
-        f"init=<file>.ckpt, or init=stage:<name> with one of {', '.join(stage_names())}"
+        f"init=<file>.ckpt, or init=stage:<name> with one of {', '.join(option_names([conf_dir()])['stage'])}"
     )
 
 
@@ -108,18 +108,10 @@ def _stage(cfg: DictConfig) -> Path:
     return made_once(folder, make, lambda holder: tell(f"{holder} is training this stage; this run waits for it"))
 
 
-def stage_names() -> list[str]:
-    """The stages in conf/stage."""
-    return sorted(path.stem for path in (conf_dir() / "stage").glob("*.yaml"))
-
-
 def _stage_config(cfg: DictConfig) -> DictConfig:
     """The stage's overrides, on the model of the run that starts from it, and on its data where these are Shapes."""
     name = cfg.init.removeprefix("stage:")
-    file = conf_dir() / "stage" / f"{name}.yaml"
-    if not file.is_file():
-        raise ValueError(f"init={cfg.init}: there is no stage {name}; there is {', '.join(stage_names())}")
-    written = OmegaConf.load(file)
+    written = OmegaConf.load(file_of("stage", name, [conf_dir()]))
     stage = compose([f"modality={cfg.modality_name}", *written.overrides])
     stage.model = OmegaConf.merge(cfg.model, written.model)
     stage.seed = cfg.seed

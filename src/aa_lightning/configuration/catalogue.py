@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from aa_lightning.configuration.comments import LOADER, MISSING, head, sentence
-from aa_lightning.configuration.folders import option_file
+from aa_lightning.configuration.folders import file_of
 
 Origin = Literal["shapes", "hub", "yours", "several"]
 _LETTERS = {"image": "i", "audio": "a", "video": "v"}
@@ -43,9 +43,7 @@ class DataSet:
 
 def data_set(name: str, folders: Sequence[Path]) -> DataSet:
     """Describe a data set by its file."""
-    path = option_file("data", name, folders)
-    assert path is not None
-    comments, whole = head(path), loaded(name, folders)
+    comments, whole = head(file_of("data", name, folders)), loaded(name, folders)
     template, train = whole.get("template"), whole.get("train")
     read, says = modality(template) if template else ("any", "any")
     own = "that of its parts" if train is None else "as its columns say"
@@ -63,9 +61,7 @@ def data_set(name: str, folders: Sequence[Path]) -> DataSet:
 
 def loaded(name: str, folders: Sequence[Path]) -> dict[str, Any]:
     """A file of the data group on top of those it builds on."""
-    path = option_file("data", name, folders)
-    assert path is not None, f"there is no data/{name}.yaml"
-    own = yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}
+    own = yaml.load(file_of("data", name, folders).read_text(encoding="utf-8"), LOADER) or {}
     whole: dict[str, Any] = {}
     for base in own.pop("defaults", []):
         if isinstance(base, str) and base != "_self_":
@@ -123,9 +119,6 @@ def _origin(train: Mapping[str, Any] | None, parts: Any, folders: Sequence[Path]
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings key by key, anything else replaced."""
-    both = {key: _merged(below[key], value) for key, value in above.items() if _both(below.get(key), value)}
+    mappings = {key: value for key, value in above.items() if isinstance(value, Mapping)}
+    both = {key: _merged(below[key], value) for key, value in mappings.items() if isinstance(below.get(key), Mapping)}
     return {**below, **above, **both}
-
-
-def _both(one: Any, other: Any) -> bool:
-    return isinstance(one, Mapping) and isinstance(other, Mapping)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from aa_lightning.configuration.comments import LOADER
 from aa_lightning.configuration.composed import section
+from aa_lightning.configuration.folders import option_file
+from aa_lightning.configuration.nested import leaves
 from aa_lightning.configuration.wording import show
 
 TYPED = "the command line"
@@ -33,9 +35,9 @@ def with_changes(cfg: DictConfig, hydra: DictConfig, folders: Sequence[Path]) ->
     rooted = cfg.copy()  # where its references point
     with open_dict(rooted):
         rooted.algo = alone.algo
-    default = dict(_leaves("algo", OmegaConf.to_container(rooted.algo, resolve=True)))
-    value = dict(_leaves("algo", OmegaConf.to_container(cfg.algo, resolve=True)))
-    follows = {key: text[2:-1] for key, text in _leaves("algo", OmegaConf.to_container(alone.algo)) if _refers(text)}
+    default = dict(leaves(OmegaConf.to_container(rooted.algo, resolve=True), "algo"))
+    value = dict(leaves(OmegaConf.to_container(cfg.algo, resolve=True), "algo"))
+    follows = {key: text[2:-1] for key, text in leaves(OmegaConf.to_container(alone.algo), "algo") if _refers(text)}
     differing = [key for key in {**default, **value} if value.get(key) != default.get(key)]
     with open_dict(cfg):
         cfg.changed = [
@@ -54,15 +56,6 @@ def told(changed: Mapping[str, Any]) -> str:
     """A line for people."""
     value, default = show(changed["value"]), show(changed["default"])
     return f"{changed['key']}={value} set by {changed['from']} (the algorithm's own file: {default})"
-
-
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _leaves(f"{path}.{key}", inner)
-    else:
-        yield path, value
 
 
 def _refers(value: Any) -> bool:
@@ -92,14 +85,14 @@ def _concerns(name: str, key: str) -> bool:
 
 def _setting(key: str, group: str, choice: str, folders: Sequence[Path], rooted: bool) -> str | None:
     """The file of an option, or of one that it builds on, that sets a key; None: neither does."""
-    path = next((file for folder in reversed(folders) if (file := folder / group / f"{choice}.yaml").is_file()), None)
+    path = option_file(group, choice, folders)
     if path is None:
         return None
     text = path.read_text(encoding="utf-8")
     rooted = rooted or "@package _global_" in text
     loaded = yaml.load(text, LOADER) or {}
     content = loaded if rooted else {group: loaded}
-    if any(_concerns(name, key) for name, _ in _leaves("algo", content.get("algo", {})) if name != "algo"):
+    if any(_concerns(name, key) for name, _ in leaves(content.get("algo", {}), "algo") if name != "algo"):
         return f"{group}/{choice}.yaml"
     bases = [base for base in loaded.get("defaults", []) if isinstance(base, str) and base != "_self_"]
     return next(filter(None, (_setting(key, group, base, folders, rooted) for base in bases)), None)

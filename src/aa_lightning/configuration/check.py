@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
-from aa_lightning.configuration.extras import missing_extras, uses_deepspeed
+from aa_lightning.configuration.extras import missing_extras
 from aa_lightning.configuration.folders import conf_dir, option_names
+from aa_lightning.configuration.nested import dotted_keys, leaves
 from aa_lightning.configuration.schema import COMMANDS, PRECISIONS, SECTIONS
 from aa_lightning.configuration.signatures import schema_of
+from aa_lightning.configuration.strategy import strategy_of
 from aa_lightning.configuration.targets import Parameter, named_class, strategy_arguments, trainer_arguments
 from aa_lightning.configuration.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
 
@@ -30,7 +32,7 @@ def check_config(
     Raises:
         ConfigError: one line per mistake: what was given, why it cannot work, what to type.
     """
-    mistakes = [_missing(key) for key in sorted(missing_keys(cfg))]
+    mistakes = [f"{key} has no value\ntype: {key}=<value>" for key in sorted(missing_keys(cfg))]
     if not mistakes:
         plain = OmegaConf.to_container(cfg, resolve=True)
         everywhere = Everywhere(list(dotted_keys(plain)), groups or {})
@@ -43,28 +45,7 @@ def check_config(
 
 def missing_keys(cfg: DictConfig) -> list[str]:
     """The keys without a value. References are not followed, so that each of these is read once, by who needs its value."""
-    return [key for key, value in _leaves(OmegaConf.to_container(cfg)) if value == "???"]
-
-
-def _leaves(inside: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys as they are typed, `data.parts.a` and `trainer.devices[0]`, with their values."""
-    if isinstance(inside, Mapping):
-        for key, value in inside.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(inside, list):
-        for place, value in enumerate(inside):
-            yield from _leaves(value, f"{path}[{place}]")
-    else:
-        yield path, inside
-
-
-def dotted_keys(plain: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    """Every key of a configuration with the sections that it lies in, but those that `_target_`s are."""
-    for key, value in plain.items():
-        if key != "_target_":
-            yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from dotted_keys(value, f"{prefix}{key}.")
+    return [key for key, value in leaves(OmegaConf.to_container(cfg), elements=True) if value == "???"]
 
 
 def split_batch(batch_size: int, micro_batch_size: int | None, processes: int) -> tuple[int, int]:
@@ -83,10 +64,6 @@ def split_batch(batch_size: int, micro_batch_size: int | None, processes: int) -
         f"{processes} process(es), since it is no multiple of {micro * processes}\n"
         f"type: loader.batch_size={whole}"
     )
-
-
-def _missing(key: str) -> str:
-    return f"{key} has no value\ntype: {key}=<value>"
 
 
 def _root_mistakes(plain: Mapping[str, Any], command: str | None, everywhere: Everywhere) -> list[str]:
@@ -283,7 +260,9 @@ def _contradictions(plain: Mapping[str, Any]) -> list[str]:
     trainer = plain.get("trainer")
     if not isinstance(trainer, Mapping) or "optimizer" not in plain:
         return []
-    if trainer.get("precision") == "bf16-true" and not uses_deepspeed(trainer):  # which keeps weights in float32 beside
+    if (
+        trainer.get("precision") == "bf16-true" and not strategy_of(trainer).is_deepspeed
+    ):  # which keeps weights in float32 beside
         return [
             "trainer.precision=bf16-true loses the updates of a small learning rate: at lr=1e-6, 98 % of the weights "
             "never moved, since bfloat16 cannot hold the difference\ntype: trainer.precision=bf16-mixed"

@@ -176,13 +176,9 @@ def _commands(config_name: str) -> list[str]:
 
 
 def _add(found: dict[str, Written], path: Path, file: str, package: str) -> None:
-    prefix = f"{package}." if package else ""
-    own = {f"{prefix}{key}": told for key, told in of_yaml(path, file).items()}
-    found.update(_merged(found, {key: value for key, value in own.items() if not _is_hydras(key, prefix)}))
-
-
-def _is_hydras(key: str, prefix: str) -> bool:
-    return key.removeprefix(prefix).partition(".")[0] in ("defaults", "hydra")
+    prefix, own = f"{package}." if package else "", of_yaml(path, file)
+    ours = {f"{prefix}{key}": told for key, told in own.items() if key.partition(".")[0] not in ("defaults", "hydra")}
+    found.update(_merged(found, ours))
 
 
 def _merged(first: Mapping[str, Written], second: Mapping[str, Written]) -> dict[str, Written]:

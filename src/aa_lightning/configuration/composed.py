@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -16,6 +15,7 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from aa_lightning.configuration.literal import as_string
+from aa_lightning.configuration.nested import leaves
 from aa_lightning.configuration.typed import parsed
 
 
@@ -82,20 +82,12 @@ def with_algorithm(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
     """
     if "for_algo" in cfg:
         cfg.algo_name = choices["algo"]
-        for key in _referring(OmegaConf.to_container(cfg), ""):
-            OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
+        for key, value in leaves(OmegaConf.to_container(cfg)):
+            if isinstance(value, str) and value.startswith("${oc.select:for_algo."):
+                OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
         with open_dict(cfg):
             cfg.pop("for_algo")
     return cfg
-
-
-def _referring(plain: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """The dotted keys of values that the scale's table decides."""
-    for key, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from _referring(value, f"{prefix}{key}.")
-        elif isinstance(value, str) and value.startswith("${oc.select:for_algo."):
-            yield f"{prefix}{key}"
 
 
 def with_search_path(overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from aa_lightning.configuration.strategy import strategy_of
+
 
 def missing_extras(plain: Mapping[str, Any]) -> list[str]:
     """Name each optional package that a configuration needs and the environment lacks, with what installs it.
@@ -20,12 +22,6 @@ def missing_extras(plain: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def uses_deepspeed(trainer: Mapping[str, Any]) -> bool:
-    """Tell whether the strategy of a `trainer` section is DeepSpeed's."""
-    strategy = trainer.get("strategy")
-    return isinstance(strategy, Mapping) and "DeepSpeed" in strategy["_target_"]
-
-
 def _needed(plain: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Pairs of a value and a package, with the extra that brings the package."""
     model, trainer, logger = (plain.get(name, {}) for name in ("model", "trainer", "logger"))
@@ -33,8 +29,8 @@ def _needed(plain: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield f"model.family={model['family']}", "diffusers", "diffusion"
     if kind := model.get("quantization"):
         yield f"model.quantization={kind}", "bitsandbytes", "quantization"
-    if uses_deepspeed(trainer):
-        yield f"strategy=deepspeed_zero{trainer['strategy'].get('stage')}", "deepspeed", "deepspeed"
+    if (strategy := strategy_of(trainer)).is_deepspeed:
+        yield f"strategy=deepspeed_zero{strategy.stage}", "deepspeed", "deepspeed"
     for other in logger.get("others", []):
         for name in ("wandb", "mlflow"):
             if name in str(other.get("_target_")).lower():

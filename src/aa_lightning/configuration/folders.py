@@ -26,3 +26,10 @@ def option_names(folders: Sequence[Path]) -> dict[str, list[str]]:
 def option_file(group: str, option: str, folders: Sequence[Path]) -> Path | None:
     """The file of an option; of several of that name, the one that Hydra takes."""
     return next((path for folder in folders if (path := folder / group / f"{option}.yaml").is_file()), None)
+
+
+def file_of(group: str, option: str, folders: Sequence[Path]) -> Path:
+    """The same of an option that there is."""
+    path = option_file(group, option, folders)
+    assert path is not None, f"there is no {group}/{option}.yaml"
+    return path

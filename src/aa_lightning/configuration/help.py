@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aa_lightning.configuration.catalogue import data_set
 from aa_lightning.configuration.comments import elsewhere, head, of_yaml, sentence
-from aa_lightning.configuration.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.folders import conf_dir, file_of, option_file, option_names
 from aa_lightning.configuration.key_pages import WIDTH, assigned, key_page, option_page, table
 from aa_lightning.configuration.keys import Configuration, Key
 from aa_lightning.configuration.typed import CHOSEN
@@ -219,6 +219,4 @@ def _more(group: str, option: str) -> str:
 
 
 def _about(group: str, option: str, folders: Sequence[Path]) -> str:
-    path = option_file(group, option, folders)
-    assert path is not None
-    return sentence([line for line in head(path) if not line.startswith("python -m ")])
+    return sentence([line for line in head(file_of(group, option, folders)) if not line.startswith("python -m ")])

@@ -106,7 +106,7 @@ def _hydras_own(key: str, typed: Sequence[str]) -> str:
     from hydra.conf import HydraConf
     from omegaconf import OmegaConf
 
-    from aa_lightning.configuration.check import dotted_keys
+    from aa_lightning.configuration.nested import dotted_keys
 
     known = dotted_keys({"hydra": OmegaConf.to_container(OmegaConf.structured(HydraConf))})
     value = next(item.partition("=")[2] for item in typed if item.startswith(f"{key}="))
@@ -120,8 +120,8 @@ def _no_keys(first: str, config_name: str, folders: Sequence[Path], typed: Seque
     be added, or that other options have, is told how. None: Hydra refuses something else as well."""
     from omegaconf import OmegaConf
 
-    from aa_lightning.configuration.check import dotted_keys
     from aa_lightning.configuration.compose import checked
+    from aa_lightning.configuration.nested import dotted_keys
 
     completed = _with_missing_keys(first, config_name, folders, jobs_of(typed)[0])
     if completed is None:

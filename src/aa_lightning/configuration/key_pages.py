@@ -11,7 +11,7 @@ import yaml
 
 from aa_lightning.configuration.catalogue import data_set
 from aa_lightning.configuration.comments import LOADER, MISSING, head, written_by
-from aa_lightning.configuration.folders import option_file, option_names
+from aa_lightning.configuration.folders import file_of, option_names
 from aa_lightning.configuration.keys import Configuration, Key
 from aa_lightning.configuration.typed import chosen_groups
 from aa_lightning.configuration.wording import shell_word, typed_value
@@ -29,8 +29,7 @@ def option_page(word: str, composed: Configuration) -> str:
     """
     key, _, option = word.partition("=")
     group = key.partition("@")[0]
-    path = option_file(group, option, composed.folders)
-    assert path is not None, f"there is no {group}/{option}.yaml"
+    path = file_of(group, option, composed.folders)
     keys = list(_keys_of(group, option, composed))
     example = _example(group, option, keys, composed)
     about = [
@@ -108,9 +107,8 @@ def _said(key: Key, group: str) -> str:
 
 def _example(group: str, option: str, keys: Sequence[Key], composed: Configuration) -> str:
     """A command with an option: what its file says, else one that fits the group."""
-    path = option_file(group, option, composed.folders)
-    assert path is not None
-    said = re.search(r"^python -m (?:.*\\\n)*.*$", "\n".join(head(path)), re.M)
+    comments = "\n".join(head(file_of(group, option, composed.folders)))
+    said = re.search(r"^python -m (?:.*\\\n)*.*$", comments, re.M)
     if said is not None:
         return re.sub(r"\s*\\\n\s*", " ", said[0])
     start = "python -m aa_lightning.train"
@@ -136,9 +134,9 @@ def _data_example(option: str, composed: Configuration) -> str:
 def _modality_of(composed: Configuration) -> str:
     """`modality=…` whose own model is of the same family; "" where none is."""
     for name in option_names(composed.folders)["modality"]:
-        path = option_file("modality", name, composed.folders)
-        assert path is not None
-        if f"model=tiny_{composed.plain['model']['family']}" in _overridden(path):
+        if f"model=tiny_{composed.plain['model']['family']}" in _overridden(
+            file_of("modality", name, composed.folders)
+        ):
             return f"modality={name} "
     return ""
 

@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from aa_lightning.configuration.check import dotted_keys, section_schema
+from aa_lightning.configuration.check import section_schema
 from aa_lightning.configuration.comments import Written, of_class, written
 from aa_lightning.configuration.composed import composed
+from aa_lightning.configuration.nested import dotted_keys
 from aa_lightning.configuration.schema import COMMANDS, PRECISIONS
 from aa_lightning.configuration.schema_words import Schema, in_words, sample, values_of
 from aa_lightning.configuration.targets import named_class, strategy_arguments, trainer_arguments
@@ -193,16 +194,13 @@ def _fits(holder: type, values: Any) -> bool:
     return named and set(values) <= {"_target_", *(name.rstrip("_") for name in hints)}
 
 
-def _first_line(part: type) -> str:
-    return (part.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
-
-
 def _part(part: type) -> NamedPart:
     described = TypeAdapter(part).json_schema()
     defs = described.get("$defs", {})
     options = {key: in_words(one, defs) for key, one in described["properties"].items()}
     takes = f"{{{', '.join(f'{key}: {words}' for key, words in options.items())}}}"
-    return NamedPart(takes, _first_line(part), tuple(options), sample(described, defs))
+    about = (part.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+    return NamedPart(takes, about, tuple(options), sample(described, defs))
 
 
 def _another(value: Any, field: FieldInfo, schema: Schema) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from aa_lightning.configuration.comments import LOADER
-from aa_lightning.configuration.folders import conf_dir, option_file, option_names
+from aa_lightning.configuration.folders import conf_dir, file_of, option_names
 from aa_lightning.configuration.wording import ConfigError, nearest, some
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
 ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".tar")  # endings of files of rows
 CHOSEN = ("algo", "model", "data", "modality", "strategy", "experiment", "logger")  # groups that people choose from
-_WITH_VALUE = {
-    "--config-dir": "-cd",
-    "--config-name": "-cn",
-    "--cfg": "-c",
-    "--package": "-p",
-    "--info": "-i",
-}
+_WITH_VALUE = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
 _ALONE = {
     "--help": "-h",
     "--hydra-help": "",
@@ -228,9 +222,8 @@ def _called_elsewhere(folders: tuple[Path, ...]) -> dict[str, str]:
     """The names in align-anything, in small letters → ours, as the comments of the files say them."""
     found: dict[str, str] = {}
     for name in option_names(folders)["data"]:
-        file = option_file("data", name, folders)
-        assert file is not None
-        for theirs in re.findall(r"^# align-anything: (.+)", file.read_text(encoding="utf-8"), re.M):
+        text = file_of("data", name, folders).read_text(encoding="utf-8")
+        for theirs in re.findall(r"^# align-anything: (.+)", text, re.M):
             found = {**{one.partition(" ")[0].lower(): name for one in theirs.split(", ")}, **found}
     return found
 
@@ -239,9 +232,7 @@ def _model_of_path(path: str, key: str, known: Sequence[str], folders: Sequence[
     """Say what to type for a hub id or a folder: the option that names it, else the nearest one with this path."""
     paths = {}
     for name in known:
-        file = option_file("model", name, folders)
-        assert file is not None
-        told = re.search(r"^path: (\S+)", file.read_text(encoding="utf-8"), re.M)
+        told = re.search(r"^path: (\S+)", file_of("model", name, folders).read_text(encoding="utf-8"), re.M)
         paths |= {told[1]: name} if told else {}
     if path in paths:
         return f"did you mean {key}={paths[path]}?"

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from aa_lightning.configuration.nested import leaves
 from aa_lightning.configuration.plain_yaml import read_mapping
 from aa_lightning.runs.layout import RunFolder
 from aa_lightning.runs.received import settings_of
@@ -179,7 +180,7 @@ def frame(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """The config keys whose values differ between runs, each with its value per run (None: the run has no such key)."""
-    flat = [dict(_flatten(run.config)) for run in runs]
+    flat = [dict(leaves(run.config)) for run in runs]
     keys = dict.fromkeys(key for config in flat for key in config)
     columns = {key: [config.get(key) for config in flat] for key in keys}
     return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}
@@ -255,14 +256,6 @@ def _numbers(values: Any) -> dict[str, float]:
 def _key_value(override: str) -> tuple[str, str]:
     key, _, value = override.partition("=")
     return key.lstrip("+~"), value
-
-
-def _flatten(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _no_run(folder: Path) -> str:
