@@ -54,7 +54,7 @@ def test_every_extra_that_an_error_or_a_page_names_exists():
 def test_a_run_that_needs_none_of_them_works_without(tmp_path):
     typed = ["algo=dpo", "modality=ti2t", *TINY, f"output={tmp_path}"]
     code = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL})); sys.argv[1:] = {typed}\n"
-    code += "from aa_lightning.train import run; run()"
+    code += "from aa_lightning.train import main; main()"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("report.html"))

@@ -75,7 +75,7 @@ def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
     from aa_lightning.system.console import paint, say, show_table
 
     for example in found.first(cfg.show):
-        paint(inspection.preview(encoder, example))
+        paint(inspection.painted(encoder, example))
     lengths = found.trained.lengths
     if lengths.prompts:
         show_table("tokens", ["", "median", "95 %", "longest"], lengths.rows())

@@ -58,10 +58,9 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
         shown = [suite.sets.examples[i] for i in range(min(cfg.evaluation.samples, len(measured.responses)))]
         said = {"policy": [measured.responses[example.id] for example in shown]}
         save_samples(place.samples, "evaluation", shown, said, measured.verdicts)
-    told = [
-        (f"heldout/{key}", f"{value:.3f}", measured.examples[key]) for key, value in sorted(measured.measures.items())
-    ]
-    show_table("held out", ["measure", "value", "examples"], [[name, value, str(count)] for name, value, count in told])
+    counts = {f"heldout/{key}": str(count) for key, count in measured.examples.items()}
+    rows = [[name, f"{value:.3f}", counts[name]] for name, value in sorted(named.items())]
+    show_table("held out", ["measure", "value", "examples"], rows)
     say(f"numbers  {place.evaluation}")
     return named
 

@@ -45,7 +45,7 @@ def _files(cfg: DictConfig) -> dict[str, list[str]]:
 
 def _converse(chat: Chat, files: dict[str, list[str]], folder: Path) -> None:
     print("(an empty line or Ctrl-D ends the conversation)")
-    for line in iter(lambda: _line(), ""):
+    for line in iter(_line, ""):
         show(chat.ask(line, **files), folder)
         files = {}
 

@@ -25,14 +25,6 @@ def test_the_best_and_the_worst_of_n_are_the_worked_ones_and_the_first_of_equals
     assert selection.best_of_n([0.5, 0.1, 0.1]) == (0, 1)
 
 
-def test_the_best_of_n_is_no_further_from_its_policy_than_the_worked_bound():
-    """log 4 − 3/4. Of four equally likely answers told apart by their score, the best is always the same: log 4."""
-    case = vector("pairs", "best_of_n", "select")
-    bound = selection.best_of_n_divergence(len(case["inputs"]["scores"]))
-    assert bound == pytest.approx(case["expected"]["kl_upper_bound_nats"], abs=1e-10)
-    assert selection.best_of_n_divergence(1) == 0.0
-
-
 def test_pictures_fade_into_noise_along_the_worked_schedule():
     case = vector("pairs", "diffusion_noise_image", "povid_vcd_schedule")
     made = [diffusion(step) for step in case["inputs"]["steps"]]

@@ -17,15 +17,11 @@ from aa_lightning.types import Example
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def preview(encoder: Any, example: Example) -> list[tuple[str, str]]:
-    """An example as the model reads it, in pieces with a style; for models that read no tokens, its text alone."""
-    if isinstance(encoder, TokenEncoder):
-        return painted(encoder, example)
-    return [(f"row {one_line(example.id)}: {encoder.render(example.messages)}", "")]
-
-
-def painted(encoder: TokenEncoder, example: Example) -> list[tuple[str, str]]:
-    """An example as the model reads it, in pieces with a style: supervised tokens in green, media placeholders counted."""
+def painted(encoder: Any, example: Example) -> list[tuple[str, str]]:
+    """An example as the model reads it, in pieces with a style: supervised tokens in green, media placeholders counted. For
+    models that read no tokens, its text alone."""
+    if not isinstance(encoder, TokenEncoder):
+        return [(f"row {one_line(example.id)}: {encoder.render(example.messages)}", "")]
     encoded = encoder.encode(example, example.responses)
     pieces = [(f"row {one_line(example.id)}\n", "bold"), (_folded(encoder, encoded), "dim")]
     for number, tokens in enumerate(encoded.responses):

@@ -85,17 +85,13 @@ def _of_preference(example: Preference, wanted: Kind, base: dict[str, Any]) -> l
         told = {"margin": example.margin, "safe": example.safe, "tie": example.tie}
         return [Preference(**base, chosen=chosen, rejected=rejected, **told)]
     if wanted == "ranking":
-        gap = (
-            0.0 if example.tie else 1.0 if example.margin is None else max(example.margin, 0.0)
-        )  # chosen is never worse
+        gap = 1.0 if example.margin is None else max(example.margin, 0.0)  # chosen is never worse
+        gap = 0.0 if example.tie else gap
         return [Ranking(**base, ranked=[chosen, rejected], scores=[gap, 0.0])]
     if example.tie and wanted in ("rating", "demonstration"):
         return []
     if wanted == "rating":
-        return [
-            Rating(**base, response=chosen, desirable=True),
-            Rating(**second, response=rejected, desirable=False),
-        ]
+        return [Rating(**base, response=chosen, desirable=True), Rating(**second, response=rejected, desirable=False)]
     if wanted == "demonstration":
         return [Demonstration(**base, response=chosen)]
     assert isinstance(example, Feedback)

@@ -103,11 +103,6 @@ class MixtureOptions:
         return None if None in shown else frozenset().union(*shown)
 
     @property
-    def shows_media(self) -> bool:
-        """Tell whether prompts are known to hold media."""
-        return any(part.data.shows_media for part in self.parts.values())
-
-    @property
     def writes_media(self) -> bool:
         """Tell whether responses are known to hold media."""
         return any(part.data.writes_media for part in self.parts.values())

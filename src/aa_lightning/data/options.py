@@ -121,11 +121,6 @@ class DataOptions:
         return frozenset(part.medium for part in self.template.prompt if part.medium is not None)
 
     @property
-    def shows_media(self) -> bool:
-        """Tell whether prompts are known to hold media."""
-        return bool(self.shown)
-
-    @property
     def writes_media(self) -> bool:
         """Tell whether responses are known to hold media."""
         if self.template is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -51,17 +51,14 @@ class Suite:
     groups: Sequence[str] = ()
 
     def run(
-        self,
-        model: Any,
-        device: torch.device,
-        whole: Callable[[], AbstractContextManager] = nullcontext,
+        self, model: Any, device: torch.device, whole: Callable[[], AbstractContextManager] = nullcontext
     ) -> Measured:
         """Measure a model; its mode and all random states are left as they were.
 
         Args:
             whole: a context in which sharded weights are whole, for generation.
         """
-        with _undisturbed(model):
+        with fixed_draws(0), evaluating(model):
             measured = self._measure(model, self.sets, device, whole)
             for name, sets in self.controls.items():
                 measured.add(self._measure(model, sets, device, whole), f"{name}/")
@@ -72,11 +69,10 @@ class Suite:
         if not len(sets.examples):
             return measured
         if self.scores:
-            measure, batches = (
-                (measures.verdicts, sets.ratings) if sets.pairs is None else (measures.rewards, sets.pairs)
-            )
             with whole() if model.speaks else nullcontext():
-                return measure(model, batches, device, self.groups)
+                if sets.pairs is None:
+                    return measures.verdicts(model, sets.ratings, device, self.groups)
+                return measures.rewards(model, sets.pairs, device, self.groups)
         if sets.pairs is not None:
             measured.add(measures.preferences(model, sets.pairs, device, self.reference, self.groups))
         if sets.ratings is not None:
@@ -97,9 +93,3 @@ def _written(examples: Sequence[Example]) -> str:
     """The kind of the parts in which the data's own responses differ from plain text, or text."""
     first = examples[0].responses if len(examples) else []
     return next((part["type"] for said in first for part in said if part["type"] != "text"), "text")
-
-
-@contextmanager
-def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
-    with fixed_draws(0), evaluating(model):
-        yield

@@ -6,6 +6,7 @@ import re
 import wave
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,11 @@ from aa_lightning.media.options import AudioOptions, GuardOptions
 RATES = (1_000, 768_000)  # Hz: what a sound of these media can have
 LOUDEST = 16.0  # float samples beyond are integers in disguise
 _BLOCK = 2**18  # samples of all channels read at once, so that a header that lies costs no memory
-_PLAIN = (
-    "PCM_S8",
-    "PCM_U8",
-    "PCM_16",
-    "PCM_24",
-    "PCM_32",
-    "FLOAT",
-    "DOUBLE",
-)  # samples as they are, or as FLAC packs them
+# samples as they are, or as FLAC packs them
+_PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 _SIZES = re.compile(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")
 _UNKNOWN = 0x7FFF0000  # bytes, and more: what programs write that do not know where their sound will end
 _DEFAULTS, _GUARD = AudioOptions(), GuardOptions()
-_MISSING = "audio is read by soundfile, soxr and av: pip install 'aa-lightning[audio,video]'"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +76,7 @@ def resampled(sound: Sound, rate: int) -> Sound:
     """The audio at another rate, band-limited so that nothing aliases."""
     if rate == sound.rate:
         return sound
-    return Sound(_soxr().resample(sound.samples, sound.rate, rate).astype(np.float32), rate)
+    return Sound(_optional("soxr").resample(sound.samples, sound.rate, rate).astype(np.float32), rate)
 
 
 def size(sound: Sound) -> int:
@@ -121,7 +114,7 @@ def _of_plain_samples(found: bytes | Path, options: AudioOptions) -> Sound | Non
 
 def _by_soundfile(found: bytes | Path, options: AudioOptions, codings: tuple[str, ...] | None = None) -> Sound | None:
     """The audio that soundfile reads; None where it reads none, or where the samples are coded in another way."""
-    soundfile = _soundfile()
+    soundfile = _optional("soundfile")
     try:
         with storage.stream(found) as opened, soundfile.SoundFile(opened) as file:
             if codings is not None and file.subtype not in codings:
@@ -238,17 +231,8 @@ def _of_integers(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) / 2 ** (bits - 1)
 
 
-def _soundfile() -> Any:
+def _optional(package: str) -> Any:
     try:
-        import soundfile
+        return import_module(package)
     except ImportError as error:
-        raise MediaError(_MISSING) from error
-    return soundfile
-
-
-def _soxr() -> Any:
-    try:
-        import soxr
-    except ImportError as error:
-        raise MediaError(_MISSING) from error
-    return soxr
+        raise MediaError("audio is read by soundfile, soxr and av: pip install 'aa-lightning[audio,video]'") from error

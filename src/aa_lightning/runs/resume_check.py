@@ -9,15 +9,8 @@ from typing import Any
 from aa_lightning.configuration.wording import show
 
 _KEPT = {"model": ("family", "path", "tiny", "components", "dtype", "freeze", "lora"), "algo": ("_target_",)}
-_OPTIMIZER = (
-    "lr",
-    "betas",
-    "weight_decay",
-    "eps",
-    "schedule",
-    "warmup_ratio",
-    "min_lr_ratio",
-)  # restored with its moments
+# restored with its moments
+_OPTIMIZER = ("lr", "betas", "weight_decay", "eps", "schedule", "warmup_ratio", "min_lr_ratio")
 _ROWS = (  # of data: which rows come, and in which order
     *("train", "val_share", "template", "templates", "multi_row", "corruption", "limit", "on_bad_row"),
     "temperature",

@@ -19,9 +19,8 @@ def cache_root() -> Path:
     if given:
         return Path(given)
     users = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return (
-        users if users.is_absolute() else Path.home() / ".cache"
-    ) / "aa_lightning"  # relative ones are invalid there
+    users = users if users.is_absolute() else Path.home() / ".cache"  # relative ones are invalid there
+    return users / "aa_lightning"
 
 
 def made_once(folder: Path, make: Callable[[Path], None], waiting: Callable[[str], None] = lambda holder: None) -> Path:

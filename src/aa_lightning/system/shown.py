@@ -6,9 +6,8 @@ import re
 import sys
 
 _BIDI = "\u202a-\u202e\u2066-\u2069"  # what turns the order of letters around; mere marks of direction may stay
-_ACTIVE = re.compile(
-    f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}\u2028\u2029\ud800-\udfff]"
-)  # all control characters but \t \n
+# all control characters but \t \n
+_ACTIVE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}\u2028\u2029\ud800-\udfff]")
 _FORMULA = re.compile("'*[=+\\-@＝＋－＠]")
 
 

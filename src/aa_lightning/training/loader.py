@@ -67,8 +67,8 @@ class TrainLoader:
         self.seed, self.count, self.lengths = seed, count, lengths
         self.epoch = 0
         self.position = 0  # micro-batches of this epoch handed out, on each rank
-        self._plan: list[list[int]] = []
-        self._fetch = _fetcher(dataset, collate, _Plan(self), workers)
+        self._plan: list[list[int]] = []  # micro-batches wanted next, one list for good: data workers live on
+        self._fetch = _fetcher(dataset, collate, self._plan, workers)
 
     @property
     def accumulate(self) -> int:
@@ -141,7 +141,7 @@ class TrainLoader:
         a window that a checkpoint cut is fetched again, as its count is needed."""
         window = self.accumulate if self.count else 1
         skip = position % window
-        self._plan = self.indices()[position - skip :]
+        self._plan[:] = self.indices()[position - skip :]
         fetched = _raising(self._fetch)
         while batches := list(islice(fetched, window)):
             terms = self._terms(batches)
@@ -168,13 +168,13 @@ class EvalLoader:
     def __init__(self, dataset: Sequence[Any], collate: Collate, *, batch_size: int, workers: int = 0):
         self.size, self.batch_size = len(dataset), batch_size
         self._plan: list[list[int]] = []
-        self._fetch = _fetcher(dataset, collate, _Plan(self), workers)
+        self._fetch = _fetcher(dataset, collate, self._plan, workers)
 
     def __len__(self) -> int:
         return self._batches(_world()[1])
 
     def __iter__(self) -> Iterator[Any]:
-        self._plan = self.indices()
+        self._plan[:] = self.indices()
         return _raising(self._fetch)
 
     def indices(self) -> list[list[int]]:
@@ -194,20 +194,7 @@ class EvalLoader:
         return min(-(-self.size // (self.batch_size * world)), self.size // world)
 
 
-class _Plan(Sequence):
-    """The micro-batches that a loader wants next; a view, so that data workers live on from epoch to epoch."""
-
-    def __init__(self, loader: TrainLoader | EvalLoader):
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return len(self.loader._plan)
-
-    def __getitem__(self, place):
-        return self.loader._plan[place]
-
-
-def _fetcher(dataset: Sequence[Any], collate: Collate, plan: _Plan, workers: int) -> DataLoader:
+def _fetcher(dataset: Sequence[Any], collate: Collate, plan: list[list[int]], workers: int) -> DataLoader:
     return DataLoader(
         _Told(dataset) if workers else dataset,
         batch_sampler=plan,

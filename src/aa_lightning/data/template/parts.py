@@ -15,15 +15,8 @@ _KINDS = {
     **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio"),
     **dict.fromkeys(("video", "video_url", "input_video"), "video"),
 }
-_SHARED = (
-    "url",
-    "path",
-    "file",
-    "bytes",
-    "base64",
-    "data",
-    "source",
-)  # keys under which a medium of any kind may stand
+# keys under which a medium of any kind may stand
+_SHARED = ("url", "path", "file", "bytes", "base64", "data", "source")
 
 
 def kind_of(part: Any) -> str | None:

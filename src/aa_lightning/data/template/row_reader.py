@@ -32,13 +32,7 @@ class Reader:
         allowed: what rows may name and hold.
     """
 
-    def __init__(
-        self,
-        row: Mapping[str, Any],
-        row_id: str,
-        drop: Sequence[str] = (),
-        allowed: Allowed = ANYTHING,
-    ):
+    def __init__(self, row: Mapping[str, Any], row_id: str, drop: Sequence[str] = (), allowed: Allowed = ANYTHING):
         self.row, self.id, self.drop, self.allowed = row, row_id, drop, allowed
 
     # ------------------------------------------------------------ faults
@@ -161,7 +155,10 @@ class Reader:
         """An undecoded media part; the faults that show without decoding are raised here."""
         located = self._clip(value, selector) if kind == "video" else self._located(value, selector)
         part = {"type": kind, kind: located, "column": name(selector)}
-        self._check_medium(part, selector)
+        try:
+            media.check(part)
+        except media.MediaError as error:
+            raise self.bad(part["column"], str(error)) from error
         return part
 
     def text_part(self, value: Any, column: str) -> Part:
@@ -204,12 +201,6 @@ class Reader:
     def _check_count(self, found: list[Any], selector: Selector) -> None:
         if len(found) > _MOST_MEDIA:
             raise self.bad(name(selector), f"There are {len(found)} media; {_MOST_MEDIA} of a row are read at most.")
-
-    def _check_medium(self, part: Part, selector: Selector) -> None:
-        try:
-            media.check(part)
-        except media.MediaError as error:
-            raise self.bad(name(selector), str(error)) from error
 
     def _text_parts(self, selector: Selector) -> list[Part]:
         if self._absent(selector):

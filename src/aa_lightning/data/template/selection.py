@@ -17,11 +17,6 @@ def best_of_n(scores: Sequence[float]) -> tuple[int, int]:
     return max(ranking, key=lambda i: scores[i]), min(ranking, key=lambda i: scores[i])
 
 
-def best_of_n_divergence(n: int) -> float:
-    """log n − (n − 1)/n: no policy of best-of-n answers is further than that, in nats, from the one that draws them."""
-    return math.log(n) - (n - 1) / n
-
-
 def accept_probabilities(scores: Sequence[float], beta: float) -> list[float]:
     """exp((score − highest) / beta): how likely statistical rejection sampling keeps each answer. RSO, 2309.06657.
 

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from aa_lightning.data.errors import BadRow, LeftOut
+from aa_lightning.data.errors import LeftOut
 from aa_lightning.data.sources.written import is_finite
 from aa_lightning.data.template import functions
 from aa_lightning.data.template.allowed import ANYTHING, Allowed
@@ -19,12 +19,7 @@ from aa_lightning.data.template.conversations import (
     read_turns,
     split_prefix,
 )
-from aa_lightning.data.template.labels import (
-    by_scores,
-    chosen_index,
-    means,
-    read_ratings,
-)
+from aa_lightning.data.template.labels import by_scores, chosen_index, means, read_ratings
 from aa_lightning.data.template.row_reader import Reader, name
 from aa_lightning.data.template.schema import PartOptions, Selector, TemplateOptions
 from aa_lightning.types import (
@@ -40,8 +35,6 @@ from aa_lightning.types import (
     Response,
     text,
 )
-
-__all__ = ["BadRow", "LeftOut", "Template"]
 
 
 class Template:
