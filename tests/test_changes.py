@@ -10,7 +10,8 @@ from aa_lightning.configuration.compose import compose, composed
 from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.report import write_report
 from aa_lightning.train import train
-from tests.reliability.support import TINY, TRAIN, call
+from tests.reliability import forked
+from tests.reliability.support import TINY
 
 
 def changed(*typed: str) -> dict[str, tuple]:
@@ -65,12 +66,12 @@ def test_a_file_may_refer_to_the_rest_of_the_configuration(tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of the real command on the user's own experiment, and its first screen."""
+    """A run of the command on the user's own experiment, and its first screen."""
     folder = tmp_path_factory.mktemp("changes")
     (folder / "conf" / "experiment").mkdir(parents=True)
     (folder / "conf" / "experiment" / "soft.yaml").write_text("# @package _global_\nalgo: {beta: 0.05}\n")
     typed = ["--config-dir", folder / "conf", "algo=dpo", "experiment=soft", "modality=t2t", *TINY]
-    code, out, err = call(TRAIN, *typed, f"hydra.run.dir={folder / 'run'}")
+    code, out, err = forked.call("aa_lightning.train", *typed, f"hydra.run.dir={folder / 'run'}")
     assert code == 0, err
     return folder / "run", out
 

@@ -1,4 +1,5 @@
-"""Real commands without the seconds of their imports: a server that has imported everything forks one for each request.
+"""Commands without the seconds of their imports: a server that has imported everything forks one for each request, and that
+its ranks and stages.
 
 python -m tests.reliability.forked        JSON lines in (`{"module", "argv", "cwd", "env", "out", "err"}`), JSON lines out
 """
@@ -16,8 +17,12 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
+
+from aa_lightning.system import processes
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,12 +35,21 @@ class Command:
         argv: what is typed.
         env: added to the environment.
         cwd: where it is typed.
+        terminal: the name of one, to which it writes its errors and bars; it is open when this returns.
     """
 
-    def __init__(self, module: str, argv: list[str], env: dict[str, str] | None = None, cwd: Path | None = None):
+    def __init__(
+        self,
+        module: str,
+        argv: list[str],
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        terminal: str | None = None,
+    ):
         self._server = _server(os.getpid())
         self._told = [Path(tempfile.mkstemp(prefix="told-")[1]) for _ in range(2)]
-        self.pid = self._server.start(module, [*map(str, argv)], env or {}, cwd or Path.cwd(), *self._told)
+        out, err = self._told
+        self.pid = self._server.start(module, [*map(str, argv)], env or {}, cwd or Path.cwd(), out, terminal or err)
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -100,7 +114,7 @@ class _Server:
         paths = os.pathsep.join([str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._codes: dict[int, int] = {}
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.reliability.forked"],
+            [sys.executable, "-m", "tests.reliability.forked"],
             env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -110,7 +124,7 @@ class _Server:
         )
         atexit.register(self._end)
 
-    def start(self, module: str, argv: list[str], env: dict[str, str], cwd: Path, out: Path, err: Path) -> int:
+    def start(self, module: str, argv: list[str], env: dict[str, str], cwd: Path, out: Path, err: Path | str) -> int:
         asked = {"module": module, "argv": argv, "env": env, "cwd": str(cwd), "out": str(out), "err": str(err)}
         return self._ask(asked)["pid"]
 
@@ -154,21 +168,31 @@ def serve() -> None:
 
 
 def _fork(question: dict) -> int:
+    ends = [os.open(question[name], os.O_WRONLY | os.O_TRUNC | os.O_NOCTTY) for name in ("out", "err")]
     pid = os.fork()
     if pid:
+        for end in ends:
+            os.close(end)
         return pid
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(question[name], os.O_WRONLY | os.O_TRUNC), number)
+    for number, end in enumerate(ends, 1):
+        os.dup2(end, number)
+        os.close(end)
     os.chdir(question["cwd"])
     os.environ.update(question["env"])
     _shorten_stages()
+    processes._start = _Child
     sys.argv = [question["module"], *question["argv"]]
+    return _end_as(importlib.import_module(question["module"]).main)
+
+
+def _end_as(function: Callable[[], object]) -> NoReturn:
+    """Call a function, and end this process as an interpreter would that has nothing else to do."""
     code: object = 0
     try:
-        importlib.import_module(question["module"]).main()
+        function()
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -178,6 +202,38 @@ def _fork(question: dict) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+class _Child:
+    """A rank or a stage: forked too, where the command starts an interpreter with a program (`python -c`). What is asked of
+    a `Popen`."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: Path | None):
+        _, flag, program, *argv = command
+        assert flag == "-c" and cwd is None
+        sys.stdout.flush()
+        self.pid, self.returncode = os.fork(), None
+        if not self.pid:
+            atexit._clear()  # what this process shall do at its end is not the child's to do
+            os.setpgid(0, 0)
+            os.environ.clear()
+            os.environ.update({**env, processes._PARENT: str(os.getppid())})
+            sys.argv = [flag, *argv]
+            _end_as(lambda: exec(program, {"__name__": "__main__"}))
+        with contextlib.suppress(PermissionError):  # it was first
+            os.setpgid(self.pid, self.pid)
+
+    def poll(self) -> int | None:
+        return self._ended(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        return self._ended(0)
+
+    def _ended(self, options: int) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
 
 
 def _shorten_stages() -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from aa_lightning.launch.job import _first_error
 from aa_lightning.system.processes import WorkersFailed, run_workers
+from tests.reliability.forked import Command
 from tests.reliability.killing import ranks_of, rows_of
-from tests.reliability.support import ROOT, TINY, TRAIN, start
+from tests.reliability.support import ROOT, TINY
 
 TWO = ["modality=t2t", "algo=dpo", "trainer.devices=2", "trainer.accelerator=cpu"]
 PAIRS = {"ddp": 100, "fsdp": 20, "deepspeed_zero2": 20, "deepspeed_zero3": 20}
@@ -102,7 +103,7 @@ def test_a_rank_leaves_with_all_said_and_done_but_without_finalization(code):
 )
 def test_a_rank_that_is_killed_is_named_on_every_strategy(strategy, place, tmp_path):
     typed = [*TINY, *TWO, "trainer.max_steps=2000", f"strategy={strategy}", f"hydra.run.dir={tmp_path}"]
-    process = start(TRAIN, *typed)
+    process = Command("aa_lightning.train", typed)
     while process.poll() is None and len(rows_of(tmp_path)) < 3:
         time.sleep(0.05)
     os.kill(sorted(ranks_of(process.pid))[place], signal.SIGKILL)
@@ -142,7 +143,7 @@ def test_the_cause_is_told_and_not_what_follows_from_it(case, tmp_path):
 
 def test_a_data_worker_that_is_killed_is_told_in_a_sentence(tmp_path):
     typed = [*TINY, "modality=t2t", "algo=dpo", "trainer.max_steps=2000", "loader.workers=2"]
-    process = start(TRAIN, *typed, f"hydra.run.dir={tmp_path}")
+    process = Command("aa_lightning.train", [*typed, f"hydra.run.dir={tmp_path}"])
     while process.poll() is None and len(rows_of(tmp_path)) < 3:
         time.sleep(0.05)
     psutil.Process(process.pid).children(recursive=True)[-1].kill()

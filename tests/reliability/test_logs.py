@@ -3,14 +3,13 @@
 import os
 import pty
 import re
-import subprocess
 import sys
 import termios
 
 import pytest
 
 from tests.reliability import forked
-from tests.reliability.support import ROOT, SHAPES, SHORT, call
+from tests.reliability.support import SHAPES, SHORT, call
 
 RUN = [sys.executable, "-m", "aa_lightning.train"]  # warnings and all
 SHORT = [item for item in SHORT if not item.startswith(("trainer.enable_progress_bar", "trainer.log_every"))]
@@ -52,8 +51,7 @@ def test_a_piped_run_of_two_processes_says_what_one_does(tmp_path):
 
 def test_what_is_typed_next_says_nothing_on_the_side_either(piped, tmp_path):
     typed = [f"run={piped[0]}", f"output={tmp_path}"]
-    generate = [*RUN[:-1], "aa_lightning.generate"]
-    code, _, err = call(generate, *typed, "prompt=What?", "max_new_tokens=4")
+    code, _, err = forked.call("aa_lightning.generate", *typed, "prompt=What?", "max_new_tokens=4")
     assert (code, err) == (0, "")
     code, _, err = forked.call("aa_lightning.evaluate", *typed)
     assert (code, err) == (0, "")
@@ -69,11 +67,9 @@ def test_with_progress_off_the_lines_are_in_the_file_alone(tmp_path):
 def test_a_terminal_gets_a_bar_and_the_file_its_lines(tmp_path):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, 120))
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    typed = [*RUN, *FOUR, f"hydra.run.dir={tmp_path}"]
-    run = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=theirs, env=env, text=True)
+    run = forked.Command("aa_lightning.train", [*FOUR, f"hydra.run.dir={tmp_path}"], terminal=os.ttyname(theirs))
     os.close(theirs)
-    out, drawn = run.stdout.read(), b""
+    drawn = b""
     while True:
         try:
             piece = os.read(ours, 65536)
@@ -83,7 +79,8 @@ def test_a_terminal_gets_a_bar_and_the_file_its_lines(tmp_path):
             break
         drawn += piece
     os.close(ours)
-    assert run.wait() == 0
+    out, _ = run.communicate()
+    assert run.returncode == 0
     assert b"training: 100%" in drawn and b"4/4" in drawn
     assert steps(out) == []
     assert len(steps((tmp_path / "train.log").read_text())) == 2

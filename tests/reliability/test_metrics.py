@@ -10,7 +10,8 @@ from PIL import Image
 from aa_lightning.configuration.compose import compose
 from aa_lightning.train import train
 from aa_lightning.training.callbacks.csv_logger import MetricsCsv
-from tests.reliability.support import SHAPES, SHORT, TINY, TRAIN, call
+from tests.reliability import forked
+from tests.reliability.support import SHAPES, SHORT, TINY
 
 
 def rows(path):
@@ -79,7 +80,7 @@ def test_two_processes_write_the_rows_of_one(algo, tmp_path):
         "trainer.devices=2",
         "trainer.precision=32-true",
     ]
-    code, _, err = call(TRAIN, *two, f"hydra.run.dir={tmp_path / 'two'}")
+    code, _, err = forked.call("aa_lightning.train", *two, f"hydra.run.dir={tmp_path / 'two'}")
     assert code == 0, err
     one, other = (rows(tmp_path / name / "metrics.csv")[0] for name in ("one", "two"))
     names = [name for name in one if name.startswith(("train/", "val/")) and one[name]]
@@ -103,7 +104,7 @@ def test_two_processes_with_four_held_out_rows_and_three_measure_what_one_does(a
     typed += ["trainer.val_check_interval=1", "trainer.precision=32-true", "optimizer.eps=1e-4"]
     train(compose([*typed, "loader.eval_batch_size=7"]), tmp_path / "one")
     two = [*typed, "loader.eval_batch_size=4", "strategy=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
-    code, _, err = call(TRAIN, *two, f"hydra.run.dir={tmp_path / 'two'}")
+    code, _, err = forked.call("aa_lightning.train", *two, f"hydra.run.dir={tmp_path / 'two'}")
     assert code == 0, err
     one, other = (rows(tmp_path / name / "metrics.csv") for name in ("one", "two"))
     for step in (0, 1):

@@ -12,15 +12,16 @@ import pytest
 from aa_lightning import train
 from aa_lightning.assembly import results
 from aa_lightning.configuration.compose import compose
+from tests.reliability import forked
 from tests.reliability.killing import RUN, check_same, finish, live_until
-from tests.reliability.support import TINY, TRAIN, call, start
+from tests.reliability.support import TINY, start
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nobody stops."""
     folder = tmp_path_factory.mktemp("whole")
-    code, _, err = call(TRAIN, *RUN, f"hydra.run.dir={folder}")
+    code, _, err = forked.call("aa_lightning.train", *RUN, f"hydra.run.dir={folder}")
     assert code == 0, err
     return folder
 
