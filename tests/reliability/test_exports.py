@@ -2,12 +2,10 @@
 
 import pytest
 
-from aa_lightning.configuration.compose import compose
-from aa_lightning.train import train
 from tests.contract.support import MODELS, modality
 from tests.reliability.support import TINY, ask_alone, fresh_policy, question, trained_policy
 
-RATE = "optimizer.lr=1e-2"  # so that two steps move what is measured
+RATE = "optimizer.lr=3e-2"  # so that two steps move what is measured
 FORMS = {
     "plain": ["algo=dpo", RATE],
     "lora": ["algo=dpo", "model.lora.rank=4", RATE],
@@ -28,21 +26,21 @@ FAST = {
 
 
 def overrides(model, form):
-    return [f"modality={modality(model)}", f"model={model}", *FORMS[form], *TINY]
+    strong = ["algo.beta=10"] if model == "tiny_sd" else []
+    return [f"modality={modality(model)}", f"model={model}", *FORMS[form], *strong, *TINY]
 
 
 @pytest.fixture(scope="module")
-def answered(request, tmp_path_factory):
+def answered(request, trained, tmp_path_factory):
     """{(model, form): numbers} before training, after it, and by others; all exports are read in one other process."""
     folder = tmp_path_factory.mktemp("exports")
     asked, before, after = [], {}, {}
     ids = {item.callspec.id for item in request.session.items if "answered" in getattr(item, "fixturenames", ())}
     for model, form in [pair for pair in WRITTEN if "-".join(pair) in ids]:
-        run = folder / f"{model}_{form}"
-        train(compose(overrides(model, form)), run)
-        _, before[model, form] = question(*fresh_policy(overrides(model, form)), run / "export", run / "asked")
+        run, inputs = trained(overrides(model, form)), folder / f"{model}_{form}"
+        _, before[model, form] = question(*fresh_policy(overrides(model, form)), run / "export", inputs)
         cfg, policy = trained_policy(overrides(model, form), run)
-        one, after[model, form] = question(cfg, policy, run / "export", run / "asked")
+        one, after[model, form] = question(cfg, policy, run / "export", inputs)
         asked.append(one)
     return before, after, dict(zip(after, ask_alone(asked, folder / "alone"), strict=True))
 

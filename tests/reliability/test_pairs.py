@@ -234,7 +234,8 @@ def same_stage(place, whole, dies):
     assert sorted(code for code, _, _ in results) == ([-9, 0] if dies else [0, 0]), results
     assert out.count("training this stage once") == (2 if dies else 1)
     assert re.search(r"process \d+ on .* is training this stage; this run waits for it", out)
-    assert len(list((place.cache / "stages").iterdir())) == 1
+    (stage,) = (path.name for path in (place.cache / "stages").iterdir() if path.is_dir())
+    assert {path.name for path in (place.cache / "stages").iterdir()} == {stage, f".{stage}.json"}
 
 
 def test_two_resumes_of_one_run_never_write_at_once(place, whole):

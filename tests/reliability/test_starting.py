@@ -29,18 +29,10 @@ FIRST = {
 }
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+@pytest.fixture
+def ran(trained):
     """Makes a run of a kind, once."""
-    folder, made = tmp_path_factory.mktemp("first"), set()
-
-    def run(kind):
-        if kind not in made:
-            made.add(kind)
-            train(compose([*FIRST[kind], *TINY]), folder / kind)
-        return folder / kind
-
-    return run
+    return lambda kind: trained([*FIRST[kind], *TINY])
 
 
 def built(overrides, init):
