@@ -65,10 +65,11 @@ LONGEST = {
     "tiny_video_llava": ["trainer.max_steps=300", "optimizer.lr=1e-3"],
 }
 SD = {
-    "dpo": ["optimizer.lr=1e-3", "trainer.max_steps=120"],
+    "dpo": ["optimizer.lr=1e-3", "trainer.max_steps=120", "loader.batch_size=16", "data.train.size=512"],
     "sft": [
         "optimizer.lr=3e-3",
-        "trainer.max_steps=60",
+        "trainer.max_steps=40",
+        "evaluation.num_examples=32",
         "model.timesteps_per_example=2",
         "model.eval_timesteps_per_example=4",
     ],

@@ -16,6 +16,7 @@ from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.data.mixture import by_size, interleave_by_weight, round_robin
 from aa_lightning.train import train
 from aa_lightning.training.loader import TrainLoader
+from tests.contract.support import composed
 
 SMALL = "kinds:[colour],max_shapes:1,colours:[red,blue]"
 TWO = (
@@ -25,7 +26,7 @@ TWO = (
 
 
 def mixture(parts, *overrides, split="train", kind="preference"):
-    cfg = compose(["data=mixture", parts, *overrides])
+    cfg = composed("data=mixture", parts, *overrides)
     return read_examples(data_options(cfg), split, kind)
 
 
@@ -87,7 +88,7 @@ def test_held_out_rows_take_turns_so_that_a_slice_has_all_sets():
 def test_rows_keep_ids_that_name_their_set_and_stay_what_they_are():
     mixed = mixture(TWO)
     assert len(mixed) == 40 and Counter(mixed[i].id.split("/")[0] for i in range(40)) == {"seen": 30, "told": 10}
-    alone = read_examples(data_options(compose(["data=mixture", TWO])).parts["told"].data, "train", "preference")
+    alone = read_examples(data_options(composed("data=mixture", TWO)).parts["told"].data, "train", "preference")
     first = next(mixed[i] for i in range(40) if mixed[i].id == "told/0")
     assert (first.messages, first.chosen) == (alone[0].messages, alone[0].chosen)
     media = {e.id.split("/")[0]: [p["type"] for p in e.messages[0]["content"]] for e in (mixed[i] for i in range(40))}
