@@ -39,6 +39,7 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
         Measures by name.
     """
     from aa_lightning.assembly.evaluation import load_trained
+    from aa_lightning.evaluation.catalogue import NOTHING_MEASURED
     from aa_lightning.evaluation.samples import save_samples
     from aa_lightning.system.atomic import write_text
     from aa_lightning.system.console import quiet, say, show_progress, show_table
@@ -48,9 +49,7 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     policy, suite, device = load_trained(cfg)
     measured = suite.run(policy, device)
     if not measured.measures:
-        say(
-            "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.num_examples)"
-        )
+        say(NOTHING_MEASURED)
     named = {f"heldout/{key}": value for key, value in measured.measures.items()}
     place = RunFolder(folder)
     write_text(place.evaluation, json.dumps(named, indent=1))

@@ -20,7 +20,7 @@ from aa_lightning.types import Algorithm, Example, Kind
 
 if TYPE_CHECKING:
     from aa_lightning.data.mixture import MixtureOptions
-    from aa_lightning.training.datamodule import HeldOut
+    from aa_lightning.training.datamodule import HeldOutRows
 
     Data = DataOptions | MixtureOptions
 
@@ -97,18 +97,20 @@ def as_measured(data: Data, algorithm: Algorithm) -> Data:
     return data.serving(algorithm) if "steps" in algorithm.wants else data
 
 
-def read_held_out(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) -> tuple[Sequence[Example], HeldOut]:
+def read_held_out(
+    cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data
+) -> tuple[Sequence[Example], HeldOutRows]:
     """All held-out rows, and those of them that are measured: as rich as they are, and each read once."""
-    from aa_lightning.training.datamodule import HeldOut
+    from aa_lightning.training.datamodule import HeldOutRows
 
     data, count = as_measured(data, algorithm), cfg.evaluation.num_examples
     richest_first: tuple[Kind, ...] = ("preference", "rating", "demonstration")
     kinds = [kind for kind in richest_first if all(can_serve(known, kind) for known in data.kinds.values())]
     kind = next(iter(kinds), "prompt")
     if not count or not data.holds_out:
-        return [], HeldOut(kind, [])
+        return [], HeldOutRows(kind, [])
     rows = read_examples(data, "val", kind, keep=options_of(cfg, "loader").kept_bytes)
-    return rows, HeldOut(kind, only_fitting(cfg, rows[:count], encoder))
+    return rows, HeldOutRows(kind, only_fitting(cfg, rows[:count], encoder))
 
 
 def checked_loader(cfg: DictConfig, algorithm: Algorithm, train: Any, held_out: Any) -> Any:

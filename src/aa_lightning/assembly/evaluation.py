@@ -18,10 +18,10 @@ from aa_lightning.types import Algorithm
 if TYPE_CHECKING:
     from aa_lightning.assembly.data import Data
     from aa_lightning.evaluation.suite import HeldOutSets, Suite
-    from aa_lightning.training.datamodule import HeldOut
+    from aa_lightning.training.datamodule import HeldOutRows
 
 
-def build_suite(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data, held_out: HeldOut) -> Suite:
+def build_suite(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data, held_out: HeldOutRows) -> Suite:
     """The held-out measures of a run.
 
     Args:
@@ -68,7 +68,7 @@ def load_trained(cfg: DictConfig) -> tuple[Any, Any, Any]:
     return policy, build_suite(cfg, algorithm, policy.encoder, data, held_out), device
 
 
-def _sets(cfg: DictConfig, algorithm: Algorithm, encoder: Any, held_out: HeldOut) -> HeldOutSets:
+def _sets(cfg: DictConfig, algorithm: Algorithm, encoder: Any, held_out: HeldOutRows) -> HeldOutSets:
     from aa_lightning.evaluation.suite import HeldOutSets
     from aa_lightning.training.datamodule import EncodedExamples, PromptsOnly, eval_loader
 

@@ -41,6 +41,9 @@ MEASURES: dict[str, Meaning] = {  # what matters most first
     "logp_rejected": Meaning(better=0),
 }
 OBJECTIVES = tuple(name for name, meaning in MEASURES.items() if meaning.main)
+NOTHING_MEASURED = (
+    "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.num_examples)"
+)
 _LOWER_IS_BETTER = ("loss", "error", "perplexity", "kl", "fid")  # endings of other names
 _SHARES = ("accuracy", "share", "rate")
 

@@ -95,7 +95,8 @@ class _Guarded:
     def _answer(self, what: str, limits: GuardOptions) -> Arrays:
         answer = json.loads(self._line())
         if "error" in answer:
-            raise MediaError(answer["error"] or _of_memory(what, limits))
+            memory = f"Decoding the {what} takes more than {limits.bytes} bytes of memory (data.media.guard.bytes)."
+            raise MediaError(answer["error"] or memory)
         return {name: self._array(kind, shape, limits) for name, (kind, shape) in answer["arrays"].items()}
 
     def _line(self) -> bytes:
@@ -137,7 +138,3 @@ def _of_death(code: int, what: str, limits: GuardOptions) -> MediaError:
     return MediaError(
         f"The {what} ended the process that decoded it ({how}): it is damaged, or of a kind that its decoder fails on."
     )
-
-
-def _of_memory(what: str, limits: GuardOptions) -> str:
-    return f"Decoding the {what} takes more than {limits.bytes} bytes of memory (data.media.guard.bytes)."

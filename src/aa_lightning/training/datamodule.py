@@ -256,7 +256,7 @@ def refined(example: Feedback) -> Response:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutRows:
     """Held-out rows as they are measured.
 
     Attributes:
@@ -287,7 +287,7 @@ class AlignmentData(L.LightningDataModule):
         self,
         train: Sequence[Example],
         val: Sequence[Example],
-        held_out: HeldOut,
+        held_out: HeldOutRows,
         encoder: Encoder,
         options: Loader,
         micro_batch_size: int,

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from aa_lightning.evaluation.catalogue import objective
+from aa_lightning.evaluation.catalogue import NOTHING_MEASURED, objective
 from aa_lightning.evaluation.next_step import next_command
 from aa_lightning.runs.layout import RunFolder
 from aa_lightning.runs.reader import HELDOUT
@@ -64,9 +64,7 @@ def last_screen(summary: dict[str, Any], report: Path) -> None:
     if rows:
         show_table("held out", ["measure", "before", "after", "examples"], rows)
     else:
-        say(
-            "held out nothing was measured, as no row is held out that could be (data.val_share, evaluation.num_examples)"
-        )
+        say(NOTHING_MEASURED)
     say(f"report   {report}")
     say(f"export   {summary['paths']['export']}")
     say(f"next     {next_command(report.parent, summary['trains'])}")

@@ -24,14 +24,6 @@ def _blank_image(image: Image.Image, options: CorruptionOptions, rng: Random) ->
     return Image.new("RGB", image.size, GREY)
 
 
-def _noise_image(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
-    return Image.fromarray(_noisy(np.asarray(image), options, rng))
-
-
-def _diffuse_image(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
-    return Image.fromarray(_diffused(np.asarray(image), options, rng))
-
-
 def _blur_image(image: Image.Image, options: CorruptionOptions, rng: Random) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(options.blur * max(image.size)))
 
@@ -95,14 +87,6 @@ def _blank_clip(clip: Clip, options: CorruptionOptions, rng: Random) -> Clip:
     return replace(clip, frames=np.full_like(clip.frames, GREY), sound=sound)
 
 
-def _noise_clip(clip: Clip, options: CorruptionOptions, rng: Random) -> Clip:
-    return replace(clip, frames=_noisy(clip.frames, options, rng))
-
-
-def _diffuse_clip(clip: Clip, options: CorruptionOptions, rng: Random) -> Clip:
-    return replace(clip, frames=_diffused(clip.frames, options, rng))
-
-
 def _shuffle_clip(clip: Clip, options: CorruptionOptions, rng: Random) -> Clip:
     """No frame stays at its place, where there are two or more."""
     order = list(range(len(clip.frames)))
@@ -143,19 +127,31 @@ def _normal(rng: Random, shape: tuple[int, ...]) -> np.ndarray:
 
 
 Transform = Callable[[Any, CorruptionOptions, Random], Any]
+
+
+def _of_image(change: Transform) -> Transform:
+    """A change of pixels, for a picture."""
+    return lambda image, options, rng: Image.fromarray(change(np.asarray(image), options, rng))
+
+
+def _of_clip(change: Transform) -> Transform:
+    """A change of pixels, for all frames of a clip."""
+    return lambda clip, options, rng: replace(clip, frames=change(clip.frames, options, rng))
+
+
 TRANSFORMS: dict[str, dict[str, Transform]] = {
     "image": {
         "blank": _blank_image,
-        "noise": _noise_image,
-        "diffuse": _diffuse_image,
+        "noise": _of_image(_noisy),
+        "diffuse": _of_image(_diffused),
         "blur": _blur_image,
         "crop": _crop_image,
     },
     "audio": {"blank": _blank_sound, "noise": _noise_sound, "mute": _mute_sound, "reverse": _reverse_sound},
     "video": {
         "blank": _blank_clip,
-        "noise": _noise_clip,
-        "diffuse": _diffuse_clip,
+        "noise": _of_clip(_noisy),
+        "diffuse": _of_clip(_diffused),
         "shuffle": _shuffle_clip,
         "drop": _drop_clip,
         "freeze": _freeze_clip,
