@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
-from torchmetrics import MeanMetric, SumMetric
 
 from aa_lightning.models.reward.scorer import Scorer
 from aa_lightning.rewards import answers as verifiers
@@ -49,13 +49,10 @@ class Averages:
     """
 
     def __init__(self, device: torch.device, names: Sequence[str], groups: Sequence[str] = ()):
-        self._device, self._groups = device, groups
         every = [*names, *(f"{group}/{name}" for group in groups for name in names)]
-        self._means = {name: MeanMetric(nan_strategy="ignore").to(device) for name in every}
-        self._counts = {name: SumMetric().to(device) for name in every}
-        for name in every:  # or a rank that has nothing to measure would be warned of it
-            self._means[name].update(0.0, weight=0.0)
-            self._counts[name].update(0.0)
+        self._place, self._groups = {name: place for place, name in enumerate(every)}, groups
+        exact = torch.float32 if device.type == "mps" else torch.float64  # mps has no doubles
+        self._sums = torch.zeros(len(every), 2, dtype=exact, device=device)  # of values, and how many there are
 
     def update(self, values: dict[str, Tensor], ids: Sequence[str]) -> None:
         """Take one value (P,) of each measure for each row."""
@@ -68,15 +65,16 @@ class Averages:
 
     def compute(self) -> Measured:
         """Return the means that were measured at least once."""
-        counts = {name: round(count.compute().item()) for name, count in self._counts.items()}
-        means = {name: mean.compute().item() for name, mean in self._means.items()}
-        seen = [name for name, count in counts.items() if count]
-        return Measured({name: means[name] for name in seen}, {name: counts[name] for name in seen})
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(self._sums)
+        found = {name: self._sums[place].tolist() for name, place in self._place.items()}
+        seen = {name: (total / count, round(count)) for name, (total, count) in found.items() if count}
+        return Measured({name: mean for name, (mean, _) in seen.items()}, {name: n for name, (_, n) in seen.items()})
 
     def _take(self, name: str, value: Tensor) -> None:
         """NaN stands for a row that has nothing to measure."""
-        self._means[name].update(value.float().to(self._device))
-        self._counts[name].update((~value.isnan()).sum().float().to(self._device))
+        known = ~value.isnan()
+        self._sums[self._place[name]] += torch.stack([value.nansum(), known.sum()]).to(self._sums)
 
 
 def check_verifiers(checks: Collection[Check]) -> None:
