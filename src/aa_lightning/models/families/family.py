@@ -47,8 +47,8 @@ class Family:
         most: how many of a medium one prompt may show.
         one_medium: whether a prompt may hold pictures or clips and not both, as its processor keeps only one of them.
         towers: media by the tower that reads them; (): one tower reads all.
-        whole: (model type, section) of larger checkpoints that hold this model, such as one that also speaks.
-        part: the model type that such a checkpoint's section has, or a model type that differs from the name.
+        whole: the model type of larger checkpoints whose thinker this model is: they also speak.
+        part: the model type that such a thinker has, or a model type that differs from the name.
         also: names of families whose models may have this shape.
         sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
         shares_prefix: whether several responses may share one prompt in a row with a block mask.
@@ -78,7 +78,7 @@ class Family:
     most: dict[str, int] = field(default_factory=dict)
     one_medium: bool = False
     towers: tuple[tuple[str, ...], ...] = ()
-    whole: tuple[str, str] | None = None
+    whole: str | None = None
     part: str | None = None
     also: tuple[str, ...] = ()
     sees_ahead: str | None = None

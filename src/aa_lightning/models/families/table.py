@@ -28,6 +28,11 @@ def _layers_after_the_feature_layer(config: Any) -> str | None:
     return rf"^model\.(vision|image|video)_tower\..*(layers\.({layers})\.|post_layernorm\.)"
 
 
+def _fixed_positions(config: Any) -> str:
+    """A table of positions in the tower of sounds that is computed, not learned."""
+    return r"^model\.audio_tower\.embed_positions\."
+
+
 def _those_and_the_newline(config: Any) -> str:
     """The newline stands at the ends of rows of pictures; clips have none, so most data never reach it."""
     return rf"{_layers_after_the_feature_layer(config)}|^model\.image_newline"
@@ -186,7 +191,7 @@ FAMILIES = {
             parameter_groups.HEARING,
             media=("audio",),
             required={"audio": ("input_features", "feature_attention_mask")},
-            unused=lambda config: r"^model\.audio_tower\.embed_positions\.",  # a fixed table
+            unused=_fixed_positions,
             longest_sound=_WINDOW,
         ),
         Family(
@@ -194,7 +199,7 @@ FAMILIES = {
             parameter_groups.HEARING,
             media=("audio",),
             required={"audio": ("input_features", "input_features_mask")},
-            unused=lambda config: r"^model\.audio_tower\.embed_positions\.",
+            unused=_fixed_positions,
             longest_sound="max_audio_len",  # it reads several windows
             most={"audio": 1},
         ),
@@ -204,7 +209,7 @@ FAMILIES = {
             **_OMNI,
             unused=lambda config: r"^model\.audio_tower\.audio_bos_eos_token\.",  # of another model in this class
             longest_sound=_WINDOW,
-            whole=("qwen2_5_omni", "thinker_config"),
+            whole="qwen2_5_omni",
             part="qwen2_5_omni_thinker",
         ),
         Family(
@@ -221,7 +226,7 @@ FAMILIES = {
             parameter_groups.OMNI,
             **_OMNI,
             sound_step=_FOLDED,
-            whole=("qwen3_omni_moe", "thinker_config"),
+            whole="qwen3_omni_moe",
             part="qwen3_omni_moe_thinker",
         ),
         Family(
@@ -310,7 +315,5 @@ def trained_part(config: Any, wanted: str) -> Any:
     one that also speaks."""
     if wanted in FAMILIES and config.model_type == FAMILIES[wanted].part:
         return config
-    for family in FAMILIES.values():
-        if family.whole is not None and config.model_type == family.whole[0]:
-            return vars(config)[family.whole[1]]
-    return config
+    speaks = config.model_type in {family.whole for family in FAMILIES.values()}
+    return config.thinker_config if speaks else config
