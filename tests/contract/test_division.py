@@ -1,5 +1,7 @@
 """A step is the same however it is divided: into micro-batches, with padding, and with companion rows."""
 
+from itertools import islice
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def first_step(algorithm, policy, cfg, micro: int) -> tuple[float, torch.Tensor,
     module = AlignmentModule(policy, algorithm, options_of(cfg, "optimizer"), {})
     module.eval().trainer = OneProcess(data.accumulate)
     policy.zero_grad(set_to_none=True)
-    batches = list(data.train_dataloader())[: data.accumulate]
+    batches = list(islice(data.train_dataloader(), data.accumulate))
     counted, whole = [algorithm.normalizer(batch) for batch, _ in batches], 0.0
     for batch, terms in batches:
         loss, _ = algorithm(policy, batch, Step(normalizer=module._normalizer(terms)))
@@ -50,7 +52,8 @@ def first_step(algorithm, policy, cfg, micro: int) -> tuple[float, torch.Tensor,
 
 @pytest.mark.parametrize("algo", OVER_TERMS)
 def test_halves_and_single_rows_average_to_the_gradient_of_the_whole_batch(algo):
-    run = make("tiny_llava", algo, f"loader.batch_size={ROWS}", *VARIED)
+    _, policy, cfg = make("tiny_llava", "dpo", f"loader.batch_size={ROWS}", *VARIED)
+    run = published(algo), policy, cfg
     loss, gradient, _ = first_step(*run, ROWS)
     for micro in (2, 1):
         theirs, other, counted = first_step(*run, micro)
