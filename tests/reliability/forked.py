@@ -144,8 +144,7 @@ class _Server:
 
 # ---------------------------------------------------------------- in the server
 
-LIBRARIES = ["lightning", "torchmetrics", "transformers", "transformers.models.llama", "datasets", "peft", "hydra.main"]
-LIBRARIES += ["torch.utils.tensorboard"]
+LIBRARIES = ["transformers", "transformers.models.llama", "datasets", "peft", "hydra.main", "torch.utils.tensorboard"]
 OURS = ["train", "evaluate", "generate", "sweep", "launch.hydra_jobs", "report", "report.curves", "report.sweep"]
 OURS += ["assembly.build", "assembly.stages", "models.load"]
 OURS += ["training.module", "training.datamodule", "training.export", "training.summary"]
