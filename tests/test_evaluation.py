@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -84,6 +85,24 @@ def test_the_sets_of_a_mixture_are_counted_too(tmp_path):
     # in turns: one, two, one, two, one
     counts = {name: summary["examples"][f"heldout/{name}answer_accuracy"] for name in ("", "one/", "two/")}
     assert counts == {"": 5, "one/": 3, "two/": 2}
+
+
+@pytest.mark.parametrize("algo", ["dpo", "kto"])
+def test_the_reference_is_read_once_in_a_run_and_again_where_it_moves(tmp_path, algo):
+    run = build_run(compose([*TEXTS, f"algo={algo}", "evaluation.num_generations=0"]), tmp_path)
+    policy, place, reads = run.policy, torch.device("cpu"), []
+    policy.reference.network.register_forward_hook(lambda *_: reads.append(1))
+    before = run.suite.run(policy, place).measures
+    once = len(reads)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    after = run.suite.run(policy, place).measures
+    assert len(reads) == once > 0
+    assert replace(run.suite, totals={}).run(policy, place).measures == after != before
+    moving = replace(run.suite, reference="moves", totals={})
+    assert moving.run(policy, place).measures == moving.run(policy, place).measures == after
+    assert len(reads) == 4 * once
 
 
 def test_without_the_library_for_mathematics_nothing_is_trained(tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def build_suite(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data,
     return Suite(
         sets=_sets(cfg, algorithm, encoder, held_out),
         controls={name: _sets(cfg, algorithm, encoder, spoiled) for name, spoiled in controls.items()},
-        reference=algorithm.uses_reference,
+        reference=None if not algorithm.uses_reference else "stays" if algorithm.ref_sync is None else "moves",
         scores=algorithm.trains == "reward_model",
         max_new_tokens=wanted.max_new_tokens,
         groups=[] if isinstance(data, DataOptions) else list(data.parts),

@@ -77,6 +77,32 @@ class Averages:
         self._sums[self._place[name]] += torch.stack([value.nansum(), known.sum()]).to(self._sums)
 
 
+class ReferenceTotals:
+    """The reference's log-likelihoods of held-out batches: read when they are first asked for, and kept while it stays.
+
+    Args:
+        moves: whether the reference changes in a run; nothing is kept then.
+    """
+
+    def __init__(self, moves: bool = False):
+        self._moves = moves
+        self._policy: Policy | None = None
+        self._read: dict[int, Tensor] = {}
+
+    def of(self, number: int, batch: Batch, policy: Policy) -> Tensor:
+        """(P, K) of a batch, in nats.
+
+        Args:
+            number: of the batch, which comes with the same rows and draws every time.
+        """
+        if self._policy is not policy:
+            self._policy, self._read = policy, {}
+        if number not in self._read or self._moves:
+            with policy.as_reference() as frozen:
+                self._read[number] = frozen.log_likelihood(batch).total
+        return self._read[number]
+
+
 def check_verifiers(checks: Collection[Check]) -> None:
     """Refuse checks of answers whose library is not installed.
 
@@ -89,24 +115,30 @@ def check_verifiers(checks: Collection[Check]) -> None:
 
 @torch.no_grad()
 def preferences(
-    policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
+    policy: Policy,
+    batches: Iterable[Batch],
+    device: torch.device,
+    reference: ReferenceTotals | None,
+    groups: Sequence[str] = (),
 ) -> Measured:
     """Measure how the policy ranks held-out pairs.
+
+    Args:
+        reference: what the reference gave these batches; None: there is none.
 
     Returns:
         preference_accuracy and margin: of the implicit reward log π − log π_ref (a tie counts half), with a reference;
         likelihood_accuracy and likelihood_margin: of log π itself; logp_chosen, logp_rejected: nats.
     """
     names = ["likelihood_accuracy", "likelihood_margin", "logp_chosen", "logp_rejected"]
-    averages = Averages(device, [*names, *(["preference_accuracy", "margin"] if reference else [])], groups)
-    for batch in _shown(batches):
+    averages = Averages(device, [*names, *(["preference_accuracy", "margin"] if reference is not None else [])], groups)
+    for number, batch in enumerate(_shown(batches)):
         batch = policy.prepare(batch.to(device))
         total = policy.log_likelihood(batch).total
         averages.update(_ranked(total, "likelihood_accuracy", "likelihood_margin"), batch.ids)
         averages.update({"logp_chosen": total[:, 0], "logp_rejected": total[:, 1]}, batch.ids)
-        if reference:
-            with policy.as_reference() as frozen:
-                gained = total - frozen.log_likelihood(batch).total
+        if reference is not None:
+            gained = total - reference.of(number, batch, policy)
             averages.update(_ranked(gained, "preference_accuracy", "margin"), batch.ids)
     return averages.compute()
 
@@ -140,22 +172,28 @@ def verdicts(scorer: Scorer, batches: Iterable[Batch], device: torch.device, gro
 
 @torch.no_grad()
 def ratings(
-    policy: Policy, batches: Iterable[Batch], device: torch.device, reference: bool, groups: Sequence[str] = ()
+    policy: Policy,
+    batches: Iterable[Batch],
+    device: torch.device,
+    reference: ReferenceTotals | None,
+    groups: Sequence[str] = (),
 ) -> Measured:
     """Measure how the policy ranks desirable answers above others.
+
+    Args:
+        reference: what the reference gave these batches; None: there is none.
 
     Returns:
         verdict_accuracy: how often the implicit reward log π − log π_ref is positive for a desirable answer and negative for
         another (none at all counts half), with a reference; logp_per_term: of the desirable ones.
     """
-    averages = Averages(device, ["logp_per_term", *(["verdict_accuracy"] if reference else [])], groups)
-    for batch in _shown(batches):
+    averages = Averages(device, ["logp_per_term", *(["verdict_accuracy"] if reference is not None else [])], groups)
+    for number, batch in enumerate(_shown(batches)):
         batch = policy.prepare(batch.to(device))
         likelihood, desirable = policy.log_likelihood(batch), batch.supervision["desirable"][:, 0].bool()
         averages.update({"logp_per_term": likelihood.mean[:, 0].masked_fill(~desirable, math.nan)}, batch.ids)
-        if reference:
-            with policy.as_reference() as frozen:
-                gained = (likelihood.total - frozen.log_likelihood(batch).total)[:, 0]
+        if reference is not None:
+            gained = (likelihood.total - reference.of(number, batch, policy))[:, 0]
             right = ((gained > 0) == desirable) & (gained != 0)
             averages.update({"verdict_accuracy": right.float() + 0.5 * (gained == 0).float()}, batch.ids)
     return averages.compute()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from aa_lightning.evaluation import measures
-from aa_lightning.evaluation.measures import Measured
+from aa_lightning.evaluation.measures import Measured, ReferenceTotals
 from aa_lightning.models.reference import evaluating
 from aa_lightning.system.random_state import fixed_draws
 from aa_lightning.types import Example, Sampling
@@ -37,7 +37,7 @@ class Suite:
     Attributes:
         sets: the held-out data.
         controls: the same data without what should matter (blanked pictures), by name.
-        reference: whether the policy has a reference to compare with.
+        reference: whether the policy has a reference to compare with, which stays or moves; None: it has none.
         scores: whether the model is a reward model.
         max_new_tokens: of an answer.
         groups: names of data sets that are measured apart too; ids of rows begin with them.
@@ -45,10 +45,11 @@ class Suite:
 
     sets: HeldOutSets
     controls: dict[str, HeldOutSets]
-    reference: bool
+    reference: Literal["stays", "moves"] | None
     scores: bool
     max_new_tokens: int
     groups: Sequence[str] = ()
+    totals: dict[str, ReferenceTotals] = field(default_factory=dict)  # of the reference on each form of the data
 
     def run(
         self, model: Any, device: torch.device, whole: Callable[[], AbstractContextManager] = nullcontext
@@ -58,14 +59,17 @@ class Suite:
         Args:
             whole: a context in which sharded weights are whole, for generation.
         """
-        with fixed_draws(0), evaluating(model):
-            measured = self._measure(model, self.sets, device, whole)
+        with evaluating(model):
+            measured = self._measure(model, "", self.sets, device, whole)
             for name, sets in self.controls.items():
-                measured.add(self._measure(model, sets, device, whole), f"{name}/")
+                measured.add(self._measure(model, name, sets, device, whole), f"{name}/")
         return measured
 
-    def _measure(self, model: Any, sets: HeldOutSets, device: torch.device, whole) -> Measured:
+    @fixed_draws(0)
+    def _measure(self, model: Any, name: str, sets: HeldOutSets, device: torch.device, whole) -> Measured:
         measured = Measured()
+        kept = self.totals.setdefault(name, ReferenceTotals(self.reference == "moves"))
+        reference = None if self.reference is None else kept
         if not len(sets.examples):
             return measured
         if self.scores:
@@ -74,9 +78,9 @@ class Suite:
                     return measures.verdicts(model, sets.ratings, device, self.groups)
                 return measures.rewards(model, sets.pairs, device, self.groups)
         if sets.pairs is not None:
-            measured.add(measures.preferences(model, sets.pairs, device, self.reference, self.groups))
+            measured.add(measures.preferences(model, sets.pairs, device, reference, self.groups))
         if sets.ratings is not None:
-            measured.add(measures.ratings(model, sets.ratings, device, self.reference, self.groups))
+            measured.add(measures.ratings(model, sets.ratings, device, reference, self.groups))
         if sets.demonstrations is not None:
             measured.add(measures.demonstrations(model, sets.demonstrations, device, self.groups))
         if sets.prompts is not None:
