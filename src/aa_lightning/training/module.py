@@ -133,9 +133,10 @@ class AlignmentModule(L.LightningModule):
         strategies.place_reference(self.trainer, self.policy)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        options = self.optimizer_options
+        options, groups = self.optimizer_options, self._parameter_groups()
+        fused = strategies.fuses_steps(self.trainer, [p for group in groups for p in group["params"]])
         optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=options.lr, betas=tuple(options.betas), eps=options.eps
+            groups, lr=options.lr, betas=tuple(options.betas), eps=options.eps, fused=fused or None
         )
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total, options))

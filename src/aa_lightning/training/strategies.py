@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -31,6 +31,8 @@ register_pytree_node(
     lambda value: ([value.terms, value.mask, value.statistic, value.measures], value.scale),
     lambda leaves, scale: LogLikelihood(*leaves, scale),
 )
+
+_FUSED = ("cpu", "cuda")  # devices that have AdamW in one kernel
 
 
 class DDP(DDPStrategy):
@@ -150,6 +152,14 @@ def place_reference(trainer: L.Trainer, policy: nn.Module) -> None:
     references = [value for value in vars(policy).values() if isinstance(value, Reference)]
     for network in [network for reference in references for network in reference.modules()]:
         _place_frozen(trainer.strategy, network)
+
+
+def fuses_steps(trainer: L.Trainer, trained: Sequence[nn.Parameter]) -> bool:
+    """Tell whether AdamW can take its step in one pass: whole tensors of numbers on a device that has the kernel, and nobody
+    who must see gradients that are scaled (16-mixed) or keeps weights elsewhere (DeepSpeed)."""
+    if trainer.precision == "16-mixed" or isinstance(trainer.strategy, DeepSpeed):
+        return False
+    return all(type(p) is nn.Parameter and p.is_floating_point() and p.device.type in _FUSED for p in trained)
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
