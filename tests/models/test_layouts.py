@@ -4,6 +4,7 @@ import torch
 
 from aa_lightning.models.families.table import FAMILIES
 from aa_lightning.models.token import layouts
+from aa_lightning.models.token.packed import packed
 from aa_lightning.types import Batch
 
 FAMILY = FAMILIES["llama"]
@@ -42,10 +43,18 @@ def test_shared_rows_hold_prompt_and_answers_without_padding_between_them():
     assert layout.inputs["position_ids"][1, :4].tolist() == [0, 1, 2, 1]
 
 
+def test_a_packed_row_holds_all_prompts_and_then_all_answers_and_their_lengths_are_its_mask():
+    layout = packed(batch()[0], FAMILY, batch()[1])
+    assert layout.inputs["input_ids"].tolist() == [[1, 2, 3, 4, 11, 21, 22, 23, 31, 32, 41]]
+    assert layout.inputs["position_ids"].tolist() == [[0, 1, 2, 0, 3, 3, 4, 5, 1, 2, 1]]
+    assert layout.inputs["attention_mask"].tolist() == [[[[3, 1, 3], [1, 2, 1]]]]
+    assert layout.start.tolist() == [[0, 0], [3, 3]]
+
+
 def test_a_token_is_found_in_its_own_column_and_predicted_by_the_one_before_it():
     given, positions = batch()
     counted = given.response["mask"].bool()
-    for arrange in (layouts.plain, layouts.shared):
+    for arrange in (layouts.plain, layouts.shared, packed):
         layout = arrange(given, FAMILY, positions)
         rows, ids = layout.rows[counted], layout.inputs["input_ids"]
         assert ids[rows, layout.own[counted]].tolist() == [11, 21, 22, 23, 31, 32, 41]

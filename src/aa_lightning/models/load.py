@@ -12,7 +12,7 @@ from torch import nn
 
 from aa_lightning.configuration.schema import Model as ModelOptions
 from aa_lightning.models.families.family import Family
-from aa_lightning.models.families.table import FAMILIES, family_of
+from aa_lightning.models.families.table import FAMILIES, family_of, is_listed
 from aa_lightning.models.image_tokens.load import PictureWriter
 from aa_lightning.models.lora import Adapters, add_adapters
 from aa_lightning.models.reference import Reference, choose_form, frozen
@@ -22,6 +22,7 @@ from aa_lightning.models.source import source_of
 from aa_lightning.models.speech.load import SpeechWriter
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, take
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
+from aa_lightning.models.token.lean import slim
 from aa_lightning.models.token.load import TextWriter
 from aa_lightning.models.token.neftune import add_noise
 from aa_lightning.models.token.policy import AutoregressivePolicy
@@ -66,6 +67,7 @@ def load_policy(
     policy = writer.policy(model, Reference(form, copied, adapters), adapters)
     if noise:
         add_noise(policy.network.writer, noise)
+        policy.network.prefix_sharing = "never"  # noise is scaled by the length of padded rows
     return policy
 
 
@@ -124,6 +126,8 @@ def _loaded(options: ModelOptions, limits: Limits) -> tuple[nn.Module, TextWrite
     source = source_of(options)
     model, processor = source.model(), source.processor()
     family = tried(model, processor, _family(model.config, options), options.prefix_sharing)
+    if is_listed(model.config):
+        slim(model)
     writer = _WRITERS[family.writes[-1]](model, processor, family, options, limits)
     return model, writer, source.stands_alone
 

@@ -51,7 +51,8 @@ class Family:
         part: the model type that such a thinker has, or a model type that differs from the name.
         also: names of families whose models may have this shape.
         sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
-        shares_prefix: whether several responses may share one prompt in a row with a block mask.
+        shares_prefix: whether several responses may share one prompt in a row.
+        packs: whether several prompts may stand in one row.
         template: the chat template of checkpoints that bring none, as Jinja source.
         always: what the processor is called with for every prompt.
     """
@@ -83,6 +84,7 @@ class Family:
     also: tuple[str, ...] = ()
     sees_ahead: str | None = None
     shares_prefix: bool = True
+    packs: bool = True
 
     template: ClassVar[str | None] = None
     always: ClassVar[Mapping[str, Any]] = MappingProxyType({})

@@ -129,6 +129,7 @@ FAMILIES = {
             per_token={"cross_attention_mask": LAST},
             per_prompt=_MLLAMA_KEYS,
             required={"image": (*_MLLAMA_KEYS, "cross_attention_mask")},
+            packs=False,  # what a row sees is the pictures of its prompt
         ),
         Family(
             "gemma3",

@@ -42,17 +42,17 @@ class Qwen25Talker(Talker):
     def begun(self, batch: Batch, told: Tensor, layout: Layout) -> Rows:
         own, words = self.model.talker, self.model.thinker.get_input_embeddings()
         mixed = told + self._embedded(layout.inputs["input_ids"])
-        first, there = prompts(batch, layout)
-        most, lengths = there.shape[1], there.sum(-1)
+        (rows, columns), there = prompts(batch, layout)
+        lengths = there.sum(-1)
         steps, mask = mixed[layout.rows, layout.own].flatten(0, 1), batch.response["mask"].flatten(0, 1)
         end, pad, voice = words(lengths.new_tensor([own.text_eos_token, own.text_pad_token, self.voice["bos_token"]]))
         text = text_steps(steps, mask, end, pad)
         start = own.get_input_embeddings()(lengths.new_tensor([own.codec_pad_token, own.codec_bos_token]))
         before = start + torch.stack([voice.expand(len(text), -1), text[:, 0]], 1)
-        positions = layout.inputs["position_ids"][..., first, :most]
+        positions = layout.inputs["position_ids"][..., rows, columns]
         last = positions.gather(-1, (lengths - 1)[:, None].expand(*positions.shape[:-1], 1))
         return Rows(
-            torch.cat([mixed[first][:, :most], before], 1),
+            torch.cat([mixed[rows, columns], before], 1),
             torch.cat([there, there.new_ones(len(there), 2)], 1),
             torch.cat([positions, last + 1, last + 2], -1),
             text,

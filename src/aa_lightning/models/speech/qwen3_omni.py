@@ -50,11 +50,10 @@ class Qwen3Talker(Talker):
 
     def begun(self, batch: Batch, told: Tensor, layout: Layout) -> Rows:
         self._check_clips(batch)
-        first, there = prompts(batch, layout)
-        most = there.shape[1]
-        ids = layout.inputs["input_ids"][first][:, :most]
+        (rows, columns), there = prompts(batch, layout)
+        ids = layout.inputs["input_ids"][rows, columns]
         heard = self._heard_of(ids, there)
-        positions = _closed_up(layout.inputs["position_ids"][..., first, :most], there & ~heard)
+        positions = _closed_up(layout.inputs["position_ids"][..., rows, columns], there & ~heard)
         start, end, pad = self._said(ids.new_tensor(self._marks))
         said, mask = self._said(batch.response["input_ids"].flatten(0, 1)), batch.response["mask"].flatten(0, 1)
         text = text_steps(said, mask, end, pad)
@@ -62,7 +61,7 @@ class Qwen3Talker(Talker):
         before = self._before(torch.cat([opening, text[:, :1]], 1))
         after = _highest(positions.masked_fill(~heard, -1)) + 1 + torch.arange(before.shape[1], device=ids.device)
         return Rows(
-            torch.cat([self._prompt(ids, told[first][:, :most]), before], 1),
+            torch.cat([self._prompt(ids, told[rows, columns]), before], 1),
             torch.cat([heard, heard.new_ones(before.shape[:2])], 1),
             torch.cat([positions, after.expand(*positions.shape[:-1], -1)], -1),
             text,

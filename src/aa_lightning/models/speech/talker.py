@@ -227,11 +227,14 @@ def speak(talker: Talker, begun: Rows, longest: int, temperature: float, k: int)
     return Drawn(tokens, logprobs * said, said.float(), said.float())
 
 
-def prompts(batch: Batch, layout: Layout) -> tuple[Tensor, Tensor]:
-    """(R,) the layout's row in which the prompt of each response stands, and (R, L) bool: which columns are its tokens."""
+def prompts(batch: Batch, layout: Layout) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The rows (R, 1) and columns (R, L) of the layout in which the prompt of each response stands, and (R, L) bool: which of
+    them are its tokens."""
     lengths = batch.prompt["attention_mask"].sum(-1).repeat_interleave(layout.rows.shape[1])
-    columns = torch.arange(int(lengths.max()), device=lengths.device)
-    return layout.rows[:, :, 0].flatten(), columns < lengths[:, None]
+    places = torch.arange(int(lengths.max()), device=lengths.device)
+    columns = layout.start.flatten()[:, None] + places
+    width = layout.inputs["input_ids"].shape[1]
+    return (layout.rows[:, :, 0].flatten()[:, None], columns.clamp(max=width - 1)), places < lengths[:, None]
 
 
 def text_steps(steps: Tensor, mask: Tensor, end: Tensor, pad: Tensor) -> Tensor:

@@ -21,9 +21,6 @@ from torch import Tensor
 from aa_lightning.models.families.family import LAST, Family
 from aa_lightning.types import Batch
 
-# fitted by benchmarks/layouts.py
-_MASKED_ATTENTION = 2.0  # cost of attention under a block mask against the causal kernel, for a row of the same length
-_TOWER = 0.1  # cost of a medium's tower against the text model's linear layers on the prompt that shows it
 # what configurations say of layers that carry a state from token to token: Mamba, convolutions, linear attention
 _STATE = re.compile(
     r"mamba|ssm|^state_size|^conv_(L|kernel)|^linear_(attn|num|conv|key)|block_types?$|attn_layer|^lru_"
@@ -39,12 +36,14 @@ class Layout:
         rows: (P, K, T) the row that holds the token.
         own: (P, K, T) the column of the token itself.
         before: (P, K, T) the column whose hidden state predicts it.
+        start: (P, K) the column at which its prompt begins.
     """
 
     inputs: dict[str, Tensor | dict[str, Tensor]]
     rows: Tensor
     own: Tensor
     before: Tensor
+    start: Tensor
 
 
 def plain(batch: Batch, family: Family, positions: Tensor) -> Layout:
@@ -53,16 +52,16 @@ def plain(batch: Batch, family: Family, positions: Tensor) -> Layout:
     p, k, t = ids.shape
     inputs = repeat(batch, k)
     length = inputs["input_ids"].shape[1]
-    _append(inputs, family, ids.reshape(p * k, t), mask.reshape(p * k, t))
+    append(inputs, family, ids.reshape(p * k, t), mask.reshape(p * k, t))
     inputs["position_ids"] = torch.cat(
-        [positions.repeat_interleave(k, -2), _continued(positions, t).repeat_interleave(k, -2)], -1
+        [positions.repeat_interleave(k, -2), continued(positions, t).repeat_interleave(k, -2)], -1
     )
     columns, _ = _flush_left(inputs, family)
     # behind the last token nothing is seen by it, so the causal kernel needs no mask
     inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
     rows = torch.arange(p * k, device=ids.device).view(p, k, 1).expand(p, k, t)
     own = columns[:, length:].reshape(p, k, t)
-    return Layout(inputs, rows, own, own - 1)
+    return Layout(inputs, rows, own, own - 1, torch.zeros_like(rows[..., 0]))
 
 
 def shared(
@@ -79,8 +78,8 @@ def shared(
     inputs = dict(batch.prompt)
     length = inputs["input_ids"].shape[1]
     end = inputs["attention_mask"].sum(-1) - 1  # (P,) where each prompt's last token will stand
-    _append(inputs, family, ids.reshape(p, k * t), mask.reshape(p, k * t))
-    inputs["position_ids"] = torch.cat([positions, *[_continued(positions, t)] * k], -1)
+    append(inputs, family, ids.reshape(p, k * t), mask.reshape(p, k * t))
+    inputs["position_ids"] = torch.cat([positions, *[continued(positions, t)] * k], -1)
     columns, order = _flush_left(inputs, family)
     owner = torch.arange(1, k + 1, device=ids.device).repeat_interleave(t)
     owner = torch.nn.functional.pad(owner, (length, 0))[order]  # 0: the prompt
@@ -92,7 +91,7 @@ def shared(
     rows = torch.arange(p, device=ids.device).view(p, 1, 1).expand(p, k, t)
     own = columns[:, length:].reshape(p, k, t)
     first = torch.arange(t, device=ids.device) == 0
-    return Layout(inputs, rows, own, torch.where(first, end[:, None, None], own - 1))
+    return Layout(inputs, rows, own, torch.where(first, end[:, None, None], own - 1), torch.zeros_like(rows[..., 0]))
 
 
 def windows_of(config: Any) -> dict[str, int | None] | None:
@@ -114,28 +113,12 @@ def windows_of(config: Any) -> dict[str, int | None] | None:
     return {"full_attention": None, "sliding_attention": window} if "sliding_attention" in kinds else {"": None}
 
 
-def prefers_shared(prompt: float, response: float, k: int, hidden: int, media: bool) -> bool:
-    """Tell whether the shared layout is cheaper for a prompt of `prompt` tokens and k responses of `response` tokens.
-
-    Linear layers cost about 24·hidden² per token, attention 4·hidden per query-key pair. Plain rows use the causal
-    kernel, which visits half of the pairs; a block mask visits all. Media towers run k times in plain rows.
-    """
-    if k < 2:
-        return False
-    linear, pair = 24 * hidden**2, 4 * hidden
-    row, long_row = prompt + response, prompt + k * response
-    tower = _TOWER * prompt * linear if media else 0.0
-    cost_plain = k * (row * linear + row**2 * pair / 2 + tower)
-    cost_shared = long_row * linear + long_row**2 * pair / 2 * _MASKED_ATTENTION + tower
-    return cost_shared < cost_plain
-
-
 def complete(batch: Batch, family: Family) -> Batch:
     """Make each response a part of its prompt: rows [prompt | response] with all padding at their left."""
     ids, mask = batch.response["input_ids"], batch.response["mask"]
     k, t = ids.shape[1:]
     inputs = repeat(batch, k)
-    _append(inputs, family, ids.reshape(-1, t), mask.reshape(-1, t))
+    append(inputs, family, ids.reshape(-1, t), mask.reshape(-1, t))
     order = inputs["attention_mask"].bool().byte().argsort(dim=-1, stable=True)
     for key in ("input_ids", "attention_mask", *family.per_token):
         if key in inputs:
@@ -169,8 +152,8 @@ def row_index(batch: Batch, key: str, k: int) -> Tensor:
     return torch.cat(blocks)
 
 
-def _append(inputs: dict[str, Tensor], family: Family, ids: Tensor, mask: Tensor) -> None:
-    """Grow every per-token key by the response tokens, in place."""
+def append(inputs: dict[str, Tensor], family: Family, ids: Tensor, mask: Tensor) -> None:
+    """Grow every per-token key by response tokens (R, T) and their mask (R, T), in place."""
     inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
     inputs["attention_mask"] = torch.cat([inputs["attention_mask"], mask.to(inputs["attention_mask"].dtype)], 1)
     for key, value in family.per_token.items():
@@ -180,8 +163,8 @@ def _append(inputs: dict[str, Tensor], family: Family, ids: Tensor, mask: Tensor
             inputs[key] = torch.cat([inputs[key], grown], 1)
 
 
-def _continued(positions: Tensor, t: int) -> Tensor:
-    """Positions of t tokens after prompts that end (left padding) in a text token."""
+def continued(positions: Tensor, t: int) -> Tensor:
+    """Positions (…, P, t) of t tokens after prompts that end (left padding) in a text token."""
     return positions[..., -1:] + 1 + torch.arange(t, device=positions.device)
 
 

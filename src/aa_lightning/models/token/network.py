@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from aa_lightning.models.families.family import Family
-from aa_lightning.models.token import layouts, logprobs
+from aa_lightning.models.token import layouts, logprobs, two_part
 from aa_lightning.models.token.logprobs import Reduction, logit_cap, logits, token_logprobs
+from aa_lightning.models.token.packed import packed
 from aa_lightning.models.token.positions import Positions
 from aa_lightning.types import Batch, LogLikelihood, Statistic
 
@@ -24,6 +25,7 @@ class TokenNetwork(nn.Module):
         self.positions = Positions(family)
         self.windows = layouts.windows_of(model.config)
         self.cap = logit_cap(model.config)
+        self.packs = family.shares_prefix and family.packs and two_part.given_to(self.writer.get_decoder())
 
     @property
     def writer(self) -> nn.Module:
@@ -112,11 +114,7 @@ class TokenNetwork(nn.Module):
 
     def hidden(self, batch: Batch) -> tuple[Tensor, layouts.Layout]:
         """Last hidden states (R, L, H), and where the response tokens stand in them."""
-        positions = self.prompt_positions(batch)
-        if self._shares(batch):
-            layout = layouts.shared(batch, self.family, positions, self.windows)
-        else:
-            layout = layouts.plain(batch, self.family, positions)
+        layout = self.layout(batch)
         inputs = dict(layout.inputs)
         if self.writer.config.get_text_config()._attn_implementation == "eager":  # a tower may have another
             inputs["attention_mask"] = _additive(inputs["attention_mask"], self.writer.dtype)
@@ -127,15 +125,25 @@ class TokenNetwork(nn.Module):
         """The model without its head."""
         return self.writer.base_model
 
-    def _shares(self, batch: Batch) -> bool:
-        if not self.family.shares_prefix or self.windows is None or self.prefix_sharing == "never":
+    def layout(self, batch: Batch) -> layouts.Layout:
+        """The rows of a batch: one packed row where two-part attention can read it; else rows that the responses of a
+        prompt share, under a block mask; else one row for each response."""
+        positions, wanted = self.prompt_positions(batch), self.prefix_sharing
+        if wanted == "never" or not self.family.shares_prefix or self.windows is None:
+            return layouts.plain(batch, self.family, positions)
+        if self._packs(batch):
+            return packed(batch, self.family, positions)
+        if batch.response["input_ids"].shape[1] > 1 and (wanted == "always" or _long_prompts(batch)):
+            return layouts.shared(batch, self.family, positions, self.windows)
+        return layouts.plain(batch, self.family, positions)
+
+    def _packs(self, batch: Batch) -> bool:
+        """Tell whether plain causal attention is all that the rows of a batch need."""
+        ids = batch.prompt["input_ids"]
+        if not self.packs or not ids.is_cpu or self.family.sees_ahead in batch.prompt:
             return False
-        p, k, _ = batch.response["input_ids"].shape
-        if self.prefix_sharing == "always" or k < 2:
-            return k > 1
-        prompt, response = batch.prompt["attention_mask"].sum() / p, batch.response["mask"].sum() / (p * k)
-        width = self.model.config.get_text_config().hidden_size
-        return layouts.prefers_shared(prompt.item(), response.item(), k, width, media=bool(batch.blocks))
+        limits = [window for window in self.windows.values() if window is not None]
+        return not limits or longest(batch) <= min(limits)
 
     def prompt_positions(self, batch: Batch) -> Tensor:
         """Positions of the prompt tokens: (P, L), or (3, P, L) where a family counts in time, height and width."""
@@ -143,6 +151,18 @@ class TokenNetwork(nn.Module):
         if self.family.rope is not None and batch.blocks:
             return self.positions(self.backbone, batch)
         return (valid.cumsum(-1) - 1).clamp(min=0)
+
+
+def longest(batch: Batch) -> int:
+    """The number of tokens in the longest row of a prompt and a response."""
+    return int((batch.prompt["attention_mask"].sum(-1) + batch.response["mask"].sum(-1).amax(-1)).max())
+
+
+def _long_prompts(batch: Batch) -> bool:
+    """Tell whether prompts are no shorter than a response is in the mean: a block mask pays by the prompts that are read
+    once, and costs by the pairs of siblings that it closes."""
+    lengths = batch.response["mask"].sum(-1).mean(-1)
+    return bool(batch.prompt["attention_mask"].sum() >= lengths.sum())
 
 
 def spread(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""Two-part attention is the attention of each row [prompt | response] alone, in numbers and in gradients."""
+
+import itertools
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from aa_lightning.models.token.packed import order_of, pieces_of
+from aa_lightning.models.token.two_part import attention
+from tests.contract.support import batch_of, make
+
+LENGTHS = {
+    "one response": ((5, 3),),
+    "several": ((7, 4, 2, 5), (3, 1, 1, 1)),
+    "equal neighbours": ((6, 2, 2), (6, 2, 2), (4, 2, 2)),
+    "equal prompts apart": ((6, 2, 2), (4, 3, 3), (6, 2, 2)),
+    "nothing said": ((4, 0, 3), (2, 0, 0)),
+    "longer than a block of the kernel": ((700, 40), (33, 600)),
+}
+
+
+def columns(lengths: tuple[tuple[int, ...], ...]) -> list[tuple[range, list[range]]]:
+    """The columns of each prompt and of its responses."""
+    starts = list(itertools.accumulate((row[0] for row in lengths), initial=0))
+    found, start = {}, starts[-1]
+    for i in order_of(lengths):
+        ends = list(itertools.accumulate(lengths[i][1:], initial=start))
+        found[i] = range(starts[i], starts[i] + lengths[i][0]), [range(*pair) for pair in itertools.pairwise(ends)]
+        start = ends[-1]
+    return [found[i] for i in range(len(lengths))]
+
+
+def alone(query, key, value, lengths, scale):
+    """(1, heads, L, D): each response behind its prompt by causal attention over both, with keys repeated for all heads."""
+    out = torch.zeros_like(query)
+    more = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(more, 1), value.repeat_interleave(more, 1)
+    for prompt, responses in columns(lengths):
+        for response in ([], *responses):
+            row = [*prompt, *response]
+            q, k, v = query[:, :, row], key[:, :, row], value[:, :, row]
+            out[:, :, row] = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    return out
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_a_packed_row_reads_as_its_rows_alone(name, kv_heads):
+    lengths, scale = LENGTHS[name], 0.3
+    draw = torch.Generator().manual_seed(0)
+    total = sum(map(sum, lengths))
+    shapes = (4, kv_heads, kv_heads)
+    given = [torch.randn(1, n, total, 8, generator=draw, dtype=torch.float64).requires_grad_() for n in shapes]
+    direction = torch.randn(1, 4, total, 8, generator=draw, dtype=torch.float64)
+    found = attention(torch.nn.Module(), *given, torch.tensor(lengths)[None, None], scaling=scale)[0].transpose(1, 2)
+    expected = alone(*given, lengths, scale)
+    assert torch.allclose(found, expected, atol=1e-12)
+    gradients = (torch.autograd.grad((out * direction).sum(), given) for out in (found, expected))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-10)
+
+
+def test_pieces_of_one_length_are_read_in_one_call():
+    """Three prompts of 6 tokens with two responses of 2: one call on prompts, one on responses, one of these on those."""
+    pieces = pieces_of(((6, 2, 2),) * 3)
+    assert pieces.own == [(0, 3, 6), (18, 6, 2)]
+    assert pieces.over == [((18, 3, 4), (0, 3, 6))]
+
+
+def test_equal_responses_stand_together_whatever_prompts_they_follow():
+    assert order_of(((5, 3, 1), (4, 2, 2), (5, 3, 1), (6, 2, 2))) == [1, 3, 0, 2]
+
+
+def test_under_autocast_the_parts_are_read_in_its_precision():
+    _, policy, cfg = make("tiny_qwen2", "dpo")
+    batch = batch_of(cfg, policy, "preference")
+    exact = policy.log_likelihood(batch).total
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = policy.log_likelihood(batch).total
+    assert 0 < (exact - rounded).abs().max() < 0.5
+    rounded.sum().backward()
+    assert all(p.grad.isfinite().all() for p in policy.parameters() if p.requires_grad)
