@@ -11,14 +11,14 @@ import json, os, sys
 import aa_lightning.assembly.results, aa_lightning.evaluation.measures
 import aa_lightning.training.datamodule, aa_lightning.training.module
 """
-NOT_NEEDED = {"scipy", "matplotlib", "deepspeed", "sklearn", "torchmetrics.functional", "torchmetrics.classification"}
+NOT_NEEDED = {"matplotlib", "deepspeed", "sklearn", "torchmetrics.functional", "torchmetrics.classification"}
 # each in a fork of one process in which lightning is imported and torchmetrics is not
 ASKED = {
     "nothing": f"found = sorted({NOT_NEEDED} & set(sys.modules))",
     "by who looks through all modules": """
 for module in list(sys.modules.values()):
     getattr(module, "__warningregistry__", None)
-found = ["scipy" in sys.modules, sys.modules["torchmetrics"].__version__[:2]]
+found = ["torchmetrics.functional" in sys.modules, sys.modules["torchmetrics"].__version__[:2]]
 """,
     "a plot": """
 import torchmetrics

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+from torchmetrics import Metric
 
 from aa_lightning.models.reward.scorer import Scorer
 from aa_lightning.rewards import answers as verifiers
@@ -39,7 +39,7 @@ class Measured:
         self.examples |= {f"{prefix}{name}": count for name, count in other.examples.items()}
 
 
-class Averages:
+class Averages(Metric):
     """Means over all batches and ranks, and over the rows of each group by themselves. Every rank names them up front,
     or ranks without a batch would not take part.
 
@@ -48,11 +48,17 @@ class Averages:
         groups: of rows, by what their ids begin with: `<group>/<row>`.
     """
 
+    full_state_update = False
+
     def __init__(self, device: torch.device, names: Sequence[str], groups: Sequence[str] = ()):
+        super().__init__()
         every = [*names, *(f"{group}/{name}" for group in groups for name in names)]
         self._place, self._groups = {name: place for place, name in enumerate(every)}, groups
         exact = torch.float32 if device.type == "mps" else torch.float64  # mps has no doubles
-        self._sums = torch.zeros(len(every), 2, dtype=exact, device=device)  # of values, and how many there are
+        # of values, and how many there are
+        self.add_state("sums", torch.zeros(len(every), 2, dtype=exact), dist_reduce_fx="sum")
+        self.to(device)
+        self.update({}, [])  # or a rank that has nothing to measure would be warned of it
 
     def update(self, values: dict[str, Tensor], ids: Sequence[str]) -> None:
         """Take one value (P,) of each measure for each row."""
@@ -65,16 +71,14 @@ class Averages:
 
     def compute(self) -> Measured:
         """Return the means that were measured at least once."""
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(self._sums)
-        found = {name: self._sums[place].tolist() for name, place in self._place.items()}
+        found = {name: self.sums[place].tolist() for name, place in self._place.items()}
         seen = {name: (total / count, round(count)) for name, (total, count) in found.items() if count}
         return Measured({name: mean for name, (mean, _) in seen.items()}, {name: n for name, (_, n) in seen.items()})
 
     def _take(self, name: str, value: Tensor) -> None:
         """NaN stands for a row that has nothing to measure."""
         known = ~value.isnan()
-        self._sums[self._place[name]] += torch.stack([value.nansum(), known.sum()]).to(self._sums)
+        self.sums[self._place[name]] += torch.stack([value.nansum(), known.sum()]).to(self.sums)
 
 
 class ReferenceTotals:
