@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from aa_lightning.models.reward.scorer import Scorer
 from aa_lightning.rewards import answers as verifiers
 from aa_lightning.rewards import mathematics
 from aa_lightning.system.console import bar
+from aa_lightning.system.lazy_packages import torchmetrics_lazily
 from aa_lightning.types import Batch, Check, Policy, Response, Rollout
 
 
@@ -39,7 +39,7 @@ class Measured:
         self.examples |= {f"{prefix}{name}": count for name, count in other.examples.items()}
 
 
-class Averages(Metric):
+class Averages(torchmetrics_lazily().Metric):
     """Means over all batches and ranks, and over the rows of each group by themselves. Every rank names them up front,
     or ranks without a batch would not take part.
 

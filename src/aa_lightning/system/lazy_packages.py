@@ -46,11 +46,15 @@ def lazily(name: str, folders: Sequence[str] | None = None, **given: Any) -> Laz
     return module
 
 
-def import_torchmetrics_lazily() -> None:
+def torchmetrics_lazily() -> ModuleType:
     """Let lightning have the two classes that it needs. The whole package, which it would import, brings scipy, matplotlib
-    and hundreds of metrics along; all of it is there as soon as somebody asks for more."""
+    and hundreds of metrics along; all of it is there as soon as somebody asks for more.
+
+    Returns:
+        The package, with these two at least.
+    """
     if "torchmetrics" in sys.modules:
-        return
+        return sys.modules["torchmetrics"]
     package = lazily("torchmetrics", __version__=version("torchmetrics"), _logger=getLogger("torchmetrics"))
 
     def plot_single_or_multi_val(*values: Any, **options: Any) -> Any:
@@ -67,3 +71,4 @@ def import_torchmetrics_lazily() -> None:
     import_module("torchmetrics.utilities").plot = plot
     package.Metric = import_module("torchmetrics.metric").Metric
     package.MetricCollection = import_module("torchmetrics.collections").MetricCollection
+    return package

@@ -1,5 +1,5 @@
 """The Lightning half: module, data module, loader, strategies, callbacks, summary."""
 
-from aa_lightning.system.lazy_packages import import_torchmetrics_lazily
+from aa_lightning.system.lazy_packages import torchmetrics_lazily
 
-import_torchmetrics_lazily()  # before anything here imports lightning
+torchmetrics_lazily()  # before anything here imports lightning
