@@ -18,7 +18,7 @@ PLAIN = SimpleNamespace(precision="32-true", strategy=None)
     ("trainer", "weight", "fused"),
     [
         (PLAIN, nn.Parameter(torch.zeros(2)), True),
-        (SimpleNamespace(precision="bf16-mixed", strategy=None), nn.Parameter(torch.zeros(2)), True),
+        (SimpleNamespace(precision="bf16-mixed", strategy=None), nn.Parameter(torch.zeros(2)), False),
         (PLAIN, nn.Parameter(torch.zeros(2, dtype=torch.bfloat16)), True),
         (SimpleNamespace(precision="16-mixed", strategy=None), nn.Parameter(torch.zeros(2)), False),
         (
@@ -33,6 +33,40 @@ PLAIN = SimpleNamespace(precision="32-true", strategy=None)
 )
 def test_adamw_takes_one_pass_over_whole_tensors_where_nobody_looks_in_between(trainer, weight, fused):
     assert strategies.fuses_steps(trainer, [nn.Parameter(torch.zeros(1)), weight]) is fused
+
+
+class _Clipped(L.LightningModule):
+    """One weight that is stepped as policies are."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+
+    def training_step(self, batch, index):
+        return (self.weight - 3).square().sum()
+
+    def configure_optimizers(self):
+        fused = strategies.fuses_steps(self.trainer, [self.weight])
+        return torch.optim.AdamW([self.weight], lr=0.5, fused=fused or None)
+
+    def train_dataloader(self):
+        return [0]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_every_precision_that_a_strategy_sets(precision, tmp_path):
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    module = _Clipped()
+    trainer = L.Trainer(
+        accelerator="cpu", precision=precision, max_steps=1, gradient_clip_val=1.0, default_root_dir=tmp_path, **quiet
+    )
+    trainer.fit(module)
+    torch.testing.assert_close(module.weight.detach(), torch.tensor([0.5, 0.5]))
 
 
 def test_the_fused_step_is_that_of_adamw_to_rounding():

@@ -156,8 +156,8 @@ def place_reference(trainer: L.Trainer, policy: nn.Module) -> None:
 
 def fuses_steps(trainer: L.Trainer, trained: Sequence[nn.Parameter]) -> bool:
     """Tell whether AdamW can take its step in one pass: whole tensors of numbers on a device that has the kernel, and nobody
-    who must see gradients that are scaled (16-mixed) or keeps weights elsewhere (DeepSpeed)."""
-    if trainer.precision == "16-mixed" or isinstance(trainer.strategy, DeepSpeed):
+    who refuses to clip gradients for such a step (Lightning, in mixed precision) or keeps weights elsewhere (DeepSpeed)."""
+    if trainer.precision.endswith("-mixed") or isinstance(trainer.strategy, DeepSpeed):
         return False
     return all(type(p) is nn.Parameter and p.is_floating_point() and p.device.type in _FUSED for p in trained)
 
