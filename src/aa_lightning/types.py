@@ -128,10 +128,10 @@ class Batch:
 
     `prompt` holds what a model reads (token models: input_ids and attention_mask (P, L), left-padded, and the media
     tensors of all prompts one after another); `blocks[key][p]` says how many rows of a media tensor belong to prompt p.
-    `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded; diffusion: pixels
-    (P, K, ...)). `draws` is filled by `Policy.prepare`. `branches` are alternative inputs of the same rows: `corrupted`
-    prompts, responses to other prompts (`mismatched`), demonstrations of other rows (`auxiliary`), the refined response
-    (`gold`).
+    `response` holds what it wrote (token models: input_ids and mask (P, K, T), right-padded, and the key (P, K, 16) under
+    which a kept reference finds it; diffusion: pixels (P, K, ...)). `draws` is filled by `Policy.prepare`. `branches` are
+    alternative inputs of the same rows: `corrupted` prompts, responses to other prompts (`mismatched`), demonstrations of
+    other rows (`auxiliary`), the refined response (`gold`).
 
     `len` counts the prompts. Tensors may have one row more, a companion: a masked prompt with a medium, put into batches
     without one so that all processes pass through the same modules in the same order.
@@ -311,6 +311,8 @@ class Algorithm(Protocol):
         supervision: the kind of rows that it learns from.
         accepts: the likelihoods that it is defined for.
         uses_reference: whether it reads `policy.as_reference()`.
+        of_reference: the branches of which it reads the reference's log-probabilities besides the responses'; None: it reads
+            more of it than those.
         wants: what a batch must bring besides responses: `margin`, `safe`, `tie`, `ratings`, `critique`, `steps`,
             `changed`, `media` in its prompts, or a branch.
         corruption, criteria: what makes the `corrupted` branch, or None; what the `ratings` are of.
@@ -324,6 +326,7 @@ class Algorithm(Protocol):
     accepts: tuple[LikelihoodKind, ...]
     trains: Literal["policy", "reward_model"]
     uses_reference: bool
+    of_reference: tuple[str, ...] | None
     wants: tuple[str, ...]
     corruption: Any
     criteria: Collection[str]

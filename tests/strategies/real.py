@@ -9,7 +9,10 @@ Each run leaves `<folder>/<strategy>/<variant>/` with its export, and the result
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ from omegaconf import DictConfig
 
 from aa_lightning.assembly.build import build_run
 from aa_lightning.configuration.compose import compose
+from aa_lightning.system.cache import cache_root
 from aa_lightning.system.console import quiet
 from aa_lightning.system.processes import leave
 from aa_lightning.training import strategies
@@ -30,6 +34,7 @@ PAIRS = ["modality=ti2t", "model=tiny_llava"]
 VARIANTS = {
     "dpo": [*PAIRS, "algo=dpo"],
     "lora": [*PAIRS, "algo=dpo", "model.lora.rank=4"],
+    "kept": [*PAIRS, "algo=dpo", "model.reference=kept"],
     "tdpo2": [*PAIRS, "algo=tdpo2"],  # reads whole distributions beside the tokens
     "sft": [*PAIRS, "algo=sft"],
     "reward": [*PAIRS, "algo=reward_model"],
@@ -160,12 +165,28 @@ def outcome(name: str, variant: str, mixed: str, folder: Path) -> dict:
     }
 
 
+@contextmanager
+def without_references(folder: Path) -> Iterator[None]:
+    """A cache in which nothing is kept of references, with the tiny models of the other one."""
+    cache, before = folder / "cache", os.environ.get("AA_LIGHTNING_CACHE")
+    cache.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # each rank does this
+        (cache / "tiny").symlink_to(cache_root() / "tiny")
+    os.environ["AA_LIGHTNING_CACHE"] = str(cache)
+    yield
+    if before is None:
+        del os.environ["AA_LIGHTNING_CACHE"]
+    else:
+        os.environ["AA_LIGHTNING_CACHE"] = before
+
+
 def main(folder: str, mixed: str, *cells: str) -> None:
     """All cells one after another, as one of the processes or as the only one."""
     root, results = Path(folder), {}
     for cell in cells:
         name, _, variant = cell.partition("/")
-        results.setdefault(name, {})[variant] = outcome(name, variant, mixed, root / name / variant)
+        with without_references(root / name / variant):
+            results.setdefault(name, {})[variant] = outcome(name, variant, mixed, root / name / variant)
     if not dist.is_initialized() or dist.get_rank() == 0:
         (root / "results.json").write_text(json.dumps(results))
 

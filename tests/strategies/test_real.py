@@ -22,7 +22,7 @@ from tests.strategies.real import FAMILIES, VARIANTS
 ROOT = Path(__file__).parents[2]
 STRATEGIES = ["ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
 MIXED = [name for name in VARIANTS if name.startswith("mixed")]
-FAST = [("ddp", "mixed_llava"), ("fsdp", "mixed_llava"), ("deepspeed_zero3", "lora")]
+FAST = [("ddp", "mixed_llava"), ("fsdp", "mixed_llava"), ("deepspeed_zero3", "lora"), ("fsdp", "kept")]
 LONG = [name for name in VARIANTS if name.startswith("long")]
 APART = ["bfloat16", *LONG]
 SHARDED = ["fsdp", "deepspeed_zero2", "deepspeed_zero3"]
@@ -151,6 +151,14 @@ def test_the_reference_says_the_same_before_and_after(runs, strategy, variant):
     before, after = found
     assert before == after
     assert torch.tensor(before) == pytest.approx(torch.tensor(alone[0]), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_kept_reference_gives_the_losses_of_one_beside_the_policy(strategy, tmp_path):
+    found = Runs(tmp_path, [(strategy, "kept"), (strategy, "dpo")]).results[strategy]
+    assert found["kept"]["losses"] == pytest.approx(found["dpo"]["losses"], abs=1e-6)
+    assert found["kept"]["heldout"] == found["dpo"]["heldout"]
 
 
 @each

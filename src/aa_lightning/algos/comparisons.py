@@ -76,6 +76,7 @@ class Prompts(Component):
     name: Literal["prompts"]
     corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
+    of_reference: ClassVar = ("corrupted",)
 
     def of(self, policy: Policy, batch: Batch) -> View:
         return TwoPrompts(batch)
@@ -88,6 +89,7 @@ class SelfGenerated(Component):
     name: Literal["self_generated"]
     corruption: CorruptionOptions
     wants: ClassVar = ("corrupted",)
+    of_reference: ClassVar = None
 
     def of(self, policy: Policy, batch: Batch) -> View:
         import torch
@@ -110,6 +112,7 @@ class Adversarial(Component):
     rate: Positive
     steps: Count
     wants: ClassVar = ("media",)
+    of_reference: ClassVar = None
 
     def of(self, policy: Policy, batch: Batch) -> View:
         return View(replace(batch, prompt={**batch.prompt, **self._moved(policy, batch)}))

@@ -25,12 +25,14 @@ class Component:
     Attributes:
         wants: what a batch must bring besides its responses.
         remembers: statistics that are carried from step to step.
+        of_reference: as for algorithms.
         statistic: a number of each term's whole distribution that it reads: its `collision`, or its `divergence` from the
             reference's.
     """
 
     wants: ClassVar[tuple[str, ...]] = ()
     remembers: ClassVar[tuple[str, ...]] = ()
+    of_reference: ClassVar[tuple[str, ...] | None] = ()
     statistic: ClassVar[str | None] = None
 
 
@@ -46,6 +48,7 @@ class Objective:
     """Defaults of the attributes of an algorithm (`types.Algorithm`)."""
 
     wants: ClassVar = ()
+    of_reference: ClassVar = ()
     corruption: ClassVar = None
     criteria: ClassVar = ()
     remembers: ClassVar = ()

@@ -18,6 +18,11 @@ class Plain(Objective):
     trains: ClassVar = "policy"
     uses_reference: ClassVar = False
 
+    @property
+    def of_reference(self) -> tuple[str, ...]:
+        """Whatever it wants: a class need not say what it reads of the reference."""
+        return tuple(self.wants)
+
 
 def completed(algorithm: Any) -> Algorithm:
     """An algorithm that says everything of itself: what its own class leaves open is as `Plain` has it.

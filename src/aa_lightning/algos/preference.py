@@ -74,6 +74,12 @@ class PreferenceOptimization(PolicyObjective):
         return self.reference
 
     @property
+    def of_reference(self) -> tuple[str, ...] | None:
+        """A divergence is from the reference's whole distributions."""
+        of_divergence = self.target_margin and self.target_margin.statistic == "divergence"
+        return None if of_divergence else self.comparison.of_reference
+
+    @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
         """A denoising error has one size, is no probability, and has no tokens."""
         of_tokens = self.token_weights or self.weight or self.transform in _OF_PROBABILITIES

@@ -43,6 +43,10 @@ class UnpairedOptimization(PolicyObjective):
         return ("mismatched",) if self.loss == "kto" and self.baseline == "mismatched" else ()
 
     @property
+    def of_reference(self) -> tuple[str, ...]:
+        return self.wants
+
+    @property
     def remembers(self) -> tuple[str, ...]:
         return ("reward_sum", "reward_count") if self.loss == "bco" else ()
 

@@ -50,6 +50,11 @@ class WeightedSum(PolicyObjective):
         return any(objective.uses_reference for objective in self.objectives.values())
 
     @property
+    def of_reference(self) -> tuple[str, ...] | None:
+        read = [objective.of_reference for objective in self.objectives.values() if objective.uses_reference]
+        return None if None in read else tuple(sorted({name for names in read for name in names}))
+
+    @property
     def ref_sync(self) -> None:
         """All objectives share one reference, which stays.
 

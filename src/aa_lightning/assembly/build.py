@@ -13,7 +13,7 @@ from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.assembly.data import build_data, data_options
 from aa_lightning.assembly.evaluation import build_suite
 from aa_lightning.assembly.options import options_of
-from aa_lightning.assembly.policy import build_algorithm, build_encoder, build_policy
+from aa_lightning.assembly.policy import build_algorithm, build_encoder, build_policy, keeps_reference
 from aa_lightning.assembly.stages import is_stage, starting_point
 from aa_lightning.assembly.trainer import callbacks, loggers, validation
 from aa_lightning.types import Algorithm
@@ -56,6 +56,8 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
     staged = is_stage(cfg.init)
     start = None if staged else starting_point(cfg)
     encoder = build_encoder(cfg, start)
+    if keeps_reference(cfg, algorithm):
+        encoder = encoder.with_keys()
     datamodule = build_data(cfg, algorithm, encoder, data)  # rows are read before weights are
     policy = build_policy(cfg, algorithm, starting_point(cfg) if staged else start)
     plain = OmegaConf.to_container(cfg, resolve=True)

@@ -52,6 +52,8 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
         check_spoiled(cfg, algorithm, data.shown)
         _check_fits(["data.corruption"], data.corruption, data.shown)
     _refuse(_against_options(cfg, name, algorithm, offer, data.writes_media))
+    if cfg.model.reference == "kept" and algorithm.uses_reference:
+        _refuse(_against_keeping(name, algorithm, offer))
     for origin in data.origins:
         check_files(origin)
 
@@ -127,6 +129,27 @@ def _against_options(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
             f"evaluation.num_generations={drawn} images shall be generated: bring a torch module "
             "that is made from the model's VQ model and gives pixels for codes (docs/models.md), and type "
             "model.image_decoder=<package>.<module>.<Class>; or type evaluation.num_generations=0",
+        ),
+    ]
+
+
+def _against_keeping(name: str, algorithm: Algorithm, offer: ModelOffer) -> Rules:
+    """List what a reference that is read once, before training, cannot say."""
+    keeps = "model.reference=kept reads the reference once, before the first step"
+    return [
+        (
+            offer.likelihood == "elbo",
+            f"{keeps}, and model.family={offer.family} has only a bound, whose noise is drawn anew each time: type "
+            "model.reference=auto",
+        ),
+        (
+            algorithm.ref_sync is not None,
+            f"{keeps}, and algo.ref_sync moves it: type model.reference=frozen, or algo.ref_sync=null",
+        ),
+        (
+            algorithm.of_reference is None,
+            f"{keeps}, and keeps log-probabilities of the rows' responses; {name} with these options reads more of it (whole "
+            "distributions, or what the policy makes of a row in training): type model.reference=auto, or another algo=",
         ),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.assembly.data import data_options, read_held_out, wanted_of
 from aa_lightning.assembly.options import options_of
@@ -55,6 +55,8 @@ def load_trained(cfg: DictConfig) -> tuple[Any, Any, Any]:
     """Load what `evaluate` measures: the policy with the weights of its run, the suite, and the device."""
     import torch
 
+    if cfg.model.reference == "kept":  # for a training run; here the reference is read as often as the model
+        cfg = OmegaConf.merge(cfg, {"model": {"reference": "auto"}})
     algorithm = build_algorithm(cfg)
     policy = build_policy(cfg, algorithm, None if cfg.run is None else starting_point(cfg))
     if cfg.run is not None:

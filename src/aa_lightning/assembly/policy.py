@@ -56,6 +56,11 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> An
     return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint, algorithm.noise)
 
 
+def keeps_reference(cfg: DictConfig, algorithm: Algorithm) -> bool:
+    """Tell whether a run compares with a reference that is read once and kept."""
+    return cfg.model.reference == "kept" and algorithm.uses_reference
+
+
 def build_encoder(cfg: DictConfig, start: str | None = None) -> Any:
     """The encoder of a model, without its weights.
 

@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from aa_lightning.assembly.options import options_of
+from aa_lightning.assembly.policy import keeps_reference
 from aa_lightning.runs.layout import RunFolder
 from aa_lightning.types import Algorithm
 
@@ -28,6 +29,7 @@ def loggers(cfg: DictConfig, folder: Path) -> list[Any]:
 def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, accumulate: int) -> list[Any]:
     from aa_lightning.training.callbacks.checkpoint import SteadyCheckpoint
     from aa_lightning.training.callbacks.heldout import HeldOut
+    from aa_lightning.training.callbacks.keep_reference import KeepReference
     from aa_lightning.training.callbacks.progress import Progress
     from aa_lightning.training.callbacks.random_state import RandomStates
     from aa_lightning.training.callbacks.reference_update import SyncReference
@@ -38,9 +40,11 @@ def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, a
     kept, wanted, place = options_of(cfg, "checkpoint"), options_of(cfg, "evaluation"), RunFolder(folder)
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
     syncing = [] if algorithm.ref_sync is None else [SyncReference(algorithm.ref_sync)]
+    keeping = [KeepReference(suite, algorithm.of_reference)] if keeps_reference(cfg, algorithm) else []
     return [
         Progress(place.log),  # first, so that its bar closes before measuring
         *syncing,
+        *keeping,
         Stopping(),
         RandomStates(),
         Throughput(),

@@ -109,7 +109,7 @@ class Model:
     image_decoder: str | None
     speech: Speech
     lora: Lora
-    reference: Literal["auto", "frozen", "adapter", "none"]
+    reference: Literal["auto", "frozen", "adapter", "kept", "none"]
 
 
 @dataclass(config=STRICT, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import shutil
@@ -15,8 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import aa_lightning
-from aa_lightning.system.cache import cache_root, keep_newest, made_once
+from aa_lightning.system.cache import cache_root, code_of, keep_newest, made_once
 from aa_lightning.system.console import say
 
 _MOST = 32  # records that stay
@@ -75,12 +73,9 @@ def state_of(path: Path) -> str:
     return f"{path.resolve()} {known.st_size} {known.st_mtime_ns} {digest.hexdigest()}"
 
 
-@functools.cache
 def code_that_reads() -> str:
-    """A digest of the code that makes examples of rows: what another version of it found is found anew."""
-    package = Path(aa_lightning.__file__).parent
-    files = [*(package / "data").rglob("*.py"), *(package / "media").rglob("*.py"), package / "types.py"]
-    return blake2b(b"".join(file.read_bytes() for file in sorted(files)), digest_size=16).hexdigest()
+    """A digest of the code that makes examples of rows."""
+    return code_of("data", "media", "types.py")
 
 
 def _write(record: Record, folder: Path) -> None:

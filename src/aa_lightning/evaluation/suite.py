@@ -65,11 +65,20 @@ class Suite:
                 measured.add(self._measure(model, name, sets, device, whole), f"{name}/")
         return measured
 
+    def read_reference(self, policy: Any, device: torch.device) -> None:
+        """Read the reference of all that is compared with it; measures of this policy find it there."""
+        for name, sets in {"": self.sets, **self.controls}.items() if self.reference else ():
+            for loader in (sets.pairs, sets.ratings):
+                for number, batch in enumerate(loader or ()):
+                    self._totals(name).of(number, policy.prepare(batch.to(device)), policy)
+
+    def _totals(self, name: str) -> ReferenceTotals:
+        return self.totals.setdefault(name, ReferenceTotals(self.reference == "moves"))
+
     @fixed_draws(0)
     def _measure(self, model: Any, name: str, sets: HeldOutSets, device: torch.device, whole) -> Measured:
         measured = Measured()
-        kept = self.totals.setdefault(name, ReferenceTotals(self.reference == "moves"))
-        reference = None if self.reference is None else kept
+        reference = None if self.reference is None else self._totals(name)
         if not len(sets.examples):
             return measured
         if self.scores:

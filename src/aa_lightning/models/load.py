@@ -22,6 +22,7 @@ from aa_lightning.models.source import source_of
 from aa_lightning.models.speech.load import SpeechWriter
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, take
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
+from aa_lightning.models.token.kept import KeptReference, store_of
 from aa_lightning.models.token.lean import slim
 from aa_lightning.models.token.load import TextWriter
 from aa_lightning.models.token.neftune import add_noise
@@ -63,8 +64,10 @@ def load_policy(
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
     form = choose_form(options.reference, options.lora.rank, reference)
     copied = frozen(writer.network(copy.deepcopy(model))) if form == "frozen" else None
+    store = store_of(model, writer.beside, options) if form == "kept" else None
     adapters = prepare_training(model, writer.family, options, stands_alone and checkpoint is None)
-    policy = writer.policy(model, Reference(form, copied, adapters), adapters)
+    stays = Reference(form, copied, adapters) if store is None else KeptReference(store, adapters)
+    policy = writer.policy(model, stays, adapters)
     if noise:
         add_noise(policy.network.writer, noise)
         policy.network.prefix_sharing = "never"  # noise is scaled by the length of padded rows

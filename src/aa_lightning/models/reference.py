@@ -1,4 +1,5 @@
-"""The reference of an alignment objective, in its forms: a frozen copy, the policy with its adapter off, none.
+"""The reference of an alignment objective, in its forms: a frozen copy, the policy with its adapter off, what was read of
+it before the policy moved (`models/token/kept.py`), none.
 
 A frozen copy is never a registered submodule: it has no place in checkpoints, gradients or the optimiser, and a strategy
 places or shards it by itself.
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from aa_lightning.models.lora import Adapters
-from aa_lightning.types import Batch, LogLikelihood, Statistic
+from aa_lightning.types import Batch, Likelihood, LogLikelihood, Statistic
 
-ReferenceForm = Literal["frozen", "adapter", "none"]
+ReferenceForm = Literal["frozen", "adapter", "kept", "none"]
 
 
 class Reference:
@@ -30,7 +31,7 @@ class Reference:
         return [self.network] if self.form == "frozen" else []
 
     @contextmanager
-    def active(self, policy_network: nn.Module) -> Iterator[_Frozen]:
+    def active(self, policy_network: nn.Module) -> Iterator[Likelihood]:
         """The reference, while the context lasts.
 
         Raises:
@@ -42,13 +43,13 @@ class Reference:
                 "uses_reference = True into the algorithm's class, and leave model.reference=auto"
             )
         if self.form == "frozen":
-            yield _Frozen(self.network)
+            yield Frozen(self.network)
             return
         with self.adapters.off(), evaluating(policy_network):
-            yield _Frozen(policy_network)
+            yield Frozen(policy_network)
 
 
-class _Frozen:
+class Frozen:
     """A network as a reference: same numbers, no graph."""
 
     def __init__(self, network: nn.Module):

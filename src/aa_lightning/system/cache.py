@@ -1,12 +1,15 @@
-"""Cache of what is made once for a machine: tiny models, stages, indexes of shards, what large files of rows told."""
+"""Cache of what is made once for a machine: tiny models, stages, indexes of shards, what large files of rows told, what
+references said."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 
 from aa_lightning.system.atomic import publish, write_text
@@ -21,6 +24,14 @@ def cache_root() -> Path:
     users = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     users = users if users.is_absolute() else Path.home() / ".cache"  # relative ones are invalid there
     return users / "aa_lightning"
+
+
+@functools.cache
+def code_of(*places: str) -> str:
+    """A digest of files and folders of this package: what another version of them made is made anew."""
+    package = Path(__file__).parents[1]
+    files = [file for place in places for file in [package / place, *(package / place).rglob("*.py")] if file.is_file()]
+    return blake2b(b"".join(file.read_bytes() for file in sorted(files)), digest_size=16).hexdigest()
 
 
 def made_once(folder: Path, make: Callable[[Path], None], waiting: Callable[[str], None] = lambda holder: None) -> Path:

@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -302,7 +303,9 @@ class AlignmentData(L.LightningDataModule):
         self.val_examples = EncodedExamples(val, encoder, options.kept_bytes, wanted)
         self.options, self.micro_batch_size, self.accumulate, self.seed = options, micro_batch_size, accumulate, seed
 
-    def train_dataloader(self) -> TrainLoader:
+    @cached_property
+    def train_loader(self) -> TrainLoader:
+        """The loader of the training rows, the same whenever it is asked for."""
         return TrainLoader(
             self.train_examples,
             self.train_examples.collate,
@@ -313,6 +316,9 @@ class AlignmentData(L.LightningDataModule):
             count=self.count,
             lengths=self.train_examples.lengths() if self.options.group_by_length else None,
         )
+
+    def train_dataloader(self) -> TrainLoader:
+        return self.train_loader
 
     def val_dataloader(self) -> EvalLoader:
         return eval_loader(self.val_examples, self.options)

@@ -8,11 +8,11 @@ only rank 0's.
 
 from __future__ import annotations
 
+import itertools
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -89,11 +89,26 @@ class TrainLoader:
     def indices(self) -> list[list[int]]:
         """This epoch's micro-batches on this rank, as indices into the data set."""
         rank, world = _world()
-        micro, accumulate = split_batch(self.batch_size, self.micro_batch_size, world)
-        together = micro * world
-        return [
-            step[k * together : (k + 1) * together][rank::world] for step in self._steps() for k in range(accumulate)
-        ]
+        return [together[rank::world] for together in self._forward_passes(self.epoch)]
+
+    def once(self, steps: int) -> list[list[int]]:
+        """Micro-batches of this rank that bring every row of so many steps at least once, as training divides them."""
+        rank, world = _world()
+        found, seen, left = [], set[int](), steps * self.accumulate
+        for epoch in itertools.count():
+            for together in self._forward_passes(epoch)[:left]:
+                if not seen.issuperset(together):
+                    found.append(together[rank::world])
+                    seen.update(together)
+            left -= len(self)
+            if left <= 0 or len(seen) == self.size:
+                break
+        return found
+
+    def fetch(self, plan: list[list[int]]) -> Iterator[Any]:
+        """Batches of other rows than those that come next."""
+        self._plan[:] = plan
+        return _raising(self._fetch)
 
     def state_dict(self) -> dict[str, int]:
         """The place in the data, in prompts over all ranks: a run may continue on another number of processes."""
@@ -125,8 +140,13 @@ class TrainLoader:
     def _identity(self) -> dict[str, int]:
         return {"seed": self.seed, "examples": self.size, "batch_size": self.batch_size}
 
-    def _steps(self) -> list[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+    def _forward_passes(self, epoch: int) -> list[list[int]]:
+        """The rows that all processes read at the same time."""
+        together = self.batch_size // self.accumulate
+        return [step[k : k + together] for step in self._steps(epoch) for k in range(0, self.batch_size, together)]
+
+    def _steps(self, epoch: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(self.size, generator=generator).tolist()
         if self.lengths is not None:
             order = _sorted_in_chunks(order, self.lengths, SORTED_STEPS * self.batch_size)
@@ -143,7 +163,7 @@ class TrainLoader:
         skip = position % window
         self._plan[:] = self.indices()[position - skip :]
         fetched = _raising(self._fetch)
-        while batches := list(islice(fetched, window)):
+        while batches := list(itertools.islice(fetched, window)):
             terms = self._terms(batches)
             yield from ((batch, terms) for batch in batches[skip:])
             skip = 0

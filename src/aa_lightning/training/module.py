@@ -42,7 +42,7 @@ class AlignmentModule(L.LightningModule):
 
     def training_step(self, counted: tuple[Batch, Tensor | None], index: int) -> Tensor:
         batch, terms = counted
-        batch = self._prepared(batch)
+        batch = self.prepared(batch)
         step = Step(normalizer=self._normalizer(terms), memory=self.memory, measured=self._is_written)
         loss, metrics = self._computed(batch, step)
         self._refuse_non_finite(loss, batch)
@@ -52,7 +52,7 @@ class AlignmentModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        batch = self._prepared(batch)
+        batch = self.prepared(batch)
         step = Step(memory=dict(self.memory), measured=True)  # what is written into the memory is forgotten
         loss, metrics = self._computed(batch, step)
         self._validation.add({"loss": loss, **metrics}, len(batch))
@@ -78,7 +78,8 @@ class AlignmentModule(L.LightningModule):
             )
         return found
 
-    def _prepared(self, batch: Batch) -> Batch:
+    def prepared(self, batch: Batch) -> Batch:
+        """A batch and its branches, ready to be read."""
         batch = self.policy.prepare(batch)
         batch.branches = {name: self.policy.prepare(branch) for name, branch in batch.branches.items()}
         return batch

@@ -143,6 +143,21 @@ def check_sharded(policy: nn.Module) -> None:
         )
 
 
+def place_policy(trainer: L.Trainer, policy: nn.Module) -> None:
+    """Put a policy where it computes, before the strategy's own set-up does, which then finds it there."""
+    trainer.strategy.precision_plugin.convert_module(policy)
+    policy.to(trainer.strategy.root_device)
+
+
+def reshard(policy: nn.Module) -> None:
+    """Shard again what forward passes without a backward pass left whole: a checkpoint is restored into shards."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in policy.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def place_reference(trainer: L.Trainer, policy: nn.Module) -> None:
     """Put a policy's frozen reference where its weights are needed: on the device, or sharded like the policy's.
 

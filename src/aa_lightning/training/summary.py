@@ -17,6 +17,7 @@ from aa_lightning.runs.reader import HELDOUT
 from aa_lightning.system.console import say, show_table
 from aa_lightning.training.callbacks.csv_logger import MetricsCsv
 from aa_lightning.training.callbacks.heldout import HeldOut
+from aa_lightning.training.callbacks.keep_reference import KeepReference
 from aa_lightning.training.callbacks.throughput import Throughput, peak_memory_gib
 
 _LIBRARIES = ("torch", "lightning", "transformers", "diffusers")
@@ -25,6 +26,7 @@ _LIBRARIES = ("torch", "lightning", "transformers", "diffusers")
 def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
     """Summarise a run for scripts and sweeps."""
     place, held_out = RunFolder(run.folder), next(c for c in run.trainer.callbacks if isinstance(c, HeldOut))
+    kept = next((c for c in run.trainer.callbacks if isinstance(c, KeepReference)), None)
     speed = next(c for c in run.trainer.callbacks if isinstance(c, Throughput)).summary()
     before, after = held_out.results.get("before", {}), held_out.results["after"]
     train = {key: value.item() for key, value in run.trainer.logged_metrics.items() if key.startswith("train/")}
@@ -47,6 +49,7 @@ def summarise(cfg: DictConfig, run: Any) -> dict[str, Any]:
         "steps": run.trainer.global_step,
         "throughput": speed,
         "memory": {"peak_gib": peak_memory_gib()},
+        "reference": kept.told if kept else None,
         "dropped": [asdict(row) for row in run.data.train_examples.examples.dropped],
         "paths": {path.name: str(path) for path in (place.export, place.checkpoints, place.report)},
         "versions": {name: version(name) for name in _LIBRARIES},

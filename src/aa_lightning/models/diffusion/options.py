@@ -43,5 +43,5 @@ class Diffusion:
     long_captions: Literal["error", "cut"]
     gradient_checkpointing: bool
     lora: Lora
-    reference: Literal["auto", "frozen", "adapter", "none"]
+    reference: Literal["auto", "frozen", "adapter", "kept", "none"]
     sampling: Denoising

@@ -23,6 +23,10 @@ class EncodedPictures(Encoded):
 
     pictures: list[list[Tensor]]
 
+    def written(self, k: int) -> list[Tensor]:
+        """Its tokens (T,), and the pixels (3, h, w) of each picture in it."""
+        return [self.responses[k], *self.pictures[k]]
+
 
 class PictureEncoder(TokenEncoder):
     """Writes pictures as placeholders between their opening and closing tokens. `Policy.prepare` fills them in."""

@@ -40,6 +40,7 @@ class PictureWriter(TextWriter):
         super().__init__(model, processor, family, options, limits)
         quirks, self.spelling = PICTURE_FAMILIES[family.name], self.own_encoder.spelling
         vq, model.model.vqmodel = model.model.vqmodel, None
+        self.beside = [vq]
         decode = self._decoder(vq, quirks.decode, options.image_decoder)
         encode = partial(quirks.encode, vq)
         self.pictures = PictureTokenizer(vq, self.spelling, encode, decode)

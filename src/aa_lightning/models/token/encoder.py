@@ -21,6 +21,8 @@ from aa_lightning.data.errors import BadRow
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.token import processor_inputs
 from aa_lightning.models.token.chat_template import ChatTemplate, is_thought_tag
+from aa_lightning.models.token.keys import keys_of
+from aa_lightning.models.token.padding import filled, left_padded, stack_ragged
 from aa_lightning.models.token.processor_inputs import Media, TooLong
 from aa_lightning.types import Batch, Message, Part, Prompt, Response
 
@@ -45,6 +47,14 @@ class Encoded:
     responses: list[Tensor]
     answer: str | None
 
+    def written(self, k: int) -> list[Tensor]:
+        """All that response k is made of: its tokens (T,)."""
+        return [self.responses[k]]
+
+    def keys(self) -> Tensor:
+        """(K, 16) bytes for each response, which are others for any other prompt, medium or token."""
+        return keys_of(self.prompt, [self.written(k) for k in range(len(self.responses))])
+
 
 class TokenEncoder:
     """Applies a processor (or tokenizer) and its chat template. Holds no weights.
@@ -57,6 +67,7 @@ class TokenEncoder:
         self.processor, self.family = processor, family
         self.frames = frames or family.frames
         self.companions: frozenset[str] | None = None  # several processes: the media that their rows show
+        self.keyed = False  # whether batches bring the key of each response
         self.limits = limits or Limits()
         self.tokenizer = processor.tokenizer if family.media else processor
         self.pad = self.tokenizer.pad_token_id
@@ -75,6 +86,12 @@ class TokenEncoder:
         """The encoder of one process of several, each of whose batches shows all of these media (`_missing`)."""
         other = copy.copy(self)
         other.companions = media
+        return other
+
+    def with_keys(self) -> TokenEncoder:
+        """The encoder of a run that keeps its reference: each response comes with the key of what is read for it."""
+        other = copy.copy(self)
+        other.keyed = True
         return other
 
     # ------------------------------------------------------------ one example
@@ -226,7 +243,7 @@ class TokenEncoder:
     # ------------------------------------------------------------ many examples
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
-        """P prompts left-padded, their responses right-padded as (P, K, T)."""
+        """P prompts left-padded, their responses right-padded as (P, K, T), with keys (P, K, 16) where asked for."""
         ids, answers = [e.id for e in encoded], [e.answer for e in encoded]
         k = len(encoded[0].responses)
         missing = self._missing(encoded) if k else []
@@ -237,15 +254,17 @@ class TokenEncoder:
         prompt, blocks = {}, {}
         for key in keys:
             if key in fills:
-                prompt[key] = _left_padded([e.prompt for e in encoded], key, fills[key])
+                prompt[key] = left_padded([e.prompt for e in encoded], key, fills[key])
             elif key in self.family.per_prompt:
-                prompt[key] = _stack_ragged(_filled([e.prompt for e in encoded], key))
+                prompt[key] = stack_ragged(filled([e.prompt for e in encoded], key))
                 blocks[key] = [1] * len(encoded)
             else:
-                prompt[key] = _stack_ragged([e.prompt[key] for e in encoded if key in e.prompt])
+                prompt[key] = stack_ragged([e.prompt[key] for e in encoded if key in e.prompt])
                 blocks[key] = [len(e.prompt[key]) if key in e.prompt else 0 for e in encoded]
         response = self.pad_responses([e.responses for e in encoded])
         response["mask"][len(ids) :] = 0
+        if self.keyed:
+            response["key"] = torch.stack([e.keys() for e in encoded[: len(ids)]])
         return Batch(ids=ids, prompt=prompt, response=response, blocks=blocks, answers=answers)
 
     def _missing(self, encoded: Sequence[Encoded]) -> list[str]:
@@ -312,33 +331,3 @@ def _columns(prompt: Prompt) -> str:
         part.get("column", part["type"]) for m in prompt.messages for part in m["content"] if part["type"] != "text"
     ]
     return ", ".join(dict.fromkeys(named)) or "prompt"
-
-
-def _left_padded(prompts: list[dict[str, Tensor]], key: str, fill: int) -> Tensor:
-    """(P, L, …) a per-token key of all prompts; those without it get the filling."""
-    length = max(prompt["input_ids"].shape[1] for prompt in prompts)
-    pieces = [prompt[key] for prompt in prompts if key in prompt]
-    trailing = [max(sizes) for sizes in zip(*(piece.shape[2:] for piece in pieces), strict=True)]
-    joined = pieces[0].new_full((len(prompts), length, *trailing), fill)
-    for row, prompt in zip(joined, prompts, strict=True):
-        if key in prompt:
-            piece = prompt[key][0]
-            row[(slice(length - len(piece), None), *(slice(size) for size in piece.shape[1:]))] = piece
-    return joined
-
-
-def _filled(prompts: list[dict[str, Tensor]], key: str) -> list[Tensor]:
-    """A key of every prompt, zeros for those without it."""
-    example = next(prompt[key] for prompt in prompts if key in prompt)
-    return [prompt[key] if key in prompt else torch.zeros_like(example) for prompt in prompts]
-
-
-def _stack_ragged(pieces: list[Tensor]) -> Tensor:
-    """Concatenate media of several prompts; other dimensions are zero-padded to the largest."""
-    shape = [max(sizes) for sizes in zip(*(piece.shape[1:] for piece in pieces), strict=True)]
-    padded = []
-    for piece in pieces:
-        short = [(0, want - have) for want, have in zip(shape, piece.shape[1:], strict=True)]
-        flat = [side for pair in reversed(short) for side in pair]
-        padded.append(torch.nn.functional.pad(piece, flat) if any(flat) else piece)
-    return torch.cat(padded)

@@ -24,10 +24,14 @@ class TextWriter:
         family: its row.
         options: the `model` section of the configuration.
         limits: longest prompt and response.
+
+    Attributes:
+        beside: networks outside of the model that make what it reads.
     """
 
     def __init__(self, model: nn.Module, processor: Any, family: Family, options: ModelOptions, limits: Limits | None):
         self.family, self.options = family, options
+        self.beside: list[nn.Module] = []
         self.own_encoder = self.encoder(model.config, processor, family, options, limits)
 
     @staticmethod
