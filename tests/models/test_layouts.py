@@ -1,5 +1,7 @@
 """Rows worked by hand: prompts [1 2 3] and [4], answers ([11], [21 22 23]) and ([31 32], [41]), 0 is padding."""
 
+from dataclasses import replace
+
 import torch
 
 from aa_lightning.models.families.table import FAMILIES
@@ -49,6 +51,19 @@ def test_a_packed_row_holds_all_prompts_and_then_all_answers_and_their_lengths_a
     assert layout.inputs["position_ids"].tolist() == [[0, 1, 2, 0, 3, 3, 4, 5, 1, 2, 1]]
     assert layout.inputs["attention_mask"].tolist() == [[[[3, 1, 3], [1, 2, 1]]]]
     assert layout.start.tolist() == [[0, 0], [3, 3]]
+
+
+def test_a_single_answer_is_a_part_of_its_prompt_in_a_packed_row():
+    both, positions = batch()
+    alone = replace(both, response={key: value[:, :1] for key, value in both.response.items()})
+    layout = packed(alone, FAMILY, positions)
+    assert layout.inputs["input_ids"].tolist() == [[1, 2, 3, 11, 4, 31, 32]]
+    assert layout.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 2]]
+    assert layout.inputs["attention_mask"].tolist() == [[[[4], [3]]]]
+    assert layout.start.tolist() == [[0], [4]]
+    counted = alone.response["mask"].bool()
+    assert layout.own[counted].tolist() == [3, 5, 6]
+    assert layout.before[counted].tolist() == [2, 4, 5]
 
 
 def test_a_token_is_found_in_its_own_column_and_predicted_by_the_one_before_it():

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 from transformers.activations import GELUTanh, QuickGELUActivation, SiLUActivation
 
+from aa_lightning.models.token import remade
+
 _QUICK = 1.702
 _GATED = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 _silu_backward = torch.ops.aten.silu_backward
@@ -51,19 +53,19 @@ def _forward_of(module: nn.Module) -> Callable[..., Tensor] | None:
 
 
 def _norm(self: nn.Module, hidden_states: Tensor) -> Tensor:
-    return RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)
+    return remade.applied(RMSNorm, hidden_states, self.weight, self.variance_epsilon)
 
 
 def _norm_of_gemma(self: nn.Module, x: Tensor) -> Tensor:
-    return RMSNorm.apply(x.float(), 1.0 + self.weight.float(), self.eps).type_as(x)
+    return remade.applied(RMSNorm, x.float(), 1.0 + self.weight.float(), self.eps).type_as(x)
 
 
 def _gated(self: nn.Module, x: Tensor) -> Tensor:
-    return self.down_proj(Gated.apply(self.gate_proj(x), self.up_proj(x), *_ACTIVATIONS[type(self.act_fn)]))
+    return self.down_proj(remade.applied(Gated, self.gate_proj(x), self.up_proj(x), *_ACTIVATIONS[type(self.act_fn)]))
 
 
 def _quick_gelu(self: nn.Module, input: Tensor) -> Tensor:
-    return QuickGELU.apply(input)
+    return remade.applied(QuickGELU, input)
 
 
 class RMSNorm(torch.autograd.Function):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -10,8 +12,10 @@ from aa_lightning.models.token import layouts, logprobs, two_part
 from aa_lightning.models.token.logprobs import Reduction, logit_cap, logits, token_logprobs
 from aa_lightning.models.token.packed import packed
 from aa_lightning.models.token.positions import Positions
+from aa_lightning.models.token.remade import made_again
 from aa_lightning.types import Batch, LogLikelihood, Statistic
 
+_LARGE = 2**17  # numbers in the states of a layer, from which on it takes longer to keep them than to make them again
 _ROUNDING = 1e-4  # nats between two ways to the same log-probability
 
 
@@ -118,7 +122,9 @@ class TokenNetwork(nn.Module):
         inputs = dict(layout.inputs)
         if self.writer.config.get_text_config()._attn_implementation == "eager":  # a tower may have another
             inputs["attention_mask"] = _additive(inputs["attention_mask"], self.writer.dtype)
-        return self.family.forward(self.backbone, {**inputs, "use_cache": False}).last_hidden_state, layout
+        large = inputs["input_ids"].numel() * self.writer.config.get_text_config().hidden_size > _LARGE
+        with made_again() if large else nullcontext():
+            return self.family.forward(self.backbone, {**inputs, "use_cache": False}).last_hidden_state, layout
 
     @property
     def backbone(self) -> nn.Module:

@@ -2,9 +2,10 @@
 
     [prompt 1 | prompt 2 | … | responses of one prompt | responses of another | … ]
 
-Every prompt and every response is causal on itself, all responses of a prompt see all of it (`two_part.py`), and positions
-go on from it, so that log-probabilities and gradients are those of the plain layout. Responses stand in the order in which
-pieces of one length are neighbours, which are then read in one call.
+or, where each prompt has one response, which is then a part of it, [prompt 1, response | prompt 2, response | … ]. Every
+prompt and every response is causal on itself, all responses of a prompt see all of it (`two_part.py`), and positions go on
+from it, so that log-probabilities and gradients are those of the plain layout. Responses stand in the order in which pieces
+of one length are neighbours, which are then read in one call.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def runs(lengths: Iterable[int]) -> list[Run]:
 
 
 def packed(batch: Batch, family: Family, positions: Tensor) -> Layout:
-    """One row for the batch; its `attention_mask` (1, 1, P, 1 + K) has the lengths of each prompt and of its responses.
+    """One row for the batch; its `attention_mask` (1, 1, P, 1 + K), or
+    (1, 1, P, 1) where a single response is a part of its prompt, has the lengths of the pieces.
 
     Args:
         positions: (…, P, L) of the prompts' tokens.
@@ -106,9 +108,10 @@ def packed(batch: Batch, family: Family, positions: Tensor) -> Layout:
     append(inputs, family, ids.reshape(p, k * t), mask.reshape(p, k * t))
     positions = torch.cat([positions, *[continued(positions, t)] * k], -1)
     valid = inputs["attention_mask"].bool()
-    sizes = torch.cat([valid[:, :length].sum(-1, keepdim=True), valid[:, length:].unflatten(-1, (k, t)).sum(-1)], -1)
+    inside = length if k > 1 else length + t  # columns of prompts
+    sizes = torch.cat([valid[:, :inside].sum(-1, keepdim=True), valid[:, inside:].unflatten(-1, (-1, t)).sum(-1)], -1)
     sizes = sizes.cpu()  # where attention can read it without waiting for a device
-    kept = _kept(valid, length, order_of(as_lengths(sizes)))
+    kept = _kept(valid, inside, order_of(as_lengths(sizes)))
     for key in ("input_ids", *family.per_token):
         if key in inputs:
             inputs[key] = inputs[key].flatten(0, 1)[kept][None]
@@ -117,10 +120,10 @@ def packed(batch: Batch, family: Family, positions: Tensor) -> Layout:
     columns = torch.zeros_like(valid, dtype=torch.long).flatten()
     columns[kept] = torch.arange(len(kept), device=kept.device)
     columns = columns.view(valid.shape)
-    own, last = columns[:, length:].reshape(p, k, t), columns[:, length - 1, None, None]
+    own, last = columns[:, length:].reshape(p, k, t), columns[:, length - 1, None]
     first = torch.arange(t, device=ids.device) == 0
-    start = (last[..., 0] + 1 - sizes[:, :1].to(last.device)).expand(p, k)
-    return Layout(inputs, torch.zeros_like(own), own, torch.where(first, last, own - 1), start)
+    start = last + 1 - valid[:, :length].sum(-1, keepdim=True)
+    return Layout(inputs, torch.zeros_like(own), own, torch.where(first, last[..., None], own - 1), start.expand(p, k))
 
 
 def as_lengths(sizes: Tensor) -> Lengths:
@@ -129,7 +132,8 @@ def as_lengths(sizes: Tensor) -> Lengths:
 
 
 def _kept(valid: Tensor, length: int, order: Sequence[int]) -> Tensor:
-    """(L,) the tokens of a packed row, as places in the flattened rows (P, length + K · T) of prompts and responses."""
+    """(L,) the tokens of a packed row, as places in the flattened rows of prompts and responses, valid (P, W), whose first
+    columns, `length` of them, are prompts."""
     places = torch.arange(valid.numel(), device=valid.device).view(valid.shape)
     order = torch.tensor(order, device=valid.device)
     prompts = places[:, :length][valid[:, :length]]

@@ -106,6 +106,8 @@ class _TwoPart(torch.autograd.Function):
 def _of(tensor: Tensor, run: Run) -> Tensor:
     """(count, heads, length, …) the pieces of a run, of a row (1, heads, L, …)."""
     start, count, length = run
+    if count == 1:
+        return tensor[:, :, start : start + length]
     return tensor[0, :, start : start + count * length].unflatten(1, (count, length)).transpose(0, 1)
 
 
