@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 import torch
+from torch.nn.attention import varlen
 from torch.nn.functional import scaled_dot_product_attention
 
+from aa_lightning.models.token import kernels
 from aa_lightning.models.token.packed import order_of, pieces_of
 from aa_lightning.models.token.two_part import attention
 from tests.contract.support import batch_of, make
@@ -44,21 +46,78 @@ def alone(query, key, value, lengths, scale):
     return out
 
 
+def drawn(lengths, kv_heads: int):
+    """Queries, keys and values of a packed row, and a direction of its output, in float64."""
+    draw, total = torch.Generator().manual_seed(0), sum(map(sum, lengths))
+    shapes = (4, kv_heads, kv_heads, 4)
+    return [torch.randn(1, heads, total, 8, generator=draw, dtype=torch.float64) for heads in shapes]
+
+
 @pytest.mark.parametrize("name", LENGTHS)
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_a_packed_row_reads_as_its_rows_alone(name, kv_heads):
     lengths, scale = LENGTHS[name], 0.3
-    draw = torch.Generator().manual_seed(0)
-    total = sum(map(sum, lengths))
-    shapes = (4, kv_heads, kv_heads)
-    given = [torch.randn(1, n, total, 8, generator=draw, dtype=torch.float64).requires_grad_() for n in shapes]
-    direction = torch.randn(1, 4, total, 8, generator=draw, dtype=torch.float64)
+    *given, direction = drawn(lengths, kv_heads)
+    given = [tensor.requires_grad_() for tensor in given]
     found = attention(torch.nn.Module(), *given, torch.tensor(lengths)[None, None], scaling=scale)[0].transpose(1, 2)
     expected = alone(*given, lengths, scale)
     assert torch.allclose(found, expected, atol=1e-12)
     gradients = (torch.autograd.grad((out * direction).sum(), given) for out in (found, expected))
     for ours, theirs in zip(*gradients, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-10)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel for graphics cards")
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_a_packed_row_on_a_graphics_card_reads_as_on_the_processor(name, kv_heads):
+    lengths, mask = LENGTHS[name], torch.tensor(LENGTHS[name])[None, None]
+    *given, direction = (tensor.bfloat16() for tensor in drawn(lengths, kv_heads))
+    found = []
+    for device, dtype in (("cuda", torch.bfloat16), ("cpu", torch.float64)):
+        own = [tensor.to(device, dtype).requires_grad_() for tensor in given]
+        out = attention(torch.nn.Module(), *own, mask)[0].transpose(1, 2)
+        gradients = torch.autograd.grad((out * direction.to(device, dtype)).sum(), own)
+        found.append([tensor.cpu().double() for tensor in (out, *gradients)])
+    for ours, exact in zip(*found, strict=True):
+        assert (ours - exact).norm() <= 2e-2 * exact.norm()
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_pieces_come_to_the_kernel_for_graphics_cards_as_rows_and_go_back_as_pieces(monkeypatch, causal):
+    """Two pieces, 5 queries each on 5 or 7 keys, 4 heads on 2; in the kernel's place, the processor's for each piece."""
+
+    def pieces(rows, bounds):
+        return [rows[a:b].transpose(0, 1)[None] for a, b in itertools.pairwise(bounds.tolist())]
+
+    def joined(found):
+        return [torch.cat([one[0].transpose(0, 1) for one in many]) for many in zip(*found, strict=True)]
+
+    def forward(q, k, v, first_q, first_k, max_q, max_k, is_causal, scale, window, grouped):
+        assert (max_q, max_k, is_causal, grouped) == (5, 5 if causal else 7, causal, True)
+        many = zip(pieces(q, first_q), pieces(k, first_k), pieces(v, first_k), strict=True)
+        out, lse = joined([kernels.attend(*one, is_causal, scale) for one in many])
+        return out, lse.t().contiguous(), None
+
+    def backward(g, q, k, v, o, lse, first_q, first_k, max_q, max_k, is_causal, state, scale, window):
+        queries = [pieces(rows, first_q) for rows in (g, q, o, lse.t())]
+        keys = [pieces(rows, first_k) for rows in (k, v)]
+        return joined(
+            [
+                kernels.attend_backward(g, q, k, v, o, n, is_causal, scale)
+                for g, q, o, n, k, v in zip(*queries, *keys, strict=True)
+            ]
+        )
+
+    monkeypatch.setattr(varlen, "_varlen_attn", forward)
+    monkeypatch.setattr(varlen, "_varlen_attn_backward", backward)
+    q, k, v, g = (torch.randn(2, heads, 5 if causal or heads == 4 else 7, 8) for heads in (4, 2, 2, 4))
+    out, lse = kernels.attend(q, k, v, causal, 0.3)
+    for ours, theirs in zip(kernels.varlen(q, k, v, causal, 0.3), (out, lse), strict=True):
+        assert torch.equal(ours, theirs)
+    expected = kernels.attend_backward(g, q, k, v, out, lse, causal, 0.3)
+    for ours, theirs in zip(kernels.varlen_backward(g, q, k, v, out, lse, causal, 0.3), expected, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_pieces_of_one_length_are_read_in_one_call():

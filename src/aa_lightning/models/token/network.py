@@ -145,8 +145,7 @@ class TokenNetwork(nn.Module):
 
     def _packs(self, batch: Batch) -> bool:
         """Tell whether plain causal attention is all that the rows of a batch need."""
-        ids = batch.prompt["input_ids"]
-        if not self.packs or not ids.is_cpu or self.family.sees_ahead in batch.prompt:
+        if not self.packs or not two_part.serves(self.writer) or self.family.sees_ahead in batch.prompt:
             return False
         limits = [window for window in self.windows.values() if window is not None]
         return not limits or longest(batch) <= min(limits)

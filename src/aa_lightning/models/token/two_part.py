@@ -16,11 +16,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from aa_lightning.models.token.kernels import attend, attend_backward, serve
 from aa_lightning.models.token.packed import Pieces, Run, as_lengths, pieces_of
 
 NAME = "aa_two_part"
-_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def given_to(decoder: nn.Module) -> bool:
@@ -34,6 +33,16 @@ def given_to(decoder: nn.Module) -> bool:
     if decoder.is_backend_compatible() and config._attn_implementation == "sdpa" and not dropout:
         config._attn_implementation = NAME
     return config._attn_implementation == NAME
+
+
+def serves(model: nn.Module) -> bool:
+    """Tell whether there is a kernel where a model lies, in the precision in which it runs now."""
+    return serve(model.device, _precision(model.device, model.dtype))
+
+
+def _precision(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """The precision of attention: autocast's, inside of it."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else dtype
 
 
 def attention(
@@ -54,9 +63,8 @@ def attention(
     """
     if attention_mask is None or attention_mask.dtype != torch.long:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
-    if torch.is_autocast_enabled(query.device.type):
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    dtype = _precision(query.device, query.dtype)
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     pieces = pieces_of(as_lengths(attention_mask[0, 0]))
     return _TwoPart.apply(query, key, value, pieces, scaling).transpose(1, 2), None
 
@@ -71,12 +79,12 @@ class _TwoPart(torch.autograd.Function):
         precise = torch.promote_types(query.dtype, torch.float32)
         lse = query.new_empty(1, length, heads, dtype=precise).transpose(1, 2)
         for run in pieces.own:
-            found, norm = _forward(_of(query, run), _of(key, run), _of(value, run), 0.0, True, scale=scale)
+            found, norm = attend(_of(query, run), _of(key, run), _of(value, run), True, scale)
             _of(out, run).copy_(found)
             _of(lse, run).copy_(norm)
         for run, prompts in pieces.over:
             k, v = _at(key, prompts, run.count), _at(value, prompts, run.count)
-            far, far_lse = _forward(_of(query, run), k, v, 0.0, False, scale=scale)
+            far, far_lse = attend(_of(query, run), k, v, False, scale)
             near, near_lse = _of(out, run), _of(lse, run)
             near.lerp_(far, (far_lse - near_lse).sigmoid_()[..., None].to(far.dtype))
             torch.logaddexp(near_lse, far_lse, out=near_lse)
@@ -90,13 +98,13 @@ class _TwoPart(torch.autograd.Function):
         to_query, to_key, to_value = (torch.empty_like(tensor) for tensor in (query, key, value))
         for run in ctx.pieces.own:
             g, q, k, v, o, norm = (_of(tensor, run) for tensor in (grad, query, key, value, out, lse))
-            found = _backward(g, q, k, v, o, norm, 0.0, True, scale=ctx.scale)
+            found = attend_backward(g, q, k, v, o, norm, True, ctx.scale)
             for gradient, own in zip((to_query, to_key, to_value), found, strict=True):
                 _of(gradient, run).copy_(own)
         for run, prompts in ctx.pieces.over:
             g, q, o, norm = (_of(tensor, run) for tensor in (grad, query, out, lse))
             k, v = _at(key, prompts, run.count), _at(value, prompts, run.count)
-            more_query, more_key, more_value = _backward(g, q, k, v, o, norm, 0.0, False, scale=ctx.scale)
+            more_query, more_key, more_value = attend_backward(g, q, k, v, o, norm, False, ctx.scale)
             _of(to_query, run).add_(more_query)
             _add(to_key, prompts, more_key)
             _add(to_value, prompts, more_value)
@@ -115,7 +123,7 @@ def _at(tensor: Tensor, places: Run | Tensor, count: int) -> Tensor:
     """(count, heads, length, D) pieces of a row (1, heads, L, D), wherever they stand."""
     if isinstance(places, Run):
         return _of(tensor, places)
-    return tensor[0].index_select(1, places).unflatten(1, (count, -1)).transpose(0, 1)
+    return tensor[0].index_select(1, places.to(tensor.device)).unflatten(1, (count, -1)).transpose(0, 1)
 
 
 def _add(tensor: Tensor, places: Run | Tensor, pieces: Tensor) -> None:
@@ -123,7 +131,7 @@ def _add(tensor: Tensor, places: Run | Tensor, pieces: Tensor) -> None:
     if isinstance(places, Run):
         _of(tensor, places).add_(pieces)
     else:
-        tensor[0].index_add_(1, places, pieces.transpose(0, 1).flatten(1, 2))
+        tensor[0].index_add_(1, places.to(tensor.device), pieces.transpose(0, 1).flatten(1, 2))
 
 
 AttentionInterface.register(NAME, attention)
