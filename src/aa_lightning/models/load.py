@@ -23,6 +23,7 @@ from aa_lightning.models.speech.load import SpeechWriter
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, take
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
 from aa_lightning.models.token.kept import KeptReference, store_of
+from aa_lightning.models.token.last_layer import shorten
 from aa_lightning.models.token.lean import slim
 from aa_lightning.models.token.load import TextWriter
 from aa_lightning.models.token.neftune import add_noise
@@ -131,6 +132,8 @@ def _loaded(options: ModelOptions, limits: Limits) -> tuple[nn.Module, TextWrite
     family = tried(model, processor, _family(model.config, options), options.prefix_sharing)
     if is_listed(model.config):
         slim(model)
+        if "audio" not in family.writes:  # a talker reads prompts too
+            shorten(model.get_decoder())
     writer = _WRITERS[family.writes[-1]](model, processor, family, options, limits)
     return model, writer, source.stands_alone
 
