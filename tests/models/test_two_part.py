@@ -120,6 +120,34 @@ def test_pieces_come_to_the_kernel_for_graphics_cards_as_rows_and_go_back_as_pie
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_kernel_is_asked_for_what_is_known_before_it_is_trusted(monkeypatch, capsys, dtype):
+    kernels.is_right.cache_clear()
+    assert kernels.is_right(torch.device("cpu"), dtype)
+    flash, backward = kernels.attend, kernels.attend_backward
+    wrong = {
+        "attend": lambda *given: (flash(*given)[0], 1.05 * flash(*given)[1]),
+        "attend_backward": lambda g, q, k, v, o, lse, *rest: backward(g, q, k, v, o, lse + 0.1, *rest),
+    }
+    for name, instead in wrong.items():
+        kernels.is_right.cache_clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(kernels, name, instead)
+            assert not kernels.is_right(torch.device("cpu"), dtype)
+        assert "other numbers than the formula" in capsys.readouterr().out
+
+
+def test_a_kernel_that_another_release_has_otherwise_is_not_used(monkeypatch, capsys):
+    def other(query, key):
+        """Takes other arguments."""
+
+    kernels.is_right.cache_clear()
+    monkeypatch.setattr(kernels, "attend", other)
+    assert not kernels.is_right(torch.device("cpu"), torch.float32)
+    assert "cannot be used (TypeError" in capsys.readouterr().out
+    kernels.is_right.cache_clear()
+
+
 def test_pieces_of_one_length_are_read_in_one_call():
     """Three prompts of 6 tokens with two responses of 2: one call on prompts, one on responses, one of these on those."""
     pieces = pieces_of(((6, 2, 2),) * 3)
