@@ -12,7 +12,7 @@ from torch import nn
 from aa_lightning.configuration.schema import Lora
 from aa_lightning.data.shapes import Shapes
 from aa_lightning.models.diffusion.options import Denoising, Diffusion
-from aa_lightning.models.diffusion.policy import load_diffusion
+from aa_lightning.models.diffusion.policy import DiffusionPolicy, load_diffusion
 from aa_lightning.models.tiny import stable_diffusion
 from aa_lightning.models.token.encoder import TooLong
 from aa_lightning.types import Preference, Prompt, text
@@ -44,6 +44,7 @@ def options(folder, **changes):
         "caption_dropout": 0.0,
         "long_captions": "error",
         "gradient_checkpointing": False,
+        "keep_features": False,
         "lora": Lora(rank=0, alpha=16, dropout=0.0, target="attention"),
         "reference": "auto",
         "sampling": Denoising(steps=4, eta=1.0, guidance=1.0),
@@ -230,6 +231,47 @@ def test_dropped_captions_are_read_as_the_empty_caption_and_only_while_training(
 
 
 # ---------------------------------------------------------------- sampling
+
+
+def counted(monkeypatch, *names: str) -> list[str]:
+    """Runs of the encoders, by the method that calls each."""
+    runs: list[str] = []
+    for name in names:
+        plain = getattr(DiffusionPolicy, name)
+        monkeypatch.setattr(
+            DiffusionPolicy, name, lambda self, given, n=name, f=plain: runs.append(n) or f(self, given)
+        )
+    return runs
+
+
+def test_encoders_run_once_for_a_picture_or_caption_and_no_bit_of_a_run_changes(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("AA_LIGHTNING_CACHE", str(tmp_path))
+    runs, ended = counted(monkeypatch, "_encode", "_read"), []
+    expected = ((False, 24, 12), ("auto", 6, 4), ("auto", 0, 0))  # the third finds all on the disk
+    for keep, pictures, captions in expected:
+        policy = load(folder, keep_features=keep, caption_dropout=0.5)
+        torch.manual_seed(2)
+        for _ in range(4):
+            step(policy, policy.prepare(batch_of(policy)))
+        ended.append([weight.detach() for weight in policy.network.parameters()])
+        assert (runs.count("_encode"), runs.count("_read")) == (pictures, captions)
+        runs.clear()
+    assert all(torch.equal(*pair) for other in ended[1:] for pair in zip(ended[0], other, strict=True))
+
+
+def test_another_encoder_or_pixel_is_encoded_anew(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("AA_LIGHTNING_CACHE", str(tmp_path))
+    policy = load(folder, keep_features=64)
+    batch = batch_of(policy)
+    first = policy.prepare(batch).draws["latents"]
+    runs = counted(monkeypatch, "_encode", "_read")
+    batch.response["pixels"][1, 0, 0, 0, 0] += 1e-4
+    policy.prepare(batch)
+    assert runs == ["_encode"]
+    with torch.no_grad():
+        next(policy.vae.encoder.parameters()).mul_(1.1)
+    assert not torch.equal(policy.prepare(batch).draws["latents"], first)
+    assert runs == ["_encode"] * 7
 
 
 @pytest.mark.parametrize(("eta", "guidance"), [(1.0, 1.0), (0.5, 3.0)])

@@ -10,6 +10,8 @@ from pydantic.dataclasses import dataclass
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 STRICT = ConfigDict(extra="forbid")
+Mebibytes = Annotated[int, Field(gt=0, strict=True)]  # true is no number of them
+Keeping = Literal["auto", False] | Mebibytes
 BY_NAME = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # loss=ipo is {name: ipo}
 
 
@@ -102,6 +104,7 @@ class Model:
     gradient_checkpointing: bool
     quantization: Literal["nf4", "int8"] | None
     freeze: list[Literal["vision", "audio", "projector", "language", "talker"]]
+    keep_features: Keeping
     dropout: Share
     chat_template: str | None
     frames: PositiveInt | None

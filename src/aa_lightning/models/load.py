@@ -22,12 +22,14 @@ from aa_lightning.models.source import source_of
 from aa_lightning.models.speech.load import SpeechWriter
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, take
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
+from aa_lightning.models.token.features import memory_of
 from aa_lightning.models.token.kept import KeptReference, store_of
 from aa_lightning.models.token.last_layer import shorten
 from aa_lightning.models.token.lean import slim
 from aa_lightning.models.token.load import TextWriter
 from aa_lightning.models.token.neftune import add_noise
 from aa_lightning.models.token.policy import AutoregressivePolicy
+from aa_lightning.models.token.towers import frozen_towers, keep_towers
 from aa_lightning.models.token.trial import tried
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def load_policy(
     copied = frozen(writer.network(copy.deepcopy(model))) if form == "frozen" else None
     store = store_of(model, writer.beside, options) if form == "kept" else None
     adapters = prepare_training(model, writer.family, options, stands_alone and checkpoint is None)
+    _keep_frozen(model, copied, writer.family, options)
     stays = Reference(form, copied, adapters) if store is None else KeptReference(store, adapters)
     policy = writer.policy(model, stays, adapters)
     if noise:
@@ -94,6 +97,7 @@ def load_scorer(
         _take_backbone(model, weights, checkpoint)
         weight = weights.get(_HEAD)
     adapters = prepare_training(model, writer.family, options, stands_alone and checkpoint is None)
+    _keep_frozen(model, None, writer.family, options)
     return writer.reward_model(model, Head(weight, heads, speaks), adapters)
 
 
@@ -162,6 +166,13 @@ def _family(config: Any, options: ModelOptions) -> Family:
     """The model's row; one put together from parts answers to the freeze groups of all such models, whatever its shape."""
     row = family_of(config)
     return replace(row, groups=FAMILIES[options.family].groups) if options.family in row.also else row
+
+
+def _keep_frozen(model: nn.Module, copied: nn.Module | None, family: Family, options: ModelOptions) -> None:
+    """Let towers that do not train look up what they have read, those of a frozen reference among what the policy's read."""
+    memory, towers = memory_of(options.keep_features), frozen_towers(model, family)
+    for one in [model] if copied is None else [model, copied.model]:
+        keep_towers(one, towers, memory)
 
 
 def prepare_training(

@@ -1,5 +1,5 @@
 """Cache of what is made once for a machine: tiny models, stages, indexes of shards, what large files of rows told, what
-references said."""
+references said, what frozen towers saw."""
 
 from __future__ import annotations
 
@@ -63,13 +63,43 @@ def made_once(folder: Path, make: Callable[[Path], None], waiting: Callable[[str
 
 def keep_newest(parent: Path, count: int) -> None:
     """Remove folders of the cache but those that were made, or touched, last."""
+    folders = _by_age(parent)
+    for folder in folders[: max(0, len(folders) - count)]:
+        _remove(folder)
+
+
+def keep_within(parent: Path, most: int) -> None:
+    """Remove folders of the cache, those that were made or touched first, until the others take no more bytes than `most`.
+    The newest stays."""
+    folders = _by_age(parent)
+    size = sum(map(bytes_of, folders[-1:]))
+    for folder in reversed(folders[:-1]):
+        size += bytes_of(folder)
+        if size > most:
+            _remove(folder)
+
+
+def bytes_of(folder: Path) -> int:
+    """Bytes of the files in a folder; 0 where there is none."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process removes it
+            size += path.stat().st_size
+    return size
+
+
+def _by_age(parent: Path) -> list[Path]:
+    """The folders of a part of the cache, the oldest first."""
     ages = []
     for folder in parent.glob("[!.]*"):
         with contextlib.suppress(FileNotFoundError):  # another process removes it
             ages.append((folder.stat().st_mtime_ns, folder))
-    for _, folder in sorted(ages)[: max(0, len(ages) - count)]:
-        _list_of(folder).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+    return [folder for _, folder in sorted(ages)]
+
+
+def _remove(folder: Path) -> None:
+    _list_of(folder).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import register_pytree_node
 
 from aa_lightning.models.reference import Reference
+from aa_lightning.models.token.towers import release_towers
 from aa_lightning.types import LogLikelihood
 
 # sharding hangs its hooks on the tensors that a forward returns, and looks for them in registered containers only
@@ -121,6 +122,8 @@ def shard_policy(trainer: L.Trainer, policy: nn.Module) -> None:
     Args:
         policy: each of its children is called as a whole, and becomes a root of its own.
     """
+    if _gathers(trainer.strategy):
+        release_towers(policy)
     if isinstance(trainer.strategy, FSDP):
         for network in policy.children():
             _shard(network, trainer.strategy)
@@ -166,6 +169,8 @@ def place_reference(trainer: L.Trainer, policy: nn.Module) -> None:
     """
     references = [value for value in vars(policy).values() if isinstance(value, Reference)]
     for network in [network for reference in references for network in reference.modules()]:
+        if _gathers(trainer.strategy):
+            release_towers(network)
         _place_frozen(trainer.strategy, network)
 
 
@@ -186,6 +191,11 @@ def blocks(model: nn.Module) -> list[nn.Module]:
         called = len(kinds) == 1 and kinds != {nn.ModuleList}  # lists of lists are called one layer at a time
         found += list(child) if called else blocks(child)
     return found
+
+
+def _gathers(strategy: Any) -> bool:
+    """Tell whether weights are gathered for each call of a module."""
+    return isinstance(strategy, FSDP) or (isinstance(strategy, DeepSpeed) and strategy.zero_stage_3)
 
 
 def _shard(network: nn.Module, strategy: FSDP) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from aa_lightning.configuration.schema import STRICT, Lora, Share
+from aa_lightning.configuration.schema import STRICT, Keeping, Lora, Share
 
 
 @dataclass(config=STRICT, kw_only=True, frozen=True)
@@ -42,6 +42,7 @@ class Diffusion:
     caption_dropout: Share
     long_captions: Literal["error", "cut"]
     gradient_checkpointing: bool
+    keep_features: Keeping
     lora: Lora
     reference: Literal["auto", "frozen", "adapter", "kept", "none"]
     sampling: Denoising

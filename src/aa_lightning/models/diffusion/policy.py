@@ -23,6 +23,7 @@ from aa_lightning.models.diffusion.options import Diffusion
 from aa_lightning.models.lora import BESIDE
 from aa_lightning.models.reference import Reference, choose_form, evaluating, frozen
 from aa_lightning.models.state_dict import below, folder_of, of_checkpoint, reading, take
+from aa_lightning.models.token.features import Features, Inputs, memory_of
 from aa_lightning.models.whole import check_finite, check_folder, check_tokenizer, check_unet
 from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Rollout, Sampling, Statistic
 
@@ -54,7 +55,9 @@ class DiffusionPolicy(nn.Module):
         self.pipeline, self.options = pipeline, options
         self.network, self.encoder = network, encoder
         self.reference, self.adapters = reference, adapters
-        frozen(pipeline.vae), frozen(pipeline.text_encoder)
+        memory = memory_of(options.keep_features)
+        self._seen = Features(frozen(pipeline.vae), memory)
+        self._said = Features(frozen(pipeline.text_encoder), memory)
 
     @property
     def vae(self) -> nn.Module:
@@ -112,11 +115,19 @@ class DiffusionPolicy(nn.Module):
 
     def _latents(self, pixels: Tensor) -> Tensor:
         """The mean of the VAE's posterior, scaled: no noise of its own, and the same whenever a picture is seen."""
-        encoded = self.vae.encode(pixels.flatten(0, 1).to(self.vae.dtype)).latent_dist.mode()
-        return (encoded.float() * self.vae.config.scaling_factor).unflatten(0, pixels.shape[:2])
+        latents = self._seen.of([{"pixels": one[None]} for one in pixels.flatten(0, 1)], self._encode)
+        return torch.cat([one["latents"] for one in latents]).unflatten(0, pixels.shape[:2])
+
+    def _encode(self, given: Inputs) -> dict[str, Tensor]:
+        encoded = self.vae.encode(given["pixels"].to(self.vae.dtype)).latent_dist.mode()
+        return {"latents": encoded.float() * self.vae.config.scaling_factor}
 
     def _context(self, input_ids: Tensor) -> Tensor:
-        return self.text_encoder(input_ids).last_hidden_state
+        states = self._said.of([{"input_ids": one[None]} for one in input_ids], self._read)
+        return torch.cat([one["states"] for one in states])
+
+    def _read(self, given: Inputs) -> dict[str, Tensor]:
+        return {"states": self.text_encoder(given["input_ids"]).last_hidden_state}
 
     def _drop_captions(self, input_ids: Tensor) -> Tensor:
         """While training, a share of captions becomes empty, so that guidance has something to compare with."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from aa_lightning.models.families.towers import Tower
+
 _USUAL_KEYS = {"image": ("pixel_values",), "video": ("pixel_values_videos",), "audio": ("input_features",)}
 LAST = "last"  # a per-token key that grows by repeating its last entry
 
@@ -53,6 +55,8 @@ class Family:
         sees_ahead: the per-token key whose entries of 1 mark pictures that their tokens read in both directions.
         shares_prefix: whether several responses may share one prompt in a row.
         packs: whether several prompts may stand in one row.
+        kept: towers whose output can be kept for each medium, by their names in the model. It is kept where all in them is
+            frozen: a projector inside of a tower too.
         template: the chat template of checkpoints that bring none, as Jinja source.
         always: what the processor is called with for every prompt.
     """
@@ -85,6 +89,7 @@ class Family:
     sees_ahead: str | None = None
     shares_prefix: bool = True
     packs: bool = True
+    kept: Mapping[str, Tower] = field(default_factory=dict)
 
     template: ClassVar[str | None] = None
     always: ClassVar[Mapping[str, Any]] = MappingProxyType({})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from aa_lightning.models.families import chameleon, composed, janus, mllama, parameter_groups
+from aa_lightning.models.families import chameleon, composed, janus, mllama, parameter_groups, towers
 from aa_lightning.models.families.family import LAST, Family
 from aa_lightning.models.token import rope
 
@@ -78,6 +78,7 @@ FAMILIES = {
             media=("image",),
             unused=_layers_after_the_feature_layer,
             also=("compose",),
+            kept=towers.LLAVA,
         ),
         Family(
             "llava_next",
@@ -85,6 +86,7 @@ FAMILIES = {
             media=("image",),
             required={"image": ("pixel_values", "image_sizes")},
             unused=_layers_after_the_feature_layer,
+            kept=towers.LLAVA,
         ),
         Family(
             "llava_onevision",
@@ -93,6 +95,7 @@ FAMILIES = {
             required={"image": ("pixel_values", "image_sizes")},
             unused=_layers_after_the_feature_layer,
             frames=8,
+            kept=towers.LLAVA,
         ),
         Family(
             "qwen2_vl",
@@ -102,6 +105,7 @@ FAMILIES = {
             required=_QWEN_IMAGE,
             rope=rope.qwen,
             arguments=_BOUNDED,
+            kept=towers.QWEN,
         ),
         Family(
             "qwen2_5_vl",
@@ -112,6 +116,7 @@ FAMILIES = {
             rope=rope.qwen,
             grid_seconds="second_per_grid_ts",
             arguments=_BOUNDED,
+            kept=towers.QWEN,
         ),
         Family(
             "qwen3_vl",
@@ -121,6 +126,7 @@ FAMILIES = {
             required=_QWEN_IMAGE,
             rope=rope.qwen,
             fewest_frames=2,  # its processor refuses a clip of one
+            kept=towers.QWEN3,
         ),
         mllama.Mllama(
             "mllama",
@@ -130,6 +136,7 @@ FAMILIES = {
             per_prompt=_MLLAMA_KEYS,
             required={"image": (*_MLLAMA_KEYS, "cross_attention_mask")},
             packs=False,  # what a row sees is the pictures of its prompt
+            kept=towers.VISION_MODEL,
         ),
         Family(
             "gemma3",
@@ -139,6 +146,7 @@ FAMILIES = {
             required={"image": ("pixel_values", "token_type_ids")},
             tokens=("tokenizer.image_token", "boi_token"),
             sees_ahead="token_type_ids",
+            kept=towers.GEMMA,
         ),
         Family(
             "idefics3",
@@ -146,6 +154,7 @@ FAMILIES = {
             media=("image",),
             required={"image": ("pixel_values", "pixel_attention_mask")},
             tokens=("image_token", "fake_image_token"),
+            kept=towers.VISION_MODEL,
         ),
         Family(
             "smolvlm",
@@ -155,6 +164,7 @@ FAMILIES = {
             tokens=("image_token", "fake_image_token"),
             one_medium=True,
             frames=8,  # shorter clips beside longer ones would be read with black frames
+            kept=towers.VISION_MODEL,
         ),
         Family(
             "internvl",
@@ -162,6 +172,7 @@ FAMILIES = {
             media=("image", "video"),
             required={"video": ("pixel_values",)},
             frames=8,
+            kept=towers.INTERNVL,
         ),
         Family(
             "mistral3",
@@ -169,6 +180,7 @@ FAMILIES = {
             media=("image",),
             required={"image": ("pixel_values", "image_sizes")},
             tokens=("image_token", "image_break_token", "image_end_token"),
+            kept=towers.PIXTRAL,
         ),
         Family(
             "llava_next_video",
@@ -177,6 +189,7 @@ FAMILIES = {
             required={"image": ("pixel_values", "image_sizes")},
             unused=_those_and_the_newline,
             frames=8,
+            kept=towers.LLAVA,
         ),
         Family(
             "video_llava",
@@ -186,6 +199,7 @@ FAMILIES = {
             unused=_those_and_the_tower_of_pictures,
             frames=8,  # what it was trained with
             fewest_rows=4,
+            kept=towers.VIDEO_LLAVA,
         ),
         Family(
             "qwen2_audio",
@@ -194,6 +208,7 @@ FAMILIES = {
             required={"audio": ("input_features", "feature_attention_mask")},
             unused=_fixed_positions,
             longest_sound=_WINDOW,
+            kept=towers.HEARING,
         ),
         Family(
             "audioflamingo3",
@@ -203,6 +218,7 @@ FAMILIES = {
             unused=_fixed_positions,
             longest_sound="max_audio_len",  # it reads several windows
             most={"audio": 1},
+            kept=towers.HEARING,
         ),
         Family(
             "qwen2_5_omni",
@@ -212,6 +228,7 @@ FAMILIES = {
             longest_sound=_WINDOW,
             whole="qwen2_5_omni",
             part="qwen2_5_omni_thinker",
+            kept=towers.OMNI,
         ),
         Family(
             "qwen2_5_omni_speech",
@@ -221,6 +238,7 @@ FAMILIES = {
             unused=lambda config: r"^thinker\.model\.audio_tower\.audio_bos_eos_token\.|^token2wav\.",  # only heard
             longest_sound=_WINDOW,
             part="qwen2_5_omni",
+            kept=towers.spoken(towers.OMNI),
         ),
         Family(
             "qwen3_omni",
@@ -229,6 +247,7 @@ FAMILIES = {
             sound_step=_FOLDED,
             whole="qwen3_omni_moe",
             part="qwen3_omni_moe_thinker",
+            kept=towers.OMNI3,
         ),
         Family(
             "qwen3_omni_speech",
@@ -238,6 +257,7 @@ FAMILIES = {
             unused=lambda config: r"^code2wav\.",
             sound_step=_FOLDED,
             part="qwen3_omni_moe",
+            kept=towers.spoken(towers.OMNI3),
         ),
         Family(
             "emu3",
@@ -260,6 +280,7 @@ FAMILIES = {
             parameter_groups.SPLIT,
             media=("image",),
             writes=("text", "image"),
+            kept=towers.VISION_MODEL,
         ),
         composed.Composed(
             "compose",
@@ -269,6 +290,7 @@ FAMILIES = {
             longest_sound="window",
             towers=(("image", "video"), ("audio",)),
             part="aa_composed",
+            kept=towers.COMPOSED,
         ),
     )
 }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from hashlib import blake2b
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from aa_lightning.configuration.schema import Model as ModelOptions
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Frozen, Reference, evaluating
-from aa_lightning.models.token.keys import KEY_BYTES, take
+from aa_lightning.models.token.keys import KEY_BYTES, arithmetic_of, digests_of
 from aa_lightning.models.token.network import spread
 from aa_lightning.system.cache import cache_root, code_of, keep_newest
 from aa_lightning.system.store import Store
@@ -116,7 +115,7 @@ def store_of(model: nn.Module, beside: list[nn.Module], options: ModelOptions) -
         "config": _scrubbed(model.config.to_dict()),
         "libraries": {name: version(name) for name in ("torch", "transformers")},
         "code": code_of("models", "types.py"),
-        "weights": [_digests(one) for one in (model, *beside)],
+        "weights": [digests_of(one) for one in (model, *beside)],
     }
     said = json.dumps(shaped_by, sort_keys=True, default=str)
     folder = cache_root() / "references" / blake2b(said.encode(), digest_size=KEY_BYTES).hexdigest()
@@ -124,18 +123,6 @@ def store_of(model: nn.Module, beside: list[nn.Module], options: ModelOptions) -
     folder.touch()
     keep_newest(folder.parent, _MOST)
     return Store(folder)
-
-
-def _digests(model: nn.Module) -> list[str]:
-    """Of each weight and buffer of a model."""
-
-    def digest(named: tuple[str, Any]) -> str:
-        found = blake2b(digest_size=KEY_BYTES)
-        take(found, *named)
-        return found.hexdigest()
-
-    with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
-        return [*threads.map(digest, sorted(model.state_dict().items()))]
 
 
 def _scrubbed(said: Any) -> Any:
@@ -147,9 +134,6 @@ def _scrubbed(said: Any) -> Any:
 
 def _keys(network: nn.Module, batch: Batch) -> list[bytes]:
     """The keys of a batch's responses one after another, for the arithmetic that is in force."""
-    weight = next(network.parameters())
-    kind = weight.device.type
-    inside = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    arithmetic = f"{kind} {weight.dtype} {inside} {torch.get_float32_matmul_precision()}".encode()
+    arithmetic = arithmetic_of(next(network.parameters())).encode()
     rows = batch.response["key"].flatten(0, 1).cpu().numpy()
     return [blake2b(row.tobytes() + arithmetic, digest_size=KEY_BYTES).digest() for row in rows]

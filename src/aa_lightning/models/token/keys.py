@@ -1,13 +1,14 @@
-"""Keys of responses: digests of all that a model reads when it gives a response its log-probabilities."""
+"""Keys of what a model gives: digests of all that it reads, of its weights, and of the arithmetic in force."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 KEY_BYTES = 16
 
@@ -38,3 +39,22 @@ def take(digest: Any, name: str, tensor: Tensor) -> None:
     """Add a tensor of any shape to a digest: its name, type, shape and bytes."""
     digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
     digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+
+
+def digests_of(model: nn.Module) -> list[str]:
+    """A digest of each weight and buffer of a model."""
+
+    def digest(named: tuple[str, Any]) -> str:
+        found = blake2b(digest_size=KEY_BYTES)
+        take(found, *named)
+        return found.hexdigest()
+
+    with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
+        return [*threads.map(digest, sorted(model.state_dict().items()))]
+
+
+def arithmetic_of(weight: Tensor) -> str:
+    """Device, types and precision that the numbers of a model with this weight, of any shape, hang on."""
+    kind = weight.device.type
+    inside = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    return f"{kind} {weight.dtype} {inside} {torch.get_float32_matmul_precision()}"
