@@ -1,17 +1,21 @@
-"""One training step on DPO, by this project and by TRL: forward, a fresh reference pass, backward, AdamW."""
+"""One training step on DPO, by this project and by TRL: forward, what the reference says, backward, AdamW."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from aa_lightning.models.token.encoder import TokenEncoder
+from aa_lightning.models.token.kept import KeptReference
 from aa_lightning.models.token.policy import AutoregressivePolicy
-from aa_lightning.types import Preference
+from aa_lightning.system.store import Store
+from aa_lightning.types import Batch, Preference
 from benchmarks.subject import dpo
 
 Step = Callable[[], Tensor]  # one training step; returns its loss
@@ -19,11 +23,28 @@ LR = 1e-6
 
 
 def ours(policy: AutoregressivePolicy, pairs: list[Preference], device: str) -> Step:
-    """A step of this project on prepared data."""
-    encoder, algorithm = policy.encoder, dpo()
-    batch = encoder.collate([encoder.encode(pair, pair.responses) for pair in pairs]).to(device)
-    policy.to(device)
+    """A step of this project on prepared data, with a fresh reference pass."""
     policy.reference.network.to(device)
+    return _ours(policy, batch_of(policy.encoder, pairs, device), device)
+
+
+def kept(policy: AutoregressivePolicy, pairs: list[Preference], device: str) -> Step:
+    """The same, of a run whose reference was read before: a step finds what it said on the disk."""
+    network, store = policy.reference.network.to(device), Store(Path(tempfile.mkdtemp()))
+    batch = batch_of(policy.encoder.with_keys(), pairs, device)
+    policy.reference = KeptReference(store, None)
+    policy.reference.read(network, batch, bool)
+    policy.reference.may_move = True
+    return _ours(policy, batch, device)
+
+
+def batch_of(encoder: TokenEncoder, pairs: list[Preference], device: str) -> Batch:
+    return encoder.collate([encoder.encode(pair, pair.responses) for pair in pairs]).to(device)
+
+
+def _ours(policy: AutoregressivePolicy, batch: Batch, device: str) -> Step:
+    algorithm = dpo()
+    policy.to(device)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=LR, fused=True)
 
     def step() -> Tensor:
