@@ -6,6 +6,7 @@ import shutil
 import time
 from multiprocessing import Process, get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from aa_lightning.assembly.policy import build_algorithm, build_policy
 from aa_lightning.evaluate import evaluate
 from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.system.cache import cache_root
+from aa_lightning.system.store import Store
 from aa_lightning.train import train
+from aa_lightning.training.callbacks.keep_reference import KeepReference
 from aa_lightning.training.module import AlignmentModule
 from tests.contract.support import EASY, composed, config
 from tests.reliability.lives import cache_beside
@@ -210,6 +213,16 @@ def test_two_runs_at_once_and_killed_ones_leave_nothing_wrong(tmp_path, cache, k
     beside, kept = Ran(tmp_path / "beside", "tiny_qwen2", "dpo"), Ran(tmp_path / "kept", "tiny_qwen2", "dpo", KEPT)
     kept.check_equals(beside)
     assert kept.responses[0] == kept.responses[1]
+
+
+def test_processes_that_do_not_share_a_cache_are_told_so_before_they_train(tmp_path):
+    """The other process has kept a row that is not here."""
+    whole = SimpleNamespace(
+        barrier=lambda: None, broadcast=lambda mine: b"theirs", reduce_boolean_decision=lambda mine, all: mine
+    )
+    callback = KeepReference(suite=None, branches=())
+    with pytest.raises(ValueError, match="AA_LIGHTNING_CACHE name one that all machines see"):
+        callback._tell(SimpleNamespace(strategy=whole), Store(tmp_path / "store"))
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,33 @@ def test_a_run_continues_on_another_number_of_processes_at_the_same_prompt(place
     assert rows(second) == expected
 
 
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("steps", [0, 2, 5, 7, 30])
+def test_a_plan_of_reading_once_has_every_row_that_so_many_steps_visit_in_the_batches_that_bring_it_first(
+    place, world, steps
+):
+    """Of 23 rows, 5 steps of 4 an epoch; in 30 steps every row is met, and the plan is not read to its end."""
+    visited, planned, passes = set(), set(), set()
+    for rank in range(world):
+        place(rank, world)
+        trained = rows(train(micro_batch_size=2, seed=2), epochs=6)[: steps * (2 // world)]
+        plan = train(micro_batch_size=2, seed=2).once(steps)
+        assert plan[: 10 // world] == trained[: 10 // world]
+        assert all(batch in trained for batch in plan)
+        visited.update(*trained)
+        planned.update(*plan)
+        passes.add(len(plan))
+    assert planned == visited
+    assert len(passes) == 1  # sharded ranks read together
+    assert passes.pop() <= 15
+
+
+def test_batches_of_a_plan_leave_the_place_in_the_data(place):
+    expected, loader = rows(train(seed=2), epochs=2), train(seed=2)
+    assert [batch.rows for batch in loader.fetch([[3, 1], [2]])] == [[3, 1], [2]]
+    assert rows(loader, epochs=2) == expected
+
+
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
 def test_each_micro_batch_knows_the_supervised_terms_of_its_whole_window_even_after_a_cut(cut):
     """The count of a batch is the sum of its row numbers; a window is 2 micro-batches of 2 rows."""
