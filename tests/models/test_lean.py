@@ -13,13 +13,10 @@ TOKENS = [model for model in MODELS if modality(model) != "t2i"]
 
 
 def slimmed(model: str):
-    """Modules of a model that have another forward pass, one for each class."""
+    """Modules of a model that are lean, one for each class: no tower that is kept, and nothing of a last layer that is short."""
     _, policy, _ = borrow(model)
-    return {
-        type(module): module
-        for module in policy.network.modules()
-        if isinstance(vars(module).get("forward"), MethodType)  # and no tower that is kept
-    }
+    changed = [module for module in policy.network.modules() if isinstance(vars(module).get("forward"), MethodType)]
+    return {type(module): module for module in changed if "whole" not in vars(module)}
 
 
 def width(module) -> int:
