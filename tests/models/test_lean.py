@@ -13,7 +13,7 @@ TOKENS = [model for model in MODELS if modality(model) != "t2i"]
 
 
 def slimmed(model: str):
-    """Modules of a model that are lean, one for each class: no tower that is kept, and nothing of a last layer that is short."""
+    """Modules of a model that are lean, one for each class: no towers that are kept, nothing of a short last layer."""
     _, policy, _ = borrow(model)
     changed = [module for module in policy.network.modules() if isinstance(vars(module).get("forward"), MethodType)]
     return {type(module): module for module in changed if "whole" not in vars(module)}
