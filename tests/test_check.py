@@ -1,4 +1,4 @@
-"""What `check` shows: the supervised tokens, lengths, reasons, an estimate."""
+"""What `check` shows: the supervised tokens, lengths, reasons."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from aa_lightning.assembly import inspection
 from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.assembly.data import data_options, read_examples
-from aa_lightning.assembly.policy import build_encoder, estimate_cost
+from aa_lightning.assembly.policy import build_encoder
 from aa_lightning.assembly.survey import survey
 from aa_lightning.check import check
 from aa_lightning.configuration.compose import compose
@@ -73,24 +73,6 @@ def test_lengths_are_those_of_the_encoder():
 def test_reasons_are_counted_and_the_rows_named():
     dropped = [Dropped("3", "label", "tie"), Dropped("5", "image", "missing"), Dropped("9", "label", "tie")]
     assert inspection.reasons(dropped) == [["label", "tie", "2", "3, 9"], ["image", "missing", "1", "5"]]
-
-
-def test_the_estimate_counts_weights_without_loading_them():
-    """Adam on float32: 4 bytes of weight, 4 of gradient, 8 of moments for each parameter; a frozen copy is 4 more."""
-    algorithm, policy, cfg = make("tiny_llava", "dpo")
-    cost, micro = estimate_cost(cfg, algorithm, inspection.Lengths([20, 30], [8, 9, 7, 8]))
-    parameters = sum(p.numel() for p in policy.parameters())
-    assert micro == cfg.loader.batch_size
-    assert cost.weights * 2**30 == pytest.approx(4 * parameters)
-    assert (cost.gradients + cost.optimizer) * 2**30 == pytest.approx(12 * parameters)
-    assert cost.reference == cost.weights
-
-
-def test_adapters_shrink_the_estimate_and_need_no_copy():
-    algorithm, _, cfg = make("tiny_llava", "dpo", "model.lora.rank=2")
-    cost, _ = estimate_cost(cfg, algorithm, inspection.Lengths([20], [8, 9]))
-    assert cost.reference == 0
-    assert cost.optimizer < 0.5 * cost.weights
 
 
 def test_a_pair_that_cannot_work_is_refused_before_weights_load():

@@ -9,6 +9,7 @@ from aa_lightning.launch.command import command
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from aa_lightning.assembly.planning import Plan
     from aa_lightning.assembly.survey import Found
 
 
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig) -> None:
     """
     Show what a run would train on: examples with their supervised tokens in green, lengths, dropped rows with their
-    reasons, and an estimate of memory and arithmetic. Every row is decoded and encoded as training does; no weights are
-    loaded.
+    reasons; and which ways to train fit into a device, with memory and time of a step. Every row is decoded and encoded as
+    training does; no weights are loaded.
 
       python -m aa_lightning.check algo=dpo modality=ti2t
       python -m aa_lightning.check data=local data.train.path=my.jsonl model=llava_1_5_7b
       python -m aa_lightning.check data=rlaif_v data.limit=100 data.on_bad_row=skip
+      python -m aa_lightning.check model=llava_1_5_7b data=rlaif_v memory_gib=24
     """
     from aa_lightning.system.console import quiet, show_progress
 
@@ -69,9 +71,9 @@ def check(cfg: DictConfig) -> Found:
 
 
 def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
-    """The first examples, and for token models their lengths and what a step would cost."""
+    """The first examples, and for token models their lengths and ways to train on them."""
     from aa_lightning.assembly import inspection
-    from aa_lightning.assembly.policy import estimate_cost
+    from aa_lightning.assembly.planning import CannotPlan, plan
     from aa_lightning.system.console import paint, say, show_table
 
     for example in found.first(cfg.show):
@@ -79,9 +81,35 @@ def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
     lengths = found.trained.lengths
     if lengths.prompts:
         show_table("tokens", ["", "median", "95 %", "longest"], lengths.rows())
-        cost, micro = estimate_cost(cfg, algorithm, lengths)
-        show_table(f"one process, {micro} prompts per forward pass (estimate)", ["memory", "GiB"], cost.rows())
-        say(f"about {cost.tflop:.3g} TFLOP per forward and backward pass")
+        try:
+            _show_plan(plan(cfg, algorithm, found))
+        except CannotPlan as error:
+            say(str(error))
+
+
+def _show_plan(found: Plan) -> None:
+    from aa_lightning.assembly.devices import GIB
+    from aa_lightning.assembly.planning import COLUMNS
+    from aa_lightning.launch.hydra_jobs import train_command
+    from aa_lightning.system.console import say, show_table
+
+    typed, best, device = found.typed, found.options[0], found.device
+    show_table(
+        f"each process, with {typed.way.micro} of the longest rows in a forward pass",
+        ["memory", "GiB"],
+        typed.held.rows(),
+    )
+    say(f"about {found.tflop:.3g} TFLOP and {typed.seconds:.3g} s a step on {device.name}")
+    size = f"{device.memory / GIB:.3g} GiB of {device.name}"
+    show_table(f"what fits into {size}" if found.fits else f"nothing fits into {size}", COLUMNS, found.rows())
+    say("rows: in a forward pass; again: activations are computed again (model.gradient_checkpointing)")
+    if not found.fits:
+        say(
+            f"the smallest need is {best.held.total / GIB:.3g} GiB: more processes share it (strategy=fsdp trainer.devices=…)"
+        )
+    changes = best.way.differs(typed.way)
+    if changes:
+        say(f"type: {train_command(changes)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Supervised tokens, lengths, dropped rows and the cost of a step, as `check` and the first lines of a run show them."""
+"""Supervised tokens, lengths, and dropped rows, as `check` and the first lines of a run show them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from aa_lightning.data.template.schema import columns_read
 from aa_lightning.models.token.encoder import Encoded, TokenEncoder
 from aa_lightning.system.shown import one_line
 from aa_lightning.types import Example
-
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def painted(encoder: Any, example: Example) -> list[tuple[str, str]]:
@@ -96,56 +94,3 @@ def reasons(dropped: Sequence[Any]) -> list[list[str]]:
         [column, reason, str(count), ", ".join(r.row for r in dropped if (r.column, r.reason) == (column, reason))[:60]]
         for (column, reason), count in counted.most_common()
     ]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """An estimate of memory (GiB) and arithmetic (TFLOP) of one optimiser step on one process."""
-
-    weights: float
-    gradients: float
-    optimizer: float
-    reference: float
-    activations: float
-    tflop: float
-
-    @property
-    def total(self) -> float:
-        return self.weights + self.gradients + self.optimizer + self.reference + self.activations
-
-    def rows(self) -> list[list[str]]:
-        """Name and GiB."""
-        parts = ("weights", "gradients", "optimizer", "reference", "activations", "total")
-        numbers = (self.weights, self.gradients, self.optimizer, self.reference, self.activations, self.total)
-        return [[part, f"{number:.2f}"] for part, number in zip(parts, numbers, strict=True)]
-
-
-def estimate(model: Any, options: Any, lengths: Lengths, micro: int, responses: int, frozen_copy: bool) -> Cost:
-    """Estimate a step from a model on the meta device (no weights needed).
-
-    Weights and gradients in their own type, two float32 moments for each trained weight; activations of one micro-batch:
-    about 34 × hidden bytes per token and layer in 16 bit (2205.05198 eq. 1, without attention scores), one layer's worth
-    and the layer inputs with checkpointing; 6 FLOP per weight and token, 2 for the reference.
-    """
-    config = model.config.get_text_config()
-    total = sum(p.numel() for p in model.parameters())
-    trained = total if options.lora.rank == 0 else _adapter_size(model, options.lora.rank)
-    width, gib = _BYTES[options.dtype], 2**30
-    tokens = micro * (max(lengths.prompts, default=0) + responses * max(lengths.responses, default=0))
-    per_layer = 34 * config.hidden_size * tokens * width / 2
-    kept = per_layer + 2 * config.hidden_size * tokens * config.num_hidden_layers * width / 2
-    activations = kept if options.gradient_checkpointing else per_layer * config.num_hidden_layers
-    return Cost(
-        weights=total * width / gib,
-        gradients=trained * width / gib,
-        optimizer=trained * 8 / gib,
-        reference=total * width / gib if frozen_copy else 0.0,
-        activations=activations / gib,
-        tflop=(8 if frozen_copy or options.lora.rank else 6) * total * tokens / 1e12,
-    )
-
-
-def _adapter_size(model: Any, rank: int) -> int:
-    from torch import nn
-
-    return sum(rank * (m.in_features + m.out_features) for m in model.modules() if isinstance(m, nn.Linear))

@@ -10,10 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from aa_lightning.algos.plain import completed
-from aa_lightning.assembly.data import processes_of
 from aa_lightning.assembly.options import options_of
 from aa_lightning.assembly.stages import export_of, is_stage, starting_point
-from aa_lightning.configuration.check import split_batch
 from aa_lightning.types import Algorithm
 
 
@@ -42,18 +40,19 @@ def check_model(cfg: DictConfig) -> Any:
     return build_encoder(cfg, start)
 
 
-def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None) -> Any:
+def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None, weightless: bool = False) -> Any:
     """The policy or reward model that the algorithm trains.
 
     Args:
         start: weights to start from, a folder or a checkpoint; None: those of `model.path`.
+        weightless: whether its weights are on the meta device, to count and to plan; token models alone.
     """
     from aa_lightning.models import load
 
     model, checkpoint = _started(cfg, start)
     if algorithm.trains == "reward_model":
-        return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks)
-    return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint, algorithm.noise)
+        return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks, weightless)
+    return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint, algorithm.noise, weightless)
 
 
 def keeps_reference(cfg: DictConfig, algorithm: Algorithm) -> bool:
@@ -91,19 +90,6 @@ def build_chat_policy(cfg: DictConfig) -> Any:
         merged = replace(model.lora, rank=0)
         model = replace(model, path=str(export_of(cfg.run)), lora=merged)
     return load.load_policy(model, _limits(cfg), False).eval()
-
-
-def estimate_cost(cfg: DictConfig, algorithm: Algorithm, lengths: Any) -> tuple[Any, int]:
-    """Estimate what a step would cost, and return it with the number of prompts in a forward pass."""
-    from aa_lightning.assembly import inspection
-    from aa_lightning.models import load
-
-    model = options_of(cfg, "model")
-    micro, _ = split_batch(cfg.loader.batch_size, cfg.loader.micro_batch_size, processes_of(cfg))
-    form = load.choose_form(model.reference, model.lora.rank, algorithm.uses_reference)
-    responses = max(1, len(lengths.responses) // max(1, len(lengths.prompts)))
-    outline = load.outline(model)
-    return inspection.estimate(outline, model, lengths, micro, responses, form == "frozen"), micro
 
 
 def _started(cfg: DictConfig, start: str | None) -> tuple[Any, Path | None]:

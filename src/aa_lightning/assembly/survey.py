@@ -29,6 +29,7 @@ class Survey:
 
     Attributes:
         lengths: in tokens; empty for models that read no tokens.
+        tokens: of each readable row, its prompt and all responses; empty too.
         readable: the places of rows that can be decoded and encoded.
         bad: the others.
         showing: how many examples show each medium; under "", those that show none.
@@ -37,11 +38,22 @@ class Survey:
     """
 
     lengths: Lengths
+    tokens: dict[int, int] = field(default_factory=dict)
     readable: list[int] = field(default_factory=list)
     bad: list[Dropped] = field(default_factory=list)
     showing: Counter[str] = field(default_factory=Counter)
     labels: Counter[bool] = field(default_factory=Counter)
     margins: list[float] = field(default_factory=list)
+
+    @property
+    def longest_first(self) -> list[int]:
+        """The places of rows, by their tokens."""
+        return sorted(self.tokens, key=self.tokens.__getitem__, reverse=True)
+
+    @property
+    def usual_share(self) -> float:
+        """The tokens of a row in the mean, as a share of the longest one's."""
+        return sum(self.tokens.values()) / (len(self.tokens) * max(self.tokens.values()))
 
     def sentences(self) -> list[str]:
         """Describe the rows, a line for each finding."""
@@ -144,5 +156,7 @@ def survey(rows: EncodedExamples, limit: int | None = None) -> Survey:
             found.margins.append(item.example.margin)
         if isinstance(item.encoded, Encoded):
             found.lengths.prompts.append(item.encoded.prompt["input_ids"].shape[1])
-            found.lengths.responses.extend(len(tokens) for tokens in item.encoded.responses)
+            responses = [len(tokens) for tokens in item.encoded.responses]
+            found.lengths.responses.extend(responses)
+            found.tokens[index] = found.lengths.prompts[-1] + sum(responses)
     return found

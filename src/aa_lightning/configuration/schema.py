@@ -172,6 +172,8 @@ class Generate(Train):
 class Check(Train):
     show: NonNegativeInt
     measure: PositiveInt | None
+    card: Literal["rtx4090", "l40s", "a100", "h100", "h200"] | None
+    memory_gib: PositiveFloat | None
 
 
 PRECISIONS = (  # of Lightning's Trainer

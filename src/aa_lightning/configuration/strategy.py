@@ -14,10 +14,12 @@ class Strategy:
     Attributes:
         name: of its class, "" where Lightning chooses.
         stage: of ZeRO.
+        offload: whether the optimiser's state is in host memory, and in stage 3 the weights.
     """
 
     name: str = ""
     stage: int | None = None
+    offload: bool = False
 
     @property
     def is_deepspeed(self) -> bool:
@@ -35,4 +37,4 @@ def strategy_of(trainer: Mapping[str, Any]) -> Strategy:
     given = trainer.get("strategy")
     if not isinstance(given, Mapping):
         return Strategy()
-    return Strategy(given["_target_"].rpartition(".")[2], given.get("stage"))
+    return Strategy(given["_target_"].rpartition(".")[2], given.get("stage"), given.get("offload", False))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from omegaconf import DictConfig, read_write
 
 from aa_lightning.configuration.composed import with_search_path
 from aa_lightning.configuration.literal import as_string
+from aa_lightning.configuration.schema import COMMANDS, Train
 from aa_lightning.configuration.typed import Line, parsed
 from aa_lightning.runs.folders import hold, new_folder, rank_folder
 from aa_lightning.system.processes import rank
@@ -57,6 +60,24 @@ def prepared(line: Line, task: Callable[[DictConfig], Any]) -> Iterator[Job]:
             yield _sweep(hydra, name, overrides, task)
         else:
             yield _run(hydra, name, overrides, task)
+
+
+def train_command(changes: Sequence[str]) -> str:
+    """Write the command that trains with what was typed for the one that runs, but for these changes of it."""
+    known = HydraConfig.initialized()
+    folders = (
+        [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
+        if known
+        else []
+    )
+    typed = HydraConfig.get().overrides.task if known else []
+    other = {field.name for fields_of in COMMANDS.values() for field in fields(fields_of)} - {
+        field.name for field in fields(Train)
+    }
+    left_out = other | {change.partition("=")[0] for change in changes}
+    kept = [one for one in typed if one.partition("=")[0].lstrip("+") not in left_out]
+    named = [word for folder in folders for word in ("--config-dir", folder)]
+    return shlex.join(["python", "-m", "aa_lightning.train", *named, *kept, *changes])
 
 
 def _run(hydra: Any, name: str, overrides: list[str], task: Callable[[DictConfig], Any]) -> Job:

@@ -65,7 +65,7 @@ def run_job(cfg: DictConfig, function: Function, config_name: str, worker: list[
     with _answering(folder, config_name):
         cfg = finished(cfg, HydraConfig.get(), config_name, _conf_folders())
         _require_space(folder)
-        if not is_worker() and "trainer" in cfg:
+        if not is_worker() and "trainer" in cfg and config_name != "check":  # which trains nothing
             count = processes(OmegaConf.to_container(cfg.trainer, resolve=True))
             if count > 1:
                 return _in_workers(cfg, worker, count)

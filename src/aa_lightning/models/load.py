@@ -23,7 +23,7 @@ from aa_lightning.models.speech.load import SpeechWriter
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, take
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
 from aa_lightning.models.token.features import memory_of
-from aa_lightning.models.token.kept import KeptReference, store_of
+from aa_lightning.models.token.kept import KeptReference, Unread, store_of
 from aa_lightning.models.token.last_layer import shorten
 from aa_lightning.models.token.lean import slim
 from aa_lightning.models.token.load import TextWriter
@@ -47,6 +47,7 @@ def load_policy(
     reference: bool,
     checkpoint: Path | None = None,
     noise: float = 0.0,
+    weightless: bool = False,
 ) -> AutoregressivePolicy | DiffusionPolicy:
     """Load a policy with the reference that its algorithm needs.
 
@@ -56,21 +57,26 @@ def load_policy(
         reference: whether the algorithm compares with a reference.
         checkpoint: of a run, whose weights policy and reference start from.
         noise: α of the noise on token embeddings in training.
+        weightless: whether its weights are on the meta device, to count and to plan; token models alone.
     """
     if options.likelihood == "elbo":
         from aa_lightning.models.diffusion.policy import load_diffusion
 
         return load_diffusion(options, reference, checkpoint)
-    model, writer, stands_alone = _loaded(options, limits)
+    model, writer, stands_alone = _loaded(options, limits, weightless)
     _check_writes(model, options)
     if checkpoint is not None:
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
     form = choose_form(options.reference, options.lora.rank, reference)
     copied = frozen(writer.network(copy.deepcopy(model))) if form == "frozen" else None
-    store = store_of(model, writer.beside, options) if form == "kept" else None
+    store = store_of(model, writer.beside, options) if form == "kept" and not weightless else None
     adapters = prepare_training(model, writer.family, options, stands_alone and checkpoint is None)
-    _keep_frozen(model, copied, writer.family, options)
-    stays = Reference(form, copied, adapters) if store is None else KeptReference(store, adapters)
+    if not weightless:  # what towers have read is found again by its numbers
+        _keep_frozen(model, copied, writer.family, options)
+    if form == "kept":
+        stays = KeptReference(store, adapters) if store is not None else Unread(adapters)
+    else:
+        stays = Reference(form, copied, adapters)
     policy = writer.policy(model, stays, adapters)
     if noise:
         add_noise(policy.network.writer, noise)
@@ -79,7 +85,12 @@ def load_policy(
 
 
 def load_scorer(
-    options: ModelOptions, limits: Limits, checkpoint: Path | None = None, heads: int = 1, speaks: int = 0
+    options: ModelOptions,
+    limits: Limits,
+    checkpoint: Path | None = None,
+    heads: int = 1,
+    speaks: int = 0,
+    weightless: bool = False,
 ) -> Scorer:
     """Load a reward model: the backbone of a token model with a head of scores.
 
@@ -87,8 +98,9 @@ def load_scorer(
         checkpoint: of a run, whose weights it starts from: a reward model's, head included, or a policy's.
         heads: scores of a response.
         speaks: tokens that it may say about a response before it scores it.
+        weightless: as for `load_policy`.
     """
-    model, writer, stands_alone = _loaded(options, limits)
+    model, writer, stands_alone = _loaded(options, limits, weightless)
     weight = classifier.saved_head(folder_of(options.path, options.tiny), model.config, options.revision)
     if speaks:
         _check_writes(model, options)
@@ -97,7 +109,8 @@ def load_scorer(
         _take_backbone(model, weights, checkpoint)
         weight = weights.get(_HEAD)
     adapters = prepare_training(model, writer.family, options, stands_alone and checkpoint is None)
-    _keep_frozen(model, None, writer.family, options)
+    if not weightless:
+        _keep_frozen(model, None, writer.family, options)
     return writer.reward_model(model, Head(weight, heads, speaks), adapters)
 
 
@@ -129,11 +142,13 @@ def check_training(options: ModelOptions | Diffusion) -> None:
     prepare_training(model, _family(model.config, options), options)
 
 
-def _loaded(options: ModelOptions, limits: Limits) -> tuple[nn.Module, TextWriter, bool]:
+def _loaded(options: ModelOptions, limits: Limits, weightless: bool = False) -> tuple[nn.Module, TextWriter, bool]:
     """The model, what makes it a policy, and whether its weights are those that `model.path` holds."""
     source = source_of(options)
-    model, processor = source.model(), source.processor()
-    family = tried(model, processor, _family(model.config, options), options.prefix_sharing)
+    model = source.outline(options.dtype) if weightless else source.model()
+    processor, family = source.processor(), _family(model.config, options)
+    if not weightless:  # what is tried are numbers
+        family = tried(model, processor, family, options.prefix_sharing)
     if is_listed(model.config):
         slim(model)
         if "audio" not in family.writes:  # a talker reads prompts too

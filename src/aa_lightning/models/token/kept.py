@@ -72,6 +72,25 @@ class KeptReference(Reference):
         return keys, sum(key in missing for key in keys)
 
 
+class Unread(Reference):
+    """Stands for what a store would say where a step is only rehearsed: its shape, without a number."""
+
+    def __init__(self, adapters: Adapters | None):
+        super().__init__("kept", adapters=adapters)
+
+    @contextmanager
+    def active(self, policy_network: nn.Module) -> Iterator[Likelihood]:
+        """The reference, while the context lasts."""
+        yield self
+
+    def log_likelihood(
+        self, batch: Batch, tokens: Tensor | None = None, statistic: Statistic | None = None, measure: bool = False
+    ) -> LogLikelihood:
+        """Zeros, (P, K, T)."""
+        mask = batch.response["mask"][: len(batch)]
+        return LogLikelihood(torch.zeros_like(mask), mask)
+
+
 class _Kept:
     """The log-probabilities of a store, as a reference gives them."""
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 Make = Callable[[], Tensor]
-Known = dict[int, tuple["weakref.ref[Tensor]", Make]]  # outputs by their address, as long as they are there
+Known = dict[tuple[int, int], tuple["weakref.ref[Tensor]", Make]]  # outputs by their place, as long as they are there
 _known: ContextVar[Known | None] = ContextVar("known", default=None)
 
 
@@ -29,12 +29,17 @@ def applied(function: type[torch.autograd.Function], *inputs: Any) -> Tensor:
     """
     output, known = function.apply(*inputs), _known.get()
     if known is not None and output.requires_grad and output.is_contiguous():
-        place = output.data_ptr()
+        place = _place(output)
         known[place] = (
             weakref.ref(output, lambda _: known.pop(place, None)),
             partial(function.apply, *map(_kept, inputs)),
         )
     return output
+
+
+def _place(tensor: Tensor) -> tuple[int, int]:
+    """Name the place of a tensor (…) in memory. One that is a shape alone has a storage too, but no address."""
+    return tensor.untyped_storage()._cdata, tensor.storage_offset()
 
 
 def _kept(value: Any) -> Any:
@@ -53,9 +58,9 @@ def made_again() -> Iterator[None]:
     known: Known = {}
 
     def pack(tensor: Tensor) -> Tensor | Make:
-        if tensor.data_ptr() not in known or not tensor.is_contiguous():
+        if _place(tensor) not in known or not tensor.is_contiguous():
             return tensor
-        reference, make = known[tensor.data_ptr()]
+        reference, make = known[_place(tensor)]
         output = reference()
         same = output is not None and output.numel() == tensor.numel()
         return partial(_made, make, tensor.shape) if same else tensor
