@@ -2,6 +2,8 @@
 
 import re
 import sqlite3
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from aa_lightning.models.token.towers import KeptTower, release_towers
 from aa_lightning.system import memory as memories
 from aa_lightning.system.cache import bytes_of
 from aa_lightning.system.memory import Memory
+from aa_lightning.training import strategies
 from aa_lightning.types import Prompt, text
 from tests.contract.support import MODELS, batch_of, loss_of, make
 
@@ -202,6 +205,19 @@ def test_arithmetic_is_a_part_of_what_is_asked(llava, monkeypatch):
 def test_a_tower_that_trains_reads_whole_batches():
     _, policy, _ = make("tiny_llava", "dpo")
     assert towers(policy) == []
+
+
+@pytest.mark.parametrize(("stage", "kept"), [(2, 2), (3, 0)])
+def test_towers_whose_weights_are_gathered_for_each_call_read_whole_batches(llava, stage, kept):
+    """ZeRO-2 leaves weights whole, ZeRO-3 does not, and all processes gather together."""
+    strategy = object.__new__(strategies.DeepSpeed)
+    strategy.config = {"zero_optimization": {"stage": stage}}
+    policy, _, _ = llava
+    trainer = SimpleNamespace(strategy=strategy)
+    with patch.object(strategies, "_place_frozen"):
+        strategies.shard_policy(trainer, policy)
+        strategies.place_reference(trainer, policy)
+    assert len(towers(policy)) == kept
 
 
 @pytest.mark.parametrize("model", ["tiny_llava", "tiny_qwen2_audio"])

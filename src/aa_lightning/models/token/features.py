@@ -28,7 +28,7 @@ _LIBRARIES = ("torch", "transformers", "diffusers")  # of which the last may not
 
 def memory_of(wanted: Literal["auto", False] | int) -> Memory | None:
     """The memory that `model.keep_features` asks for; None: nothing is kept."""
-    if wanted is False:
+    if not wanted:
         return None
     return Memory(cache_root() / "features", (_AUTO if wanted == "auto" else wanted) * 2**20)
 
