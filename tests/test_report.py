@@ -383,7 +383,7 @@ def test_padding_and_waiting_are_pointed_out_with_the_option_that_helps(tmp_path
     )
     assert findings(run)[-2:] == [
         "40% of the tokens were padding: loader.group_by_length=true batches rows of similar length.",
-        "40% of a step is waiting for data: more loader.workers decode ahead.",
+        "40% of a step is waiting for data: more loader.workers read ahead, on cores that are free.",
     ]
 
 

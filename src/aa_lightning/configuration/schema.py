@@ -20,7 +20,7 @@ class Loader:
     batch_size: PositiveInt
     micro_batch_size: PositiveInt | None
     eval_batch_size: PositiveInt
-    workers: NonNegativeInt
+    workers: NonNegativeInt | Literal["auto"]
     cache_mib: NonNegativeInt
     max_prompt_tokens: PositiveInt
     max_response_tokens: PositiveInt
@@ -30,7 +30,12 @@ class Loader:
     @property
     def kept_bytes(self) -> int:
         """Bytes of a data set that each process may keep: data workers share the bound."""
-        return self.cache_mib * 2**20 // max(self.workers, 1)
+        return self.cache_mib * 2**20 // max(self.given_workers, 1)
+
+    @property
+    def given_workers(self) -> int:
+        """Processes that read ahead from the first step on."""
+        return 0 if self.workers == "auto" else self.workers
 
 
 @dataclass(config=STRICT, kw_only=True)

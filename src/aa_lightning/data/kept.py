@@ -18,11 +18,18 @@ class Kept(Generic[T]):
         self.limit, self.size = limit, 0
         self._items: dict[int, T] = {}
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def __contains__(self, index: int) -> bool:
         return index in self._items
 
     def __getitem__(self, index: int) -> T:
         return self._items[index]
+
+    def share(self, processes: int) -> None:
+        """Leave to each of several processes, which begin as copies of this one, its part of the room that is left."""
+        self.limit = self.size + (self.limit - self.size) // processes
 
     def offer(self, index: int, item: T, size: int) -> None:
         """Keep an item of so many bytes if there is room for it."""

@@ -83,7 +83,9 @@ def _waste(run: Run) -> list[str]:
             f"{padding:.0%} of the tokens were padding: loader.group_by_length=true batches rows of similar length."
         )
     if data > _WASTE * step:
-        found.append(f"{data / step:.0%} of a step is waiting for data: more loader.workers decode ahead.")
+        found.append(
+            f"{data / step:.0%} of a step is waiting for data: more loader.workers read ahead, on cores that are free."
+        )
     return found
 
 

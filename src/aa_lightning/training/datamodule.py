@@ -25,6 +25,7 @@ from aa_lightning.data.scan import Dropped, prompt_media_of
 from aa_lightning.models.token.encoder import TooLong
 from aa_lightning.system.console import bar
 from aa_lightning.training.loader import EvalLoader, TrainLoader
+from aa_lightning.training.pace import Pace
 from aa_lightning.training.sizes import bytes_of
 from aa_lightning.training.supervision import after, changed_tokens, ratings, steps, supervision
 from aa_lightning.types import Batch, Encoder, Example, Feedback, Kind, Rating, Response, text
@@ -86,6 +87,13 @@ class EncodedExamples(Sequence):
             raise BadRow(bad.row, bad.column, f"{bad.reason}{advice}") from bad
         self.kept.offer(index, item, bytes_of(item))
         return item
+
+    @property
+    def unread(self) -> int | None:
+        """The number of examples that are not kept yet; None: they are too large to be kept all."""
+        if not len(self.kept) or self.kept.size / len(self.kept) * len(self) > self.kept.limit:
+            return None
+        return len(self) - len(self.kept)
 
     def _encoded(self, index: int) -> Item:
         item = self.item(self.examples[index])
@@ -312,13 +320,18 @@ class AlignmentData(L.LightningDataModule):
             batch_size=self.options.batch_size,
             micro_batch_size=self.micro_batch_size,
             seed=self.seed,
-            workers=self.options.workers,
+            workers=self.options.given_workers,
             count=self.count,
             lengths=self.train_examples.lengths() if self.options.group_by_length else None,
+            pace=self._pace() if self.options.workers == "auto" else None,
         )
 
     def train_dataloader(self) -> TrainLoader:
         return self.train_loader
+
+    def _pace(self) -> Pace:
+        examples = self.train_examples
+        return Pace(lambda: examples.unread, examples.kept.share)
 
     def val_dataloader(self) -> EvalLoader:
         return eval_loader(self.val_examples, self.options)
@@ -326,4 +339,4 @@ class AlignmentData(L.LightningDataModule):
 
 def eval_loader(examples: EncodedExamples, options: Loader) -> EvalLoader:
     """A loader over held-out examples, each exactly once over all ranks."""
-    return EvalLoader(examples, examples.collate, batch_size=options.eval_batch_size, workers=options.workers)
+    return EvalLoader(examples, examples.collate, batch_size=options.eval_batch_size, workers=options.given_workers)

@@ -9,10 +9,13 @@ only rank 0's.
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +26,7 @@ from torch.utils.data import DataLoader
 from aa_lightning.configuration.check import split_batch
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.system.processes import end_with_parent
+from aa_lightning.training.pace import Pace
 
 Collate = Callable[[Sequence[Any]], Any]
 SORTED_STEPS = 50  # steps whose examples are sorted together when batches are made of similar lengths
@@ -41,6 +45,7 @@ class TrainLoader:
         count: how many terms of a batch are supervised, one number or several. If given, their sum over its window comes
             with each batch, so that a token mean can be exact over ranks and accumulated micro-batches.
         lengths: of each example; if given, a step takes examples of similar length.
+        pace: if given, it says after some steps how many workers go on; which rows come does not depend on it.
 
     Raises:
         ConfigError: the data is smaller than one step, or a step cannot be divided among the processes.
@@ -57,6 +62,7 @@ class TrainLoader:
         workers: int = 0,
         count: Callable[[Any], float | list[float]] | None = None,
         lengths: Sequence[int] | None = None,
+        pace: Pace | None = None,
     ):
         if len(dataset) < batch_size:
             raise ConfigError(
@@ -68,7 +74,8 @@ class TrainLoader:
         self.epoch = 0
         self.position = 0  # micro-batches of this epoch handed out, on each rank
         self._plan: list[list[int]] = []  # micro-batches wanted next, one list for good: data workers live on
-        self._fetch = _fetcher(dataset, collate, self._plan, workers)
+        self._fetched_by = partial(_fetcher, dataset, collate, self._plan)
+        self._fetch, self._pace = self._fetched_by(workers), pace
 
     @property
     def accumulate(self) -> int:
@@ -161,12 +168,36 @@ class TrainLoader:
         a window that a checkpoint cut is fetched again, as its count is needed."""
         window = self.accumulate if self.count else 1
         skip = position % window
-        self._plan[:] = self.indices()[position - skip :]
-        fetched = _raising(self._fetch)
-        while batches := list(itertools.islice(fetched, window)):
+        for batches in self._windows(position - skip, window):
             terms = self._terms(batches)
             yield from ((batch, terms) for batch in batches[skip:])
             skip = 0
+
+    def _windows(self, place: int, size: int) -> Iterator[list[Any]]:
+        """`size` micro-batches at a time, from a place on. What passes between two of them is the time of training."""
+        self._plan[:] = self.indices()[place:]
+        fetched, asked = _raising(self._fetch), time.perf_counter()
+        while batches := list(itertools.islice(fetched, size)):
+            ready = time.perf_counter()
+            yield batches
+            place, trained = place + len(batches), time.perf_counter()
+            if self._begins_workers(len(batches), ready - asked, trained - ready):
+                self._plan[:] = self.indices()[place:]
+                fetched = _raising(self._fetch)
+            asked = time.perf_counter()
+
+    def _begins_workers(self, batches: int, reading: float, training: float) -> bool:
+        """Tell whether workers go on from here, by the seconds of a window."""
+        if self._pace is None:
+            return False
+        world = _world()[1]
+        self._pace.add(batches * self.batch_size // (self.accumulate * world), reading, training)
+        workers = self._pace.workers(int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+        if workers is not None:
+            self._pace = None
+        if workers:
+            self._fetch = self._fetched_by(workers)
+        return bool(workers)
 
     def _terms(self, window: list[Any]) -> Tensor | None:
         if self.count is None:
