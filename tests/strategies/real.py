@@ -171,13 +171,16 @@ def without_references(folder: Path) -> Iterator[None]:
     cache, before = folder / "cache", os.environ.get("AA_LIGHTNING_CACHE")
     cache.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):  # each rank does this
+        (cache_root() / "tiny").mkdir(parents=True, exist_ok=True)
         (cache / "tiny").symlink_to(cache_root() / "tiny")
     os.environ["AA_LIGHTNING_CACHE"] = str(cache)
-    yield
-    if before is None:
-        del os.environ["AA_LIGHTNING_CACHE"]
-    else:
-        os.environ["AA_LIGHTNING_CACHE"] = before
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["AA_LIGHTNING_CACHE"]
+        else:
+            os.environ["AA_LIGHTNING_CACHE"] = before
 
 
 def main(folder: str, mixed: str, *cells: str) -> None:
