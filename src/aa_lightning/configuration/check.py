@@ -16,7 +16,18 @@ from aa_lightning.configuration.schema import COMMANDS, PRECISIONS, SECTIONS
 from aa_lightning.configuration.signatures import schema_of
 from aa_lightning.configuration.strategy import strategy_of
 from aa_lightning.configuration.targets import Parameter, named_class, strategy_arguments, trainer_arguments
-from aa_lightning.configuration.wording import ConfigError, Everywhere, explain_invalid, is_slip, nearest, show, unknown
+from aa_lightning.configuration.wording import (
+    BOUNDS,
+    TYPES,
+    ConfigError,
+    Everywhere,
+    explain_choice,
+    is_slip,
+    nearest,
+    show,
+    unknown,
+    walk,
+)
 
 
 def check_config(
@@ -141,7 +152,11 @@ def _mistakes_in(path: str, section: Mapping[str, Any], schema: type, everywhere
     except ValidationError as error:
         errors = error.errors()
         told = [one for one in errors if one["type"] not in _OF_TEXTS or not isinstance(one["input"], Mapping)]
-        return [explain_invalid(path, schema, details, everywhere) for details in told or errors]
+        tried: dict[Any, list[Any]] = {}  # by key: a value may be refused by each of several types
+        for one in told or errors:
+            of_value = one["loc"] and one["type"] in (*TYPES, *BOUNDS)
+            tried.setdefault(walk(schema, path, one["loc"])[1] if of_value else one["loc"], []).append(one)
+        return [explain_choice(path, schema, together, everywhere) for together in tried.values()]
     return []
 
 

@@ -207,11 +207,22 @@ def explain_invalid(section: str, schema: type, details: Mapping[str, Any], ever
     if details["type"] == "union_tag_not_found":
         return f"{key} has no name, which says what it is\ntype: {key}.name=<name>; --help {key} lists the names"
     reason = details["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    if details["type"] in _BOUNDS and (why := WHY.get(key.partition("[")[0])):
+    if details["type"] in BOUNDS and (why := WHY.get(key.partition("[")[0])):
         reason += f", since {why}"
     if isinstance(details["input"], Mapping):
         return f"{key}: {reason}"
     return f"{key}={show(details['input'])} cannot be used: {reason}\n{_advice(key, details)}"
+
+
+def explain_choice(section: str, schema: type, tried: Sequence[Mapping[str, Any]], everywhere: Everywhere) -> str:
+    """pydantic's errors about one value that fits none of several types; one that fits but for its size is told alone."""
+    bounds = [one for one in tried if one["type"] not in TYPES]
+    if bounds or len(tried) == 1:
+        return explain_invalid(section, schema, (bounds or tried)[0], everywhere)
+    options = [option for one in tried for option in (_literals(one) if "ctx" in one else [_EXPECTED[one["type"]]])]
+    options, (_, key) = [option.replace("False", "false") for option in options], walk(schema, section, tried[0]["loc"])
+    refused = f"{key}={show(tried[0]['input'])} cannot be used: it should be {', '.join(options[:-1])} or {options[-1]}"
+    return f"{refused}\ntype: {key}={options[0]}"
 
 
 def walk(schema: type, path: str, steps: Sequence[str | int]) -> tuple[type, str]:
@@ -302,7 +313,7 @@ def _single(value: Any) -> tuple[list[str], Any]:
     return steps, value
 
 
-_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _EXPECTED = {
     "float_parsing": "<number>",
     "float_type": "<number>",
@@ -312,6 +323,7 @@ _EXPECTED = {
     "bool_parsing": "true or =false",
     "bool_type": "true or =false",
 }
+TYPES = (*_EXPECTED, "literal_error")
 
 
 def _unknown_tag(key: str, given: str, expected: str) -> str:
