@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from aa_lightning.system import console
 from aa_lightning.training.callbacks import progress
 from aa_lightning.training.callbacks.progress import Progress
 
-ROWS = ["a", "b"]
+ROWS = (["a", "b"], None)  # a batch, and how many terms its step has
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def clock(monkeypatch):
     """Seconds that pass when the test says so."""
     now = SimpleNamespace(seconds=100.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr(console, "_progress", True)  # whatever runs in this process wanted
     return now
 
 

@@ -237,7 +237,7 @@ def test_the_thinker_trains_of_a_checkpoint_that_also_speaks(model, tmp_path):
     """The full checkpoint has the thinker's weights under another name, and its configuration in a section."""
     policy = policy_of(model)
     thinker = policy.network.model
-    kind, section = FAMILIES[policy.encoder.family.name].whole
+    kind = FAMILIES[policy.encoder.family.name].whole
     thinker.save_pretrained(tmp_path)
     published = {f"thinker.{name}": value for name, value in load_file(tmp_path / "model.safetensors").items()}
     assert any(name.startswith("thinker.audio_tower.") for name in published)  # and not thinker.model.audio_tower
@@ -245,7 +245,7 @@ def test_the_thinker_trains_of_a_checkpoint_that_also_speaks(model, tmp_path):
     save_file({**published, **speech}, tmp_path / "model.safetensors", {"format": "pt"})
     policy.encoder.processor.save_pretrained(tmp_path)
     own = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, section: own}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "thinker_config": own}))
     whole = policy_of(model, f"model.path={tmp_path}")
     assert type(whole.network.model) is type(thinker) is THINKERS[model]
     for name, weight in thinker.state_dict().items():

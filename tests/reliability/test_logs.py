@@ -1,5 +1,6 @@
 """What a run says while it goes on: a bar in a terminal, lines in a file, and nothing that libraries say to themselves."""
 
+import csv
 import os
 import pty
 import re
@@ -12,8 +13,17 @@ from tests.reliability import forked
 from tests.reliability.support import SHAPES, SHORT, call
 
 RUN = [sys.executable, "-m", "aa_lightning.train"]  # warnings and all
-SHORT = [item for item in SHORT if not item.startswith(("trainer.enable_progress_bar", "trainer.log_every"))]
-FOUR = [*SHORT, *SHAPES, "modality=t2t", "algo=dpo", "trainer.max_steps=4", "trainer.log_every_n_steps=2"]
+OTHERWISE = ("trainer.enable_progress_bar", "trainer.log_every", "loader.batch_size")
+SHORT = [item for item in SHORT if not item.startswith(OTHERWISE)]
+FOUR = [
+    *SHORT,
+    *SHAPES,
+    "loader.batch_size=16",
+    "modality=t2t",
+    "algo=dpo",
+    "trainer.max_steps=4",
+    "trainer.log_every_n_steps=2",
+]
 LINE = re.compile(r"step \d+/4  loss [\d.]+  accuracy [\d.]+  margin [-\d.e]+  [\d.]+ prompts/s  \d\d:\d\d left")
 
 
@@ -43,6 +53,17 @@ def check_piped(folder, code, out, err):
 def test_a_piped_run_says_a_line_per_logged_step_and_nothing_besides_its_own_words(piped):
     folder, said = piped
     check_piped(folder, *said)
+
+
+def test_the_speed_that_is_told_is_that_of_the_rows_that_were_read(piped):
+    """Between the two lines lie two steps of 16 rows, and by the log of metrics no more than twice the time of theirs."""
+    folder, (_, out, _) = piped
+    with (folder / "metrics.csv").open() as file:
+        measured = [
+            float(row["throughput/prompts_per_s"]) for row in csv.DictReader(file) if row["throughput/prompts_per_s"]
+        ]
+    told = float(re.search(r"([\d.]+) prompts/s", steps(out)[-1])[1])
+    assert 0.4 < told / measured[-1] < 2.5
 
 
 def test_a_piped_run_of_two_processes_says_what_one_does(tmp_path):

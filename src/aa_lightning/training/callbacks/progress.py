@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 
 import lightning as L
+from torch import Tensor
 from tqdm import tqdm
 
 from aa_lightning.system.console import bar, tell_progress
+from aa_lightning.types import Batch
 
 _WATCHED = {"loss": "train/loss", "accuracy": "train/reward/accuracy", "margin": "train/reward/margin"}
 
@@ -36,9 +38,11 @@ class Progress(L.Callback):
         if not self._began:  # what is measured before the first step is none of the time of steps
             self._began = self._since = time.monotonic()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs, batch: tuple[Batch, Tensor | None], batch_idx: int
+    ) -> None:
         assert self._bar is not None
-        self._prompts += len(batch) * trainer.world_size
+        self._prompts += len(batch[0]) * trainer.world_size
         if trainer.global_step == self._step:  # within a step
             return
         logged, self._step = trainer.callback_metrics, trainer.global_step
