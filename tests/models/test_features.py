@@ -12,9 +12,9 @@ from PIL import Image
 from aa_lightning.models.families.table import FAMILIES
 from aa_lightning.models.token import features
 from aa_lightning.models.token.towers import KeptTower, release_towers
-from aa_lightning.system import memory as memories
+from aa_lightning.system import bounded_store
+from aa_lightning.system.bounded_store import BoundedStore
 from aa_lightning.system.cache import bytes_of
-from aa_lightning.system.memory import Memory
 from aa_lightning.training import strategies
 from aa_lightning.types import Prompt, text
 from tests.contract.support import MODELS, batch_of, loss_of, make
@@ -31,9 +31,9 @@ def towers(policy) -> list[KeptTower]:
     return [forward for forward in own if isinstance(forward, KeptTower)]
 
 
-def remembering(policy, memory: Memory | None):
+def remembering(policy, memory: BoundedStore | None):
     for tower in towers(policy):
-        tower.features.memory = memory
+        tower.features.store = memory
     return policy
 
 
@@ -101,14 +101,14 @@ def test_a_run_is_the_same_to_the_bit_and_media_are_read_once_in_the_life_of_the
 
     _, policy, _ = make(model, "dpo", FROZEN)
     read.clear()
-    assert same(fresh, trained(algorithm, remembering(policy, Memory(tmp_path, 2**24)), batch))
+    assert same(fresh, trained(algorithm, remembering(policy, BoundedStore(tmp_path, 2**24)), batch))
     probed = 2 * sum(tower._draws is not None for tower in towers(policy))
     once = len(read) - probed
     assert 0 < 4 * once <= each_time  # two steps, policy and reference
 
     _, policy, _ = make(model, "dpo", FROZEN)
     read.clear()
-    assert same(fresh, trained(algorithm, remembering(policy, Memory(tmp_path, 2**24)), batch))
+    assert same(fresh, trained(algorithm, remembering(policy, BoundedStore(tmp_path, 2**24)), batch))
     assert len(read) == probed
 
 
@@ -116,7 +116,7 @@ def test_a_run_is_the_same_to_the_bit_and_media_are_read_once_in_the_life_of_the
 def test_media_read_one_at_a_time_are_those_that_the_library_reads_together(model, tmp_path):
     _, policy, cfg = make(model, "dpo", FROZEN)
     batch = shown(cfg, policy)
-    alone = remembering(policy, Memory(tmp_path, 2**24)).log_likelihood(batch).terms
+    alone = remembering(policy, BoundedStore(tmp_path, 2**24)).log_likelihood(batch).terms
     release_towers(policy)
     assert towers(policy) == []
     assert torch.allclose(policy.log_likelihood(batch).terms, alone, atol=1e-5, rtol=1e-6)
@@ -126,7 +126,7 @@ def test_media_read_one_at_a_time_are_those_that_the_library_reads_together(mode
 def llava(tmp_path):
     """A policy with a frozen tower and a frozen reference beside it, its batch, and its memory."""
     _, policy, cfg = make("tiny_llava", "dpo", "model.freeze=[vision]")
-    memory = Memory(tmp_path / "features", 2**24)
+    memory = BoundedStore(tmp_path / "features", 2**24)
     return remembering(policy.train(), memory), batch_of(cfg, policy, "preference"), memory
 
 
@@ -230,7 +230,7 @@ def test_a_tower_that_draws_is_read_each_time_and_its_draws_are_those_of_a_run_w
     fresh = policy.train().log_likelihood(batch).terms
     _, policy, _ = make(model, "dpo", *changes)
     torch.manual_seed(5)
-    assert torch.equal(remembering(policy, Memory(tmp_path, 2**24)).train().log_likelihood(batch).terms, fresh)
+    assert torch.equal(remembering(policy, BoundedStore(tmp_path, 2**24)).train().log_likelihood(batch).terms, fresh)
     assert [tower._draws for tower in towers(policy)] == [True]
     read = counting(monkeypatch)
     for _ in range(2):
@@ -254,16 +254,16 @@ def test_a_damaged_store_is_filled_again(llava, monkeypatch):
         base.execute("UPDATE kept SET value = substr(value, 1, length(value) / 2) WHERE key = ?", (half,))
     base.close()
     read = counting(monkeypatch)
-    remembering(policy, Memory(memory.parent, memory.most))
+    remembering(policy, BoundedStore(memory.parent, memory.most))
     assert torch.equal(policy.log_likelihood(batch).terms, first) and len(read) == 1
     file.write_bytes(b"no database")
-    remembering(policy, Memory(memory.parent, memory.most))
+    remembering(policy, BoundedStore(memory.parent, memory.most))
     assert torch.equal(policy.log_likelihood(batch).terms, first) and len(read) == 1 + 3
 
 
 def test_two_runs_at_once_share_what_either_has_read(llava, monkeypatch):
     policy, batch, memory = llava
-    other = Memory(memory.parent, memory.most)
+    other = BoundedStore(memory.parent, memory.most)
     with torch.no_grad():
         policy.log_likelihood(batch)
         read = counting(monkeypatch)
@@ -278,16 +278,16 @@ class TestMemory:
     """Values of 1000 bytes."""
 
     def test_what_does_not_fit_in_memory_comes_from_the_disk(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(memories, "_IN_MEMORY", 3500)
-        memory = Memory(tmp_path, 2**20)
+        monkeypatch.setattr(bounded_store, "_IN_MEMORY", 3500)
+        memory = BoundedStore(tmp_path, 2**20)
         memory.put("tower", VALUES)
         assert len(memory._values) == 3
         assert memory.get("tower", VALUES) == VALUES
         assert memory.get("another", VALUES) == {}
 
     def test_a_full_store_takes_no_more_and_keeps_what_it_has(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(memories, "_IN_MEMORY", 0)
-        memory = Memory(tmp_path, 20_000)
+        monkeypatch.setattr(bounded_store, "_IN_MEMORY", 0)
+        memory = BoundedStore(tmp_path, 20_000)
         for number in range(40):
             memory.put("tower", {b"%d" % number: bytes(1000)})
         there = memory.get("tower", [b"%d" % number for number in range(40)])
@@ -295,27 +295,27 @@ class TestMemory:
         assert bytes_of(tmp_path) <= 20_000 + 2 * 4096  # pages of SQLite
 
     def test_stores_of_other_towers_go_where_all_are_too_large(self, tmp_path):
-        Memory(tmp_path, 2**20).put("first", VALUES)
+        BoundedStore(tmp_path, 2**20).put("first", VALUES)
         room = 5 * bytes_of(tmp_path) // 2
         for name in ("second", "third", "fourth"):
-            Memory(tmp_path, room).put(name, VALUES)
+            BoundedStore(tmp_path, room).put(name, VALUES)
         assert sorted(folder.name for folder in tmp_path.iterdir()) == ["fourth", "second", "third"]
 
     def test_without_a_disk_to_write_on_a_run_goes_on(self, tmp_path, capsys):
         (tmp_path / "file").write_text("")
-        memory = Memory(tmp_path / "file" / "features", 2**20)
+        memory = BoundedStore(tmp_path / "file" / "features", 2**20)
         for _ in range(2):
             memory.put("tower", VALUES)
             assert memory.get("tower", VALUES) == VALUES
         assert capsys.readouterr().out.count("kept in memory alone") == 1
 
     def test_a_disk_that_is_nearly_full_is_left_to_others(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(memories, "_FREE", 2**62)
-        Memory(tmp_path, 2**20).put("tower", VALUES)
-        assert Memory(tmp_path, 2**20).get("tower", VALUES) == {}
+        monkeypatch.setattr(bounded_store, "_FREE", 2**62)
+        BoundedStore(tmp_path, 2**20).put("tower", VALUES)
+        assert BoundedStore(tmp_path, 2**20).get("tower", VALUES) == {}
 
 
 def test_the_option_says_how_much_is_kept():
-    assert features.memory_of(False) is None
-    assert features.memory_of("auto").most == 2**33
-    assert features.memory_of(16).most == 2**24
+    assert features.features_store(False) is None
+    assert features.features_store("auto").most == 2**33
+    assert features.features_store(16).most == 2**24

@@ -22,7 +22,7 @@ from aa_lightning.models.source import source_of
 from aa_lightning.models.speech.load import SpeechWriter
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, take
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
-from aa_lightning.models.token.features import memory_of
+from aa_lightning.models.token.features import features_store
 from aa_lightning.models.token.kept import KeptReference, Unread, store_of
 from aa_lightning.models.token.last_layer import shorten
 from aa_lightning.models.token.lean import slim
@@ -185,9 +185,9 @@ def _family(config: Any, options: ModelOptions) -> Family:
 
 def _keep_frozen(model: nn.Module, copied: nn.Module | None, family: Family, options: ModelOptions) -> None:
     """Let towers that do not train look up what they have read, those of a frozen reference among what the policy's read."""
-    memory, towers = memory_of(options.keep_features), frozen_towers(model, family)
+    store, towers = features_store(options.keep_features), frozen_towers(model, family)
     for one in [model] if copied is None else [model, copied.model]:
-        keep_towers(one, towers, memory)
+        keep_towers(one, towers, store)
 
 
 def prepare_training(

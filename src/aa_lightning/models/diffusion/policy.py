@@ -23,7 +23,7 @@ from aa_lightning.models.diffusion.options import Diffusion
 from aa_lightning.models.lora import BESIDE
 from aa_lightning.models.reference import Reference, choose_form, evaluating, frozen
 from aa_lightning.models.state_dict import below, folder_of, of_checkpoint, reading, take
-from aa_lightning.models.token.features import Features, Inputs, memory_of
+from aa_lightning.models.token.features import Features, Inputs, features_store
 from aa_lightning.models.whole import check_finite, check_folder, check_tokenizer, check_unet
 from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Rollout, Sampling, Statistic
 
@@ -55,9 +55,9 @@ class DiffusionPolicy(nn.Module):
         self.pipeline, self.options = pipeline, options
         self.network, self.encoder = network, encoder
         self.reference, self.adapters = reference, adapters
-        memory = memory_of(options.keep_features)
-        self._seen = Features(frozen(pipeline.vae), memory)
-        self._said = Features(frozen(pipeline.text_encoder), memory)
+        store = features_store(options.keep_features)
+        self._seen = Features(frozen(pipeline.vae), store)
+        self._said = Features(frozen(pipeline.text_encoder), store)
 
     @property
     def vae(self) -> nn.Module:

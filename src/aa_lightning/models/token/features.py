@@ -18,19 +18,19 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from aa_lightning.models.token.keys import KEY_BYTES, arithmetic_of, digests_of, take
+from aa_lightning.system.bounded_store import BoundedStore
 from aa_lightning.system.cache import cache_root, code_of
-from aa_lightning.system.memory import Memory
 
 Inputs = Mapping[str, Any]  # of one medium: tensors, and whatever else the module is called with
 _AUTO = 8192  # MiB
 _LIBRARIES = ("torch", "transformers", "diffusers")  # of which the last may not be there
 
 
-def memory_of(wanted: Literal["auto", False] | int) -> Memory | None:
-    """The memory that `model.keep_features` asks for; None: nothing is kept."""
+def features_store(wanted: Literal["auto", False] | int) -> BoundedStore | None:
+    """The store that `model.keep_features` asks for; None: nothing is kept."""
     if not wanted:
         return None
-    return Memory(cache_root() / "features", (_AUTO if wanted == "auto" else wanted) * 2**20)
+    return BoundedStore(cache_root() / "features", (_AUTO if wanted == "auto" else wanted) * 2**20)
 
 
 class Features:
@@ -38,11 +38,11 @@ class Features:
 
     Args:
         module: that has a configuration.
-        memory: of results; None: everything is made each time.
+        store: of results; None: everything is made each time.
     """
 
-    def __init__(self, module: nn.Module, memory: Memory | None):
-        self.module, self.memory = module, memory
+    def __init__(self, module: nn.Module, store: BoundedStore | None):
+        self.module, self.store = module, store
         self._seen: list[tuple[int, int]] | None = None
         self._weights = b""
 
@@ -52,15 +52,15 @@ class Features:
         Args:
             read: calls the module on one input.
         """
-        if self.memory is None:
+        if self.store is None:
             return [read(one) for one in inputs]
         maker = self._maker()
         keys = [_key_of(one) for one in inputs]
-        found, made = self.memory.get(maker, keys), {}
+        found, made = self.store.get(maker, keys), {}
         for key, one in zip(keys, inputs, strict=True):
             if key not in found and key not in made:
                 made[key] = save({name: value.contiguous() for name, value in read(one).items()})
-        self.memory.put(maker, made)
+        self.store.put(maker, made)
         found |= made
         device = next(self.module.parameters()).device
         return [{name: value.to(device) for name, value in load(found[key]).items()} for key in keys]

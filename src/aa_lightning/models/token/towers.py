@@ -15,7 +15,7 @@ from aa_lightning.models.families.family import Family
 from aa_lightning.models.families.towers import Tower
 from aa_lightning.models.token.features import Features
 from aa_lightning.system import random_state
-from aa_lightning.system.memory import Memory
+from aa_lightning.system.bounded_store import BoundedStore
 
 
 def frozen_towers(model: nn.Module, family: Family) -> dict[str, Tower]:
@@ -28,19 +28,19 @@ def frozen_towers(model: nn.Module, family: Family) -> dict[str, Tower]:
     }
 
 
-def keep_towers(model: nn.Module, towers: Mapping[str, Tower], memory: Memory | None) -> None:
+def keep_towers(model: nn.Module, towers: Mapping[str, Tower], store: BoundedStore | None) -> None:
     """Let towers read media one at a time, and look up what they have read before.
 
     Modules stay where they are, so that adapters, checkpoints and exports see no difference.
 
     Args:
         towers: that never train, by their names.
-        memory: of what they read; None: they look nothing up, and give the same.
+        store: of what they read; None: they look nothing up, and give the same.
     """
     for name, tower in towers.items():
         module = model.get_submodule(name)
         layer = None if tower.layer is None else model.config.to_dict()[tower.layer]
-        module.forward = KeptTower(module, tower, layer, Features(module, memory))
+        module.forward = KeptTower(module, tower, layer, Features(module, store))
 
 
 def release_towers(network: nn.Module) -> None:

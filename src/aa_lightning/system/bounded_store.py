@@ -16,7 +16,7 @@ _IN_MEMORY = 2**30  # bytes of a process
 _FREE = 2**30  # bytes that are left to others on the disk
 
 
-class Memory:
+class BoundedStore:
     """Values of any number of makers by their keys.
 
     What is there stays. A value that does not fit any more is given back to be made again, so that rows which come round in
