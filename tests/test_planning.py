@@ -38,7 +38,8 @@ def planned(*typed):
     """The plan of a command line."""
     cfg = compose(typed, "check")
     algorithm = build_algorithm(cfg)
-    return plan(cfg, algorithm, read_all(cfg, algorithm, data_options(cfg), check_model(cfg)))
+    encoder = check_model(cfg)
+    return plan(cfg, algorithm, encoder, read_all(cfg, algorithm, data_options(cfg), encoder))
 
 
 def measured(typed, folder):

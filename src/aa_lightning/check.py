@@ -82,7 +82,7 @@ def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
     if lengths.prompts:
         show_table("tokens", ["", "median", "95 %", "longest"], lengths.rows())
         try:
-            _show_plan(plan(cfg, algorithm, found))
+            _show_plan(plan(cfg, algorithm, encoder, found))
         except CannotPlan as error:
             say(str(error))
 

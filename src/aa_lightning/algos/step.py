@@ -36,6 +36,13 @@ def computed(algorithm: Algorithm, policy: Any, batch: Batch, step: Step) -> tup
     return algorithm(policy, batch, step) if takes_step(algorithm) else algorithm(policy, batch)
 
 
+def prepared(policy: Any, batch: Batch) -> Batch:
+    """Make a batch and its branches ready to be read."""
+    batch = policy.prepare(batch)
+    batch.branches = {name: policy.prepare(branch) for name, branch in batch.branches.items()}
+    return batch
+
+
 def takes_step(algorithm: Algorithm) -> bool:
     """Tell whether `__call__` has a parameter `step`."""
     return "step" in signature(type(algorithm).__call__).parameters

@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from aa_lightning.assembly.data import processes_of, wanted_of
 from aa_lightning.assembly.devices import GIB, Device, device_of
 from aa_lightning.assembly.memory import held
-from aa_lightning.assembly.policy import build_encoder, build_policy
+from aa_lightning.assembly.policy import build_policy
 from aa_lightning.configuration.check import split_batch
 from aa_lightning.configuration.strategy import Strategy, strategy_of
-from aa_lightning.types import Algorithm, Batch
+from aa_lightning.types import Algorithm, Batch, Encoder
 
 if TYPE_CHECKING:
     from aa_lightning.assembly.memory import Held
@@ -138,10 +138,11 @@ def _told(option: Option) -> list[str]:
     return [*option.way.cells(), f"{option.held.total / GIB:.3g}", f"{option.seconds:.3g}"]
 
 
-def plan(cfg: DictConfig, algorithm: Algorithm, found: Found) -> Plan:
+def plan(cfg: DictConfig, algorithm: Algorithm, encoder: Encoder, found: Found) -> Plan:
     """Look for ways that fit.
 
     Args:
+        encoder: that has read the rows.
         found: the rows that train.
 
     Raises:
@@ -154,7 +155,7 @@ def plan(cfg: DictConfig, algorithm: Algorithm, found: Found) -> Plan:
         micro, cfg.model.gradient_checkpointing, cfg.model.lora.rank, cfg.model.quantization, cfg.model.reference
     )
     sizes = [size for size in range(share, 0, -1) if share % size == 0 and size <= max(_MOST, micro)]
-    tried = _Tries(cfg, algorithm, found, device, processes)
+    tried = _Tries(cfg, algorithm, encoder, found, device, processes)
     first, ways = tried.option(typed), [*_ways(typed, algorithm, device, processes)]
     # what needs not be computed twice is faster than larger passes are
     lighter = [[replace(way, micro=n, checkpointing=again) for again in (False, True) for n in sizes] for way in ways]
@@ -192,9 +193,11 @@ def _ways(typed: Way, algorithm: Algorithm, device: Device, processes: int) -> I
 class _Tries:
     """Rehearsals of one configuration, each taken once."""
 
-    def __init__(self, cfg: DictConfig, algorithm: Algorithm, found: Found, device: Device, processes: int):
-        self.cfg, self.algorithm, self.found, self.device, self.processes = cfg, algorithm, found, device, processes
-        self.encoder = build_encoder(cfg)
+    def __init__(
+        self, cfg: DictConfig, algorithm: Algorithm, encoder: Encoder, found: Found, device: Device, processes: int
+    ):
+        self.cfg, self.algorithm, self.encoder, self.found = cfg, algorithm, encoder, found
+        self.device, self.processes = device, processes
         self.rate = device.flop_per_s(cfg.trainer.precision not in ("32-true", "32"))
         self.footprint, self.policy, self.batch = map(functools.cache, (self._footprint, self._policy, self._batch))
 

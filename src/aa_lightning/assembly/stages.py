@@ -22,7 +22,7 @@ from aa_lightning.configuration.compose import compose, made_here
 from aa_lightning.configuration.folders import PACKAGE, conf_dir, file_of, option_names
 from aa_lightning.runs.checkpoints import check_whole, complete
 from aa_lightning.runs.layout import RunFolder
-from aa_lightning.system.cache import cache_root, made_once
+from aa_lightning.system.cache import cache_root, code_of, made_once
 from aa_lightning.system.processes import rank, run_alone
 from aa_lightning.system.shown import printable
 
@@ -121,13 +121,10 @@ def _stage_config(cfg: DictConfig) -> DictConfig:
 
 
 def _folder(stage: DictConfig) -> Path:
-    source = b"".join(
-        path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name not in ("report",)
-    )
     shaped_by: dict[str, Any] = {
         "config": OmegaConf.to_container(stage, resolve=True),
         "libraries": {name: version(name) for name in _LIBRARIES},
-        "source": hashlib.sha256(source).hexdigest(),
+        "source": code_of(*(path.name for path in PACKAGE.iterdir() if path.name != "report")),
     }
     key = hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()[:16]
     return cache_root() / "stages" / f"{stage.modality_name}-{key}"

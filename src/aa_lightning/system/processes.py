@@ -149,6 +149,11 @@ def held_memory() -> int:
         return int(sizes.read().split()[5]) * resource.getpagesize()
 
 
+def cores() -> int:
+    """The processor cores that this process may use; on systems that do not tell, all that there are."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def _rank_environments(count: int) -> list[dict[str, str]]:
     """torchrun's variables: Lightning, accelerate and DeepSpeed all know them, inside Slurm and Kubernetes too."""
     with socket.socket() as free:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from aa_lightning.algos.joining import Tally
-from aa_lightning.algos.step import Step, computed
+from aa_lightning.algos.step import Step, computed, prepared
 from aa_lightning.configuration.schema import Optimizer
 from aa_lightning.runs.resume_check import check_same_run
 from aa_lightning.training import strategies
@@ -42,7 +42,7 @@ class AlignmentModule(L.LightningModule):
 
     def training_step(self, counted: tuple[Batch, Tensor | None], index: int) -> Tensor:
         batch, terms = counted
-        batch = self.prepared(batch)
+        batch = prepared(self.policy, batch)
         step = Step(normalizer=self._normalizer(terms), memory=self.memory, measured=self._is_written)
         loss, metrics = self._computed(batch, step)
         self._refuse_non_finite(loss, batch)
@@ -52,7 +52,7 @@ class AlignmentModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        batch = self.prepared(batch)
+        batch = prepared(self.policy, batch)
         step = Step(memory=dict(self.memory), measured=True)  # what is written into the memory is forgotten
         loss, metrics = self._computed(batch, step)
         self._validation.add({"loss": loss, **metrics}, len(batch))
@@ -77,12 +77,6 @@ class AlignmentModule(L.LightningModule):
                 f"{name} returned a loss of shape {tuple(found[0].shape)} where one number is needed: take its mean()"
             )
         return found
-
-    def prepared(self, batch: Batch) -> Batch:
-        """A batch and its branches, ready to be read."""
-        batch = self.policy.prepare(batch)
-        batch.branches = {name: self.policy.prepare(branch) for name, branch in batch.branches.items()}
-        return batch
 
     def _normalizer(self, terms: Tensor | None) -> Tensor | None:
         """Supervised terms per micro-batch and rank, averaged over the whole step, of those of this rank's window.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 
 from aa_lightning.system.console import say
+from aa_lightning.system.processes import cores
 
 _STEPS = 3  # windows that are measured, after a first one in which much is done for once
 _SHARE = 0.05  # of the time that training takes: reading less than this delays nobody
@@ -46,7 +46,7 @@ class Pace:
         if left < _SHORT or self._reading < _SHARE * self._training:
             return 0
         wanted = math.ceil(_SPARE * self._reading / self._training)
-        workers = min(wanted, len(os.sched_getaffinity(0)) // processes - 1)  # one core trains
+        workers = min(wanted, cores() // processes - 1)  # one core trains
         if workers > 0:
             say(
                 f"reading rows takes {self._reading / self._training:.0%} of a step: {workers} process(es) read them ahead"

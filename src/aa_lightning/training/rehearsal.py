@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from aa_lightning.algos.step import Step, computed
+from aa_lightning.algos.step import Step, computed, prepared
 from aa_lightning.types import Algorithm, Batch
 
 _aten = torch.ops.aten
@@ -72,7 +72,7 @@ def rehearse(
     trained = [parameter for parameter in hollow.parameters() if parameter.requires_grad]
     with ledger:
         weights = sum(map(ledger.claim, hollow.parameters()))
-        reference = sum(ledger.claim(p) for network in _references(hollow) for p in network.parameters())
+        reference = sum(ledger.claim(p) for network in hollow.reference_modules() for p in network.parameters())
         optimizer = torch.optim.AdamW(trained, fused=True)
         for parameter in trained:
             parameter.grad = torch.empty_like(parameter)
@@ -93,23 +93,17 @@ def rehearse(
 
 
 def _loss(policy: nn.Module, algorithm: Algorithm, batch: Batch) -> Tensor:
-    batch = policy.prepare(batch)
-    batch.branches = {name: policy.prepare(branch) for name, branch in batch.branches.items()}
     memory = {name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}
-    return computed(algorithm, policy, batch, Step(memory=memory, measured=True))[0]
+    return computed(algorithm, policy, prepared(policy, batch), Step(memory=memory, measured=True))[0]
 
 
 def _mixed(precision: str) -> AbstractContextManager:
     return torch.autocast("cpu", _AUTOCAST[precision]) if precision in _AUTOCAST else nullcontext()
 
 
-def _references(policy: nn.Module) -> list[nn.Module]:
-    return policy.reference_modules()
-
-
 def _hollow(policy: nn.Module) -> nn.Module:
     """A copy, with its reference, of which tensors are shapes alone; weights that are one stay one."""
-    networks, shapes = [policy, *_references(policy)], {}
+    networks, shapes = [policy, *policy.reference_modules()], {}
     with FakeTensorMode(allow_non_fake_inputs=True):
         for parameter in (parameter for network in networks for parameter in network.parameters()):
             shapes[id(parameter)] = nn.Parameter(_shape_of(parameter), requires_grad=parameter.requires_grad)

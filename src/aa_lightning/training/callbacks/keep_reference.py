@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from aa_lightning.algos.step import prepared
 from aa_lightning.evaluation.suite import Suite
 from aa_lightning.models.reference import evaluating
 from aa_lightning.system.console import bar, say
@@ -58,7 +59,7 @@ class KeepReference(L.Callback):
 
     def _read_batch(self, trainer: L.Trainer, module: L.LightningModule, batch: Batch) -> None:
         policy, anywhere = module.policy, partial(trainer.strategy.reduce_boolean_decision, all=False)
-        batch = module.prepared(batch.to(trainer.strategy.root_device))
+        batch = prepared(policy, batch.to(trainer.strategy.root_device))
         for one in (batch, *(batch.branches[name] for name in self.branches if name in batch.branches)):
             keys, missing = policy.reference.read(policy.network, one, anywhere)
             self._responses, self._read, self._last = self._responses + len(keys), self._read + missing, keys[-1]
