@@ -131,7 +131,7 @@ def answered(*rows):
         ids=[f"set/{i}" for i in range(len(rows))], prompt={}, response={}, answers=[*expected], checks=[*checks]
     )
     nothing = torch.zeros(0)
-    drawn = Rollout(batch, [[[text(words)]] for words in said], nothing, nothing)
+    drawn = Rollout(batch, [[[text(words)]] for words in said], nothing, nothing, nothing)
     measured = heldout.answers(lambda batch: drawn, [batch], torch.device("cpu"), ["set"])
     assert [*measured.responses.values()] == [[text(words)] for words in said]
     assert [verdict is None for verdict in measured.verdicts.values()] == [one is None for one in expected]

@@ -224,13 +224,15 @@ class Rollout:
     """Responses drawn from a policy, with the log-probability of each action at the time of drawing.
 
     `batch` holds the prompts and the drawn responses in the (P, K) layout, `logprobs` and `mask` are (P, K, A),
-    `responses[p][k]` is the decoded response.
+    `responses[p][k]` is the decoded response. `ended` (P, K) tells whether it said its end, and was not cut at the most
+    tokens that were asked for.
     """
 
     batch: Batch
     responses: list[list[Response]]
     logprobs: Tensor
     mask: Tensor
+    ended: Tensor
 
 
 # ---------------------------------------------------------------- the seam

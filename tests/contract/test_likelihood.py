@@ -109,14 +109,16 @@ def make_with_lora(frozen):
     return made
 
 
-def test_rollout_log_probabilities_are_reproduced(made):
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_rollout_log_probabilities_are_reproduced(made, temperature):
     _, policy, cfg = made
     batch = batch_of(cfg, policy, "prompt")
-    rollout = policy.sample(batch, 2, Sampling(max_new_tokens=12))
+    rollout = policy.sample(batch, 2, Sampling(max_new_tokens=12, temperature=temperature))
     again = policy.action_logprobs(rollout)
     assert again.shape == rollout.logprobs.shape
-    assert torch.allclose(again * rollout.mask, rollout.logprobs * rollout.mask, atol=1e-4)
+    assert torch.allclose(again * rollout.mask, rollout.logprobs * rollout.mask, atol=1e-5)
     assert len(rollout.responses) == 3 and len(rollout.responses[0]) == 2
+    assert rollout.ended.shape == (3, 2) and rollout.ended.dtype == torch.bool
 
 
 @pytest.mark.parametrize("model", TOKENS)

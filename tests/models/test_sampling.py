@@ -24,6 +24,19 @@ def test_the_likeliest_answers_to_a_batch_are_those_that_the_library_gives_each_
         assert said.tolist() == generated(policy, alone).tolist()
 
 
+@pytest.mark.parametrize("most", [1, 12])
+def test_a_response_has_ended_if_it_says_its_end_within_the_limit(most):
+    _, policy, cfg = borrow("tiny_qwen2")
+    torch.manual_seed(0)
+    asked = batch_of(cfg, policy, "prompt", slice(0, 4))
+    drawn = policy.sample(asked, 16, Sampling(max_new_tokens=most, temperature=1.5))
+    ids, said = drawn.batch.response["input_ids"], drawn.batch.response["mask"].bool()
+    ends = (ids == policy.encoder.end) & said
+    assert torch.equal(drawn.ended, ends.any(-1))
+    assert 0 < drawn.ended.sum() < 64
+    assert torch.equal(said.sum(-1) < most, drawn.ended & (said.sum(-1) < most))
+
+
 def generated(policy, batch) -> torch.Tensor:
     """What the library writes, up to and including the end of the answer."""
     encoder = policy.encoder

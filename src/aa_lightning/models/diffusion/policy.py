@@ -188,6 +188,7 @@ class DiffusionPolicy(nn.Module):
             responses=[[[{"type": "image", "image": picture}] for picture in row] for row in pictures],
             logprobs=torch.stack(logprobs, 1).unflatten(0, (len(batch), n)),
             mask=torch.stack(mask, 1).unflatten(0, (len(batch), n)),
+            ended=torch.ones(len(batch), n, dtype=torch.bool, device=start.device),  # a picture is never cut
         )
 
     def action_logprobs(self, rollout: Rollout) -> Tensor:

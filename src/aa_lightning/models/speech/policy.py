@@ -153,7 +153,8 @@ class SpeechPolicy(AutoregressivePolicy):
         order = said.argsort(dim=-1, descending=True, stable=True)
         tokens = torch.cat([texts.tokens, speech.tokens + self.network.first_code], -1).gather(-1, order)
         logprobs, said = torch.cat([texts.logprobs, speech.logprobs], -1).gather(-1, order), said.gather(-1, order)
-        return Drawn(tokens.masked_fill(said == 0, self.encoder.pad), logprobs, said, said)
+        tokens = tokens.masked_fill(said == 0, self.encoder.pad)
+        return Drawn(tokens, logprobs, said, said, texts.ended & speech.ended)
 
     def decode(self, tokens: Tensor) -> Response:
         """The text and the sound that drawn tokens (T,) stand for; without a whole step of sound there is none."""

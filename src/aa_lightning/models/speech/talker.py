@@ -224,7 +224,7 @@ def speak(talker: Talker, begun: Rows, longest: int, temperature: float, k: int)
             break
         read = read.followed(talker.heard(codes)[:, None], torch.ones_like(ended))
     tokens, logprobs, said = (torch.cat(column, 1).unflatten(0, (-1, k)) for column in zip(*columns, strict=True))
-    return Drawn(tokens, logprobs * said, said.float(), said.float())
+    return Drawn(tokens, logprobs * said, said.float(), said.float(), ended.unflatten(0, (-1, k))[..., 0])
 
 
 def prompts(batch: Batch, layout: Layout) -> tuple[tuple[Tensor, Tensor], Tensor]:

@@ -84,7 +84,7 @@ class AutoregressivePolicy(nn.Module):
             [self.decode(tokens[said.bool()]) for tokens, said in zip(*row, strict=True)]
             for row in zip(drawn.tokens.cpu(), drawn.said.cpu(), strict=True)
         ]
-        return Rollout(batch, responses, drawn.logprobs, drawn.chosen)
+        return Rollout(batch, responses, drawn.logprobs, drawn.chosen, drawn.ended)
 
     def _draw(self, batch: Batch, n: int, sampling: Sampling) -> Drawn:
         return draw(self.network, self.rules, self.encoder, batch, n, sampling)

@@ -58,12 +58,14 @@ class Drawn:
         logprobs: (P, n, A) of each token under the distribution that it was drawn from; 0 where there was no choice.
         said: (P, n, A) 1 for tokens of the response, up to and including its end.
         chosen: (P, n, A) 1 for those of them at which there was a choice.
+        ended: (P, n) bool, whether a response said its end.
     """
 
     tokens: Tensor
     logprobs: Tensor
     said: Tensor
     chosen: Tensor
+    ended: Tensor
 
 
 @torch.no_grad()
@@ -93,7 +95,8 @@ def draw(network: TokenNetwork, rules: Rules, encoder: TokenEncoder, batch: Batc
             break
         rows.append(tokens)
     logprobs, said, chosen = (torch.stack(column, 1) for column in zip(*columns, strict=True))
-    return Drawn(*(value.unflatten(0, (-1, n)) for value in (tokens, logprobs, said.float(), chosen.float())))
+    columns = tokens, logprobs, said.float(), chosen.float(), ended
+    return Drawn(*(value.unflatten(0, (-1, n)) for value in columns))
 
 
 def choose(logits: Tensor, banned: Tensor, renormalise: bool, temperature: float) -> tuple[Tensor, Tensor]:
