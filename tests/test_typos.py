@@ -20,7 +20,7 @@ COMMANDS = {"train": train.main, "evaluate": evaluate.main, "generate": generate
 GROUPS = option_names([conf_dir()])
 # names that users give, sizes that each offline build checks itself, and a part of an answer, which is said where it lies
 FREE = re.compile(
-    r"model\.tiny\.|data\.parts\.\w+$|(template|templates\.\w+)\.(keep|ratings|function\.arguments)\.|\.completion\."
+    r"model\.tiny\.|data\.parts\.\w+$|reward\.\w+$|(template|templates\.\w+)\.(keep|ratings|function\.arguments)\.|\.completion\."
 )
 COMPOSED = [
     ("train", ["data=rlaif_v"]),

@@ -7,27 +7,17 @@ from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import TypeAdapter, ValidationError
 
 from aa_lightning.configuration.extras import missing_extras
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.nested import dotted_keys, leaves
+from aa_lightning.configuration.rewards import mistakes_in_rewards
 from aa_lightning.configuration.schema import COMMANDS, PRECISIONS, SECTIONS
 from aa_lightning.configuration.signatures import schema_of
 from aa_lightning.configuration.strategy import strategy_of
 from aa_lightning.configuration.targets import Parameter, named_class, strategy_arguments, trainer_arguments
-from aa_lightning.configuration.wording import (
-    BOUNDS,
-    TYPES,
-    ConfigError,
-    Everywhere,
-    explain_choice,
-    is_slip,
-    nearest,
-    show,
-    unknown,
-    walk,
-)
+from aa_lightning.configuration.validation import mistakes_in
+from aa_lightning.configuration.wording import ConfigError, Everywhere, is_slip, nearest, show, unknown
 
 
 def check_config(
@@ -82,19 +72,20 @@ def _root_mistakes(plain: Mapping[str, Any], command: str | None, everywhere: Ev
     if command is None:
         return []
     sections = [*SECTIONS, "algo", "model", "data", "trainer"]
+    every = [*sections, "reward"]  # which may be lacking
     values = {key: value for key, value in plain.items() if key in _keys_outside(command)}
     mistakes = [
-        _unknown_root(key, value, [*sections, *values], everywhere)
+        _unknown_root(key, value, [*every, *values], everywhere)
         for key, value in plain.items()
-        if key not in {*sections, *values}
+        if key not in {*every, *values}
     ]
     mistakes += [f"{name} is missing: no run can do without this section" for name in sections if name not in plain]
     mistakes += [
         f"{name}={show(plain[name])} cannot be used: it is a section\ntype: {name}.<key>=<value>"
-        for name in sections
+        for name in every
         if not isinstance(plain.get(name, {}), Mapping)
     ]
-    return mistakes + _mistakes_in("", values, COMMANDS[command], everywhere) + _stage_mistakes(plain)
+    return mistakes + mistakes_in("", values, COMMANDS[command], everywhere) + _stage_mistakes(plain)
 
 
 def _keys_outside(command: str) -> list[str]:
@@ -132,32 +123,17 @@ def _section_mistakes(plain: Mapping[str, Any], everywhere: Everywhere, with_dat
         section = plain[name]
         if not isinstance(section, Mapping) or (name == "data" and (mistakes or not with_data)):
             continue
+        if name == "reward":
+            mistakes += mistakes_in_rewards(section, everywhere)
+            continue
         schema = section_schema(name, section)
         if schema is None:
             continue
         names = _mistakes_in_names(section, everywhere) if name == "algo" else []
-        mistakes += names or _mistakes_in(name, section, schema, everywhere)
+        mistakes += names or mistakes_in(name, section, schema, everywhere)
         if name == "algo" and not names:
             mistakes += _mistakes_in_objectives(name, section, everywhere)
     return mistakes + _trainer_mistakes(plain, everywhere)
-
-
-_OF_TEXTS = ("string_type", "literal_error")  # said of a mapping where a text may stand too
-
-
-def _mistakes_in(path: str, section: Mapping[str, Any], schema: type, everywhere: Everywhere) -> list[str]:
-    given = {key: value for key, value in section.items() if key != "_target_"}
-    try:
-        TypeAdapter(schema).validate_python(given)
-    except ValidationError as error:
-        errors = error.errors()
-        told = [one for one in errors if one["type"] not in _OF_TEXTS or not isinstance(one["input"], Mapping)]
-        tried: dict[Any, list[Any]] = {}  # by key: a value may be refused by each of several types
-        for one in told or errors:
-            of_value = one["loc"] and one["type"] in (*TYPES, *BOUNDS)
-            tried.setdefault(walk(schema, path, one["loc"])[1] if of_value else one["loc"], []).append(one)
-        return [explain_choice(path, schema, together, everywhere) for together in tried.values()]
-    return []
 
 
 def _mistakes_in_objectives(path: str, section: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
@@ -166,7 +142,7 @@ def _mistakes_in_objectives(path: str, section: Mapping[str, Any], everywhere: E
         if isinstance(value, Mapping):
             target = value.get("_target_")
             schema = None if target is None else algorithm_schema(target)
-            found = [] if schema is None else _mistakes_in(f"{path}.{key}", value, schema, everywhere)
+            found = [] if schema is None else mistakes_in(f"{path}.{key}", value, schema, everywhere)
             if found := found or _mistakes_in_objectives(f"{path}.{key}", value, everywhere):
                 return found
     return []

@@ -115,14 +115,15 @@ def written(config_name: str, choices: Mapping[str, str], folders: Sequence[Path
 
     Args:
         config_name: of the command.
-        choices: group, or group@package → option, in the order in which they are merged.
+        choices: group, or group@package → option, or [option,…], in the order in which they are merged.
         folders: of configuration groups.
     """
     found: dict[str, Written] = {}
     for name in _commands(config_name):
         _add(found, conf_dir() / f"{name}.yaml", name, "")
     for key, option in choices.items():
-        found = _merged(found, written_by(key, option, folders))
+        for one in option.strip("[]").split(","):  # of a group of which several may be chosen
+            found = _merged(found, written_by(key, one, folders))
     return found
 
 

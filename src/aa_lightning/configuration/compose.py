@@ -14,6 +14,7 @@ from aa_lightning.configuration.changes import with_changes
 from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.composed import composed, section, with_algorithm
 from aa_lightning.configuration.folders import conf_dir, option_names
+from aa_lightning.configuration.rewards import with_rewards
 from aa_lightning.configuration.typed import ROWS, check_options
 from aa_lightning.configuration.wording import ConfigError, nearest, show, some
 
@@ -54,7 +55,7 @@ def finished(cfg: DictConfig, hydra: DictConfig, config_name: str | None, folder
 
 
 def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -> DictConfig:
-    """A configuration that can run, with the parts of a mixture written out and where to start from.
+    """A configuration that can run, with the parts of a mixture written out its rewards, and where to start from.
 
     Args:
         cfg: what Hydra composed.
@@ -64,7 +65,7 @@ def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -
     Raises:
         ConfigError: a value that cannot work.
     """
-    whole = with_start(with_parts(cfg, folders))
+    whole = with_start(with_rewards(with_parts(cfg, folders)))
     check_config(whole, config_name, option_names(folders))
     return whole
 

@@ -13,10 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from aa_lightning.configuration.check import section_schema
-from aa_lightning.configuration.comments import Written, of_class, written
+from aa_lightning.configuration.comments import MISSING, Written, of_class, written
 from aa_lightning.configuration.composed import composed
+from aa_lightning.configuration.folders import option_file
 from aa_lightning.configuration.nested import dotted_keys
-from aa_lightning.configuration.schema import COMMANDS, PRECISIONS
+from aa_lightning.configuration.rewards import SETTINGS, schema_of_reward
+from aa_lightning.configuration.schema import COMMANDS, PRECISIONS, RewardSettings
 from aa_lightning.configuration.schema_words import Schema, in_words, sample, values_of
 from aa_lightning.configuration.targets import named_class, strategy_arguments, trainer_arguments
 from aa_lightning.configuration.typed import chosen_groups
@@ -80,8 +82,11 @@ class Configuration:
         choices = plain.pop("hydra")["runtime"]["choices"]
         self.plain: dict[str, Any] = plain
         order = chosen_groups(config_name)
-        chosen = {key: choices[key] for key in [*order.values(), *choices] if not key.startswith("hydra/")}
+        several = [key for key in [*order.values(), *choices] if key in choices and not key.startswith("hydra/")]
+        chosen = {key: choices[key] for key in several}
         self.choices: dict[str, str] = {key: option for key, option in chosen.items() if option is not None}
+        if rewards := [name for name in plain.get("reward", {}) if option_file("reward", name, folders)]:
+            self.choices["reward"] = f"[{','.join(rewards)}]"  # Hydra keeps no list of options
         self.written = written(config_name, self.choices, folders)
         self.names = list(dotted_keys(plain))
 
@@ -114,7 +119,8 @@ class Configuration:
         if steps[0] == "trainer" and len(steps) > 1:
             return self._of_trainer(steps)
         schema, below = self._schema(steps)
-        above = self._value(".".join(steps[: -len(below)])) if len(below) < len(steps) else None
+        shared = steps[0] == "reward"  # its section holds the keys of two classes
+        above = self._value(".".join(steps[: -len(below)])) if len(below) < len(steps) and not shared else None
         found = None if schema is None else _field(schema, below, above)
         if found is None:
             return Told()
@@ -138,7 +144,16 @@ class Configuration:
             return None, steps
         if steps[:2] == ["algo", "objectives"] and len(steps) > 3 and steps[2] in section.get("objectives", {}):
             return named_class(section["objectives"][steps[2]]["_target_"]), steps[3:]
+        if steps[0] == "reward":
+            return self._of_reward(steps)
         return section_schema(steps[0], section), steps[1:]
+
+    def _of_reward(self, steps: list[str]) -> tuple[type | None, list[str]]:
+        said = self.plain["reward"].get(steps[1])
+        if steps[2:] and steps[2] in SETTINGS:
+            return RewardSettings, steps[2:]
+        named = isinstance(said, Mapping) and said.get("_target_", MISSING) != MISSING and steps[2:]
+        return schema_of_reward(f"reward.{steps[1]}", said["_target_"]) if named else None, steps[2:]
 
     def _of_trainer(self, steps: list[str]) -> Told:
         strategy = self.plain["trainer"].get("strategy")

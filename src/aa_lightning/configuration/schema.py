@@ -121,6 +121,16 @@ class Model:
 
 
 @dataclass(config=STRICT, kw_only=True)
+class RewardSettings:
+    """Settings of every reward, beside its own arguments."""
+
+    weight: float
+    seconds: PositiveFloat | None
+    on_fault: Literal["error", "skip", "retry"]
+    retries: PositiveInt
+
+
+@dataclass(config=STRICT, kw_only=True)
 class Logger:
     csv: bool
     tensorboard: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Collection
 from dataclasses import field, make_dataclass
 from typing import Any, get_type_hints
 
@@ -26,12 +27,22 @@ def schema_of(named: type) -> type | None:
             f"_target_: {named.__module__}.{named.__name__} is a function, and a class is needed\n"
             "type: the name of a class; an algorithm has __call__(self, policy, batch)"
         )
+    return arguments_of(named)
+
+
+def arguments_of(named: Callable[..., Any], without: Collection[str] = ()) -> type | None:
+    """A class with the arguments of a class or a function; None: it takes whatever it is given.
+
+    Args:
+        named: one of pydantic's dataclasses checks by itself and is returned as it is.
+        without: arguments that are no options.
+    """
     if is_pydantic_dataclass(named):
         return named
-    arguments = inspect.signature(named).parameters.values()
+    arguments = [one for one in inspect.signature(named).parameters.values() if one.name not in without]
     if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
         return None
-    hints = get_type_hints(named.__init__)
+    hints = get_type_hints(named.__init__ if inspect.isclass(named) else named)
     made = make_dataclass(
         named.__name__, [_field(argument, hints.get(argument.name, Any)) for argument in arguments], kw_only=True
     )

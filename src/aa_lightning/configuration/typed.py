@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".tar")  # endings of files of rows
-CHOSEN = ("algo", "model", "data", "modality", "strategy", "experiment", "logger")  # groups that people choose from
+CHOSEN = (
+    "algo",
+    "model",
+    "data",
+    "modality",
+    "strategy",
+    "reward",
+    "experiment",
+    "logger",
+)  # groups that people choose from
 _WITH_VALUE = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
 _ALONE = {
     "--help": "-h",

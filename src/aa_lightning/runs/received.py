@@ -152,7 +152,7 @@ def _refused_form(one: Override, item: str) -> str | None:
         return "would start more than one run"
     if name not in _groups() and (first not in _sections() or one.package is not None or "/" in name):
         return "is a setting of no known section, so it is not known what it would do"
-    if name in _groups() and not re.fullmatch(r"[\w.-]+", str(one.value())):
+    if name in _groups() and not all(re.fullmatch(r"[\w.-]+", option) for option in _options_of(one.value())):
         return "is no name of an option, so it is not known what it would do"
     if "${" in item:
         return "would read the environment or other settings of this machine"
@@ -177,10 +177,17 @@ def _refused_value(path: Steps, value: Any) -> str | None:
 def _place(path: Steps) -> Steps | None:
     """Return where a name of code stands, without what lies between: objectives nest, and so do data sets; None: no such
     name."""
+    if path[0] == "reward" and len(path) == 2:  # `reward.mine=my_module.my_reward`
+        return ("reward", "_target_")
     name = next((name for name in _NAMES if path[-len(name) :] == name), None)
     if name is None or path[0] == "trainer":
         return None if name is None else path
     return path[0], *name
+
+
+def _options_of(value: Any) -> list[str]:
+    """List what is chosen from a group, one option or several."""
+    return [str(option) for option in (value if isinstance(value, list) else [value])]
 
 
 def _steps(key: str) -> list[str]:
@@ -216,7 +223,9 @@ def _groups() -> frozenset[str]:
 
 @functools.cache
 def _sections() -> frozenset[str]:
-    return frozenset({*SECTIONS, "algo", "model", "data", "trainer", *(field.name for field in fields(Train))})
+    return frozenset(
+        {*SECTIONS, "algo", "model", "data", "trainer", "reward", *(field.name for field in fields(Train))}
+    )
 
 
 @functools.cache

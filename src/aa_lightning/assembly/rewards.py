@@ -1,0 +1,68 @@
+"""The rewards of a configuration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from aa_lightning.configuration.rewards import SETTINGS, TAKES, how_called, named_reward
+from aa_lightning.configuration.schema import RewardSettings
+
+if TYPE_CHECKING:
+    from aa_lightning.rewards.reward import Drawn, Rewards
+
+
+def build_rewards(cfg: DictConfig) -> Rewards:
+    """Build the rewards that `reward` names.
+
+    Args:
+        cfg: the composed and checked configuration.
+
+    Raises:
+        ValueError: there are none.
+    """
+    from aa_lightning.rewards.reward import NamedReward, Rewards
+
+    said = OmegaConf.to_container(cfg.reward, resolve=True) if cfg.get("reward") else {}
+    if not said:
+        raise ValueError(
+            f"{cfg.algo_name} learns from rewards, and there is none: type reward=answer, reward=[answer,format], or "
+            "+reward.<name>=<module>.<function>; --help reward lists ours"
+        )
+    return Rewards(
+        NamedReward(
+            name,
+            _called(f"reward.{name}", keys),
+            RewardSettings(**{key: keys[key] for key in SETTINGS}),
+        )
+        for name, keys in said.items()
+    )
+
+
+def _called(path: str, keys: dict[str, Any]) -> Callable[[Drawn], Any]:
+    """A reward as a function of what was drawn."""
+    target = keys["_target_"]
+    named = named_reward(path, target)
+    own = {key: value for key, value in keys.items() if key not in (*SETTINGS, "_target_")}
+    how = how_called(path, target, named)
+    judge, given = (named(**own), {}) if inspect.isclass(named) else (named, own)
+    last = TAKES[how][2]
+    measured = last in inspect.signature(judge).parameters
+
+    def one_by_one(drawn: Drawn) -> Any:
+        return [
+            [
+                judge(prompt=prompt, response=response, **({last: drawn.length(p, k)} if measured else {}), **given)
+                for k, response in enumerate(responses)
+            ]
+            for p, (prompt, responses) in enumerate(zip(drawn.prompts, drawn.responses, strict=True))
+        ]
+
+    def together(drawn: Drawn) -> Any:
+        more = {last: drawn.known_lengths} if measured else {}
+        return judge(prompts=drawn.prompts, responses=drawn.responses, **more, **given)
+
+    return one_by_one if how == "each" else together

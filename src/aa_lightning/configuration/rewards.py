@@ -1,0 +1,156 @@
+"""The section `reward`: rewards by name, each a `_target_` with its own arguments and with what every reward may say.
+
+What a name means is known before torch is: a function of the user's own is imported, and its arguments are looked at.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Literal
+
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from aa_lightning.configuration.comments import LOADER
+from aa_lightning.configuration.folders import conf_dir
+from aa_lightning.configuration.schema import RewardSettings
+from aa_lightning.configuration.signatures import arguments_of
+from aa_lightning.configuration.validation import mistakes_in
+from aa_lightning.configuration.wording import ConfigError, Everywhere, nearest, show, unknown
+
+SETTINGS = tuple(field.name for field in fields(RewardSettings))
+TAKES = {
+    "each": ("prompt", "response", "length"),
+    "all": ("prompts", "responses", "lengths"),
+}  # the last if it wants to
+_GIVEN = tuple(name for names in TAKES.values() for name in names)
+_CALLED = "reward(prompts, responses), which gives a list of numbers for each prompt, or reward(prompt, response)"
+
+
+def with_rewards(cfg: DictConfig) -> DictConfig:
+    """The configuration with every reward written out: `reward.mine=my_module.my_reward` names its `_target_`, and what every
+    reward may say has its default where nothing is said."""
+    rewards = cfg.get("reward")
+    if not isinstance(rewards, DictConfig):
+        return cfg
+    defaults = yaml.load((conf_dir() / "reward/options/common.yaml").read_text(encoding="utf-8"), LOADER)
+    with open_dict(cfg):
+        for name, said in rewards.items():
+            if isinstance(said, str):
+                said = {"_target_": said}
+            if OmegaConf.is_dict(said) or isinstance(said, dict):
+                rewards[name] = OmegaConf.merge(defaults, said)
+    return cfg
+
+
+def mistakes_in_rewards(section: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
+    """List what rewards say that they cannot mean.
+
+    Args:
+        section: reward → its `_target_`, arguments and settings.
+        everywhere: what a mistyped key may have meant.
+    """
+    mistakes: list[str] = []
+    for name, said in section.items():
+        if isinstance(said, Mapping) and "_target_" in said:
+            mistakes += _mistakes_in(f"reward.{name}", said, everywhere)
+        else:
+            mistakes += [_no_reward(name, said, section, everywhere)]
+    return mistakes
+
+
+def schema_of_reward(path: str, target: str) -> type | None:
+    """The arguments of a reward's class or function; None: whatever it is given.
+
+    Args:
+        path: its key, for errors.
+        target: what its `_target_` says.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    named = named_reward(path, target)
+    how_called(path, target, named)
+    return arguments_of(named, () if inspect.isclass(named) else _GIVEN)
+
+
+def named_reward(path: str, target: str) -> Callable[..., Any]:
+    """Import the class or function that a reward's `_target_` names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        if not module:
+            raise ImportError("it names no module")
+        found = vars(importlib.import_module(module)).get(name)
+    except Exception as error:  # whatever a module of the user's does when it is imported
+        raise ConfigError(
+            f"{path}._target_={target} cannot be imported ({type(error).__name__}: {error})\ntype: "
+            f"{path}._target_=<module>.<function>, of a module that this Python finds: in this folder, or PYTHONPATH=<its "
+            "folder> in front of the command"
+        ) from error
+    if callable(found):
+        return found
+    close = nearest(name, [one for one, value in vars(importlib.import_module(module)).items() if callable(value)])
+    hint = f"did you mean {path}._target_={module}.{close}?" if close else f"write there: {_CALLED}"
+    raise ConfigError(f"{path}._target_={target} cannot be used: the module {module} has no {name} to call\n{hint}")
+
+
+def how_called(path: str, target: str, named: Callable[..., Any]) -> Literal["each", "all"]:
+    """Tell whether a reward judges all responses in one call, or each in its own.
+
+    Raises:
+        ConfigError: its arguments say neither.
+    """
+    called = _call_of(named) if inspect.isclass(named) else named
+    if called is None:
+        raise ConfigError(
+            f"{path}._target_={target} cannot be used: what the class makes cannot be called\nwrite there: __call__, as "
+            f"{_CALLED}"
+        )
+    names = [name for name in inspect.signature(called).parameters if name != "self"]
+    for how, given in TAKES.items():
+        if set(given[:2]) <= set(names):
+            return how  # type: ignore[return-value]
+    raise ConfigError(
+        f"{path}._target_={target} cannot be used: it takes {', '.join(names) or 'nothing'}\nwrite: {_CALLED}"
+    )
+
+
+def _call_of(named: type) -> Callable[..., Any] | None:
+    return next((vars(cls)["__call__"] for cls in named.__mro__ if "__call__" in vars(cls)), None)
+
+
+def _no_reward(name: str, said: Any, section: Mapping[str, Any], everywhere: Everywhere) -> str:
+    """Something below `reward` that is none: most likely a mistyped name of one."""
+    known = [one for one, value in section.items() if isinstance(value, Mapping) and "_target_" in value]
+    if isinstance(said, Mapping) and nearest(name, known):
+        return unknown("reward", name, said, known, everywhere)
+    if name in everywhere.groups.get("reward", ()):
+        return f"reward.{name} is not chosen\ntype: reward=[{','.join([*known, name])}]"
+    return (
+        f"reward.{name}={show(said)} cannot be used: it names no reward\n"
+        f"type: +reward.{name}=<module>.<function>, or reward=[<name>,…] for ours; --help reward lists them"
+    )
+
+
+def _mistakes_in(path: str, said: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
+    settings = {key: value for key, value in said.items() if key in SETTINGS}
+    own = {key: value for key, value in said.items() if key not in (*SETTINGS, "_target_")}
+    try:
+        schema = schema_of_reward(path, said["_target_"])
+    except ConfigError as error:
+        return [str(error)]
+    mistakes = mistakes_in(path, settings, RewardSettings, everywhere)
+    if schema is None:
+        return mistakes
+    names = [field.name.rstrip("_") for field in fields(schema)]
+    strange = [
+        unknown(path, key, value, [*names, *SETTINGS], everywhere) for key, value in own.items() if key not in names
+    ]
+    return mistakes + (strange or mistakes_in(path, own, schema, everywhere))

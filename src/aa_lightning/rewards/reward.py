@@ -1,0 +1,263 @@
+"""Rewards by name: called so that a fault of one is named, tried again or left out, and hangs nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aa_lightning.configuration.schema import RewardSettings
+from aa_lightning.rewards.limits import within
+from aa_lightning.system.random_state import capture, restore
+from aa_lightning.system.shown import one_line
+from aa_lightning.system.signals import Stopped
+from aa_lightning.types import Prompt, Response
+
+_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds before the first try again; each next one takes twice as long
+_HUNG = 3  # prompts of one call that are waited for in vain; the others are not tried then
+_ALL_FAILED = 3  # calls in a row in which no prompt got a reward
+_SHOWN = 300  # characters of what others say
+
+
+class Reward(Protocol):
+    """A judge of responses: numbers (P, K), the larger the better."""
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[Response]]) -> Any: ...
+
+
+class RewardFault(ValueError):
+    """A reward gave no finite number; the message names the reward, the prompt, and what to do."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """P prompts with K responses each, and the number of tokens or steps of each, (P, K), where it is known."""
+
+    prompts: Sequence[Prompt]
+    responses: Sequence[Sequence[Response]]
+    lengths: Tensor | None = None
+
+    def row(self, number: int) -> Drawn:
+        """One prompt alone."""
+        one = slice(number, number + 1)
+        return Drawn(self.prompts[one], self.responses[one], None if self.lengths is None else self.lengths[one])
+
+    def rows(self, numbers: Sequence[int]) -> Drawn:
+        """Some of the prompts."""
+        lengths = None if self.lengths is None else self.lengths[list(numbers)]
+        return Drawn([self.prompts[n] for n in numbers], [self.responses[n] for n in numbers], lengths)
+
+    @property
+    def known_lengths(self) -> Tensor:
+        """(P, K).
+
+        Raises:
+            ValueError: they are not known.
+        """
+        if self.lengths is None:
+            raise ValueError("it asks for the lengths of responses, and they are not known here")
+        return self.lengths
+
+    def length(self, p: int, k: int) -> int:
+        """Return that of one response."""
+        return int(self.known_lengths[p, k])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(P, K)."""
+        return len(self.prompts), len(self.responses[0]) if self.responses else 0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Reason why a prompt has no reward, and the exception, if there was one."""
+
+    why: str
+    cause: BaseException | None = None
+
+
+class NamedReward:
+    """A reward with its name and settings.
+
+    Args:
+        name: below `reward` in the configuration.
+        function: of what was drawn, to numbers (P, K).
+        settings: its weight, its time, and what happens after a fault.
+    """
+
+    def __init__(self, name: str, function: Callable[[Drawn], Any], settings: RewardSettings):
+        self.name, self.settings, self._function = name, settings, function
+        self.skipped = 0
+        self._failed = 0
+
+    def __call__(self, drawn: Drawn) -> Tensor:
+        """(P, K) rewards; NaN for all responses of a prompt that is left out.
+
+        Raises:
+            RewardFault: a prompt has no reward, and faults are errors, or it has none after the last try.
+        """
+        values = torch.full(drawn.shape, math.nan)
+        if not values.numel():
+            return values
+        faults = self._attempt(drawn, range(len(drawn.prompts)), values)
+        for number in range(self.settings.retries if self.settings.on_fault == "retry" else 0):
+            if faults:
+                time.sleep(min(_PAUSE * 2**number, _LONGEST_PAUSE))
+                faults = self._attempt(drawn, sorted(faults), values)
+        self._failed = self._failed + 1 if len(faults) == len(drawn.prompts) else 0
+        if faults and (self.settings.on_fault != "skip" or self._failed >= _ALL_FAILED):
+            first = min(faults)
+            raise RewardFault(self._told(drawn.prompts[first].id, len(faults), faults[first])) from faults[first].cause
+        values[sorted(faults)] = math.nan
+        self.skipped += len(faults)
+        return values
+
+    def _attempt(self, drawn: Drawn, rows: Sequence[int], values: Tensor) -> dict[int, Fault]:
+        """Fill in the rewards of some prompts, together, and one by one where that fails; the faults that are left."""
+        together = self._called(drawn.rows(rows))
+        if isinstance(together, Tensor):
+            values[list(rows)] = together
+            return {row: fault for row in rows if (fault := _of_values(values[row]))}
+        if len(rows) == 1:
+            return {rows[0]: together}
+        faults = self._one_by_one(drawn, rows, values)
+        if not faults and self.settings.on_fault == "error":
+            return {
+                rows[0]: Fault(f"{together.why} (of {len(rows)} prompts together; alone, each has one)", together.cause)
+            }
+        return faults
+
+    def _one_by_one(self, drawn: Drawn, rows: Sequence[int], values: Tensor) -> dict[int, Fault]:
+        faults: dict[int, Fault] = {}
+        for row in rows:
+            hung = sum(isinstance(fault.cause, TimeoutError) for fault in faults.values())
+            if hung >= _HUNG:
+                faults[row] = Fault(f"it was not asked for, since {hung} prompts before took too long")
+                continue
+            found = self._called(drawn.row(row))
+            if isinstance(found, Tensor):
+                values[row] = found[0]
+                found = _of_values(found[0])
+            if found is not None:
+                faults[row] = found
+                if self.settings.on_fault == "error":
+                    return faults
+        return faults
+
+    def _called(self, drawn: Drawn) -> Tensor | Fault:
+        """(P, K), or why there is nothing of this form. Random generators are as they were."""
+        state = capture()
+        try:
+            with torch.no_grad():
+                given = within(self.settings.seconds, self._function, drawn)
+            return _numbers(given, drawn.shape)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, Stopped):
+                raise
+            kind = "" if isinstance(error, TimeoutError | _Misshapen) else f"{type(error).__name__}: "
+            return Fault(f"{kind}{_said(error)}", error)
+        finally:
+            restore(state)
+
+    def _told(self, prompt: str, count: int, fault: Fault) -> str:
+        others = f", and {count - 1} more of this call" if count > 1 else ""
+        key, why = f"reward.{self.name}", one_line(fault.why)
+        if isinstance(fault.cause, TimeoutError):
+            advice = f"type a larger {key}.seconds, or {key}.on_fault=skip"
+        elif self.settings.on_fault == "skip":
+            advice = (
+                f"no prompt of {_ALL_FAILED} calls in a row got a reward, so that nothing would be learned: mend it"
+            )
+        else:
+            advice = f"mend it, or type {key}.on_fault=skip to leave such prompts out, or =retry to try again"
+        shown = why if len(why) <= _SHOWN else f"{why[:_SHOWN]}…"
+        return f"{key} gives no reward for prompt {one_line(prompt)}{others}: {shown}\n{advice}"
+
+
+class Rewards:
+    """Several rewards at once.
+
+    Args:
+        named: each with its name.
+    """
+
+    def __init__(self, named: Iterable[NamedReward]):
+        self._named = {reward.name: reward for reward in named}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Name → weight in the sum of all."""
+        return {name: reward.settings.weight for name, reward in self._named.items()}
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Name → how many prompts it has left out so far."""
+        return {name: reward.skipped for name, reward in self._named.items()}
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Sequence[Response]], lengths: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Judge responses by every reward.
+
+        Args:
+            prompts: P of them, with media decoded.
+            responses: K of each, decoded.
+            lengths: (P, K) how many tokens or steps each one took; None: it is not known.
+
+        Returns:
+            Name → (P, K) rewards, without weights; NaN for all responses of a prompt that is left out.
+
+        Raises:
+            RewardFault: a prompt has no reward, and faults are errors.
+        """
+        drawn = Drawn(prompts, responses, lengths)
+        return {name: reward(drawn) for name, reward in self._named.items()}
+
+
+class _Misshapen(ValueError):
+    """Rewards of another shape than (P, K), or no numbers."""
+
+
+def _numbers(given: Any, shape: tuple[int, int]) -> Tensor:
+    """(P, K) what a reward gave; None inside becomes NaN."""
+    if isinstance(given, Tensor):
+        found = given.detach().float().cpu()
+    else:
+        try:
+            found = torch.from_numpy(np.asarray(given, dtype=np.float64)).float()
+        except (TypeError, ValueError) as error:
+            raise _Misshapen(
+                f"it gave {_glimpse(given)}, which is no list of numbers for each prompt ({error})"
+            ) from error
+    if found.shape != shape:
+        raise _Misshapen(
+            f"it gave numbers of shape {tuple(found.shape)}, and {shape[0]} prompts with {shape[1]} responses each need "
+            f"{shape}"
+        )
+    return found
+
+
+def _of_values(rewards: Tensor) -> Fault | None:
+    """The fault of the rewards (K,) of a prompt; None: all are finite."""
+    wrong = (~rewards.isfinite()).nonzero()
+    if not len(wrong):
+        return None
+    place = int(wrong[0])
+    return Fault(f"it gave {rewards[place]:g} for response {place + 1} of {len(rewards)}")
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # of an exception that cannot say what it is
+        return ""
+
+
+def _glimpse(given: Any) -> str:
+    return f"{type(given).__name__} {given!r:.60}"
