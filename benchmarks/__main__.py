@@ -1,8 +1,9 @@
 """Every benchmark, one after another: `make bench`."""
 
-from benchmarks import commands, dpo_step, features, layouts, rollout_memory, start
+from benchmarks import commands, dpo_step, features, layouts, real_lengths, rollout_memory, start
 
 dpo_step.main()
+real_lengths.main()
 features.main()
 layouts.main()
 rollout_memory.main()

@@ -36,8 +36,14 @@ def dpo():
     return instantiate(compose(["algo=dpo", "algo.nll=0"]).algo, _convert_="all")
 
 
-def make_pairs(count: int, question: int, answer: int, seed: int = 0) -> list[Preference]:
-    """Pairs about noise: questions of `question` words (about a token each), answers of `answer` words ± a fifth."""
+def make_pairs(
+    count: int, question: int, answer: int, seed: int = 0, lengths: list[tuple[int, int]] | None = None
+) -> list[Preference]:
+    """Pairs about noise: questions of `question` words (about a token each), answers of `answer` words ± a fifth.
+
+    Args:
+        lengths: words of both answers of each pair instead.
+    """
     draw = torch.Generator().manual_seed(seed)
     side = SIZES["image_size"]
     made = []
@@ -45,11 +51,19 @@ def make_pairs(count: int, question: int, answer: int, seed: int = 0) -> list[Pr
         pixels = torch.randint(0, 256, (side, side, 3), generator=draw, dtype=torch.uint8)
         parts = [{"type": "image", "image": Image.fromarray(pixels.numpy())}, text(words(question, draw))]
         spread = torch.randint(-(answer // 5), answer // 5 + 1, (2,), generator=draw).tolist()
-        chosen, rejected = ([text(words(answer + more, draw))] for more in spread)
+        sizes = [answer + more for more in spread] if lengths is None else lengths[number]
+        chosen, rejected = ([text(words(size, draw))] for size in sizes)
         made.append(
             Preference(id=str(number), messages=[{"role": "user", "content": parts}], chosen=chosen, rejected=rejected)
         )
     return made
+
+
+def real_lengths(count: int, median: float, sigma: float, seed: int = 0) -> list[tuple[int, int]]:
+    """Words of both answers of pairs, from a log-normal law, as answers of people and models have it."""
+    draw = torch.Generator().manual_seed(seed)
+    drawn = (median * (sigma * torch.randn(count, 2, generator=draw)).exp()).round().long().clamp(min=1)
+    return [(chosen, rejected) for chosen, rejected in drawn.tolist()]
 
 
 def words(count: int, draw: torch.Generator) -> str:

@@ -105,6 +105,22 @@ def test_the_reference_is_read_once_in_a_run_and_again_where_it_moves(tmp_path, 
     assert len(reads) == 4 * once
 
 
+@pytest.mark.parametrize("algo", ["dpo", "kto", "tr_dpo"])
+def test_before_training_the_policy_stands_for_its_reference(tmp_path, algo):
+    run = build_run(compose([*TEXTS, f"algo={algo}", "evaluation.num_generations=0"]), tmp_path)
+    policy, place, reads = run.policy, torch.device("cpu"), []
+    read = replace(run.suite, totals={}).run(policy, place).measures
+    policy.reference.network.register_forward_hook(lambda *_: reads.append(1))
+    assert run.suite.run(policy, place, untrained=True).measures == read
+    assert not reads
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    after = run.suite.run(policy, place).measures
+    assert bool(reads) == (algo == "tr_dpo")  # whose reference moves
+    assert after == replace(run.suite, totals={}).run(policy, place).measures != read
+
+
 def test_without_the_library_for_mathematics_nothing_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(mathematics, "find_spec", lambda name: None)
     cfg = compose([*TEXTS, "data.template.check=math", "evaluation.num_generations=2"])

@@ -86,22 +86,28 @@ class ReferenceTotals:
 
     Args:
         moves: whether the reference changes in a run; nothing is kept then.
+
+    Attributes:
+        untrained: whether the policy is its reference still, which then need not be read.
     """
 
     def __init__(self, moves: bool = False):
-        self._moves = moves
+        self._moves, self.untrained = moves, False
         self._policy: Policy | None = None
         self._read: dict[int, Tensor] = {}
 
-    def of(self, number: int, batch: Batch, policy: Policy) -> Tensor:
+    def of(self, number: int, batch: Batch, policy: Policy, own: Tensor | None = None) -> Tensor:
         """(P, K) of a batch, in nats.
 
         Args:
             number: of the batch, which comes with the same rows and draws every time.
+            own: (P, K) the policy's.
         """
         if self._policy is not policy:
             self._policy, self._read = policy, {}
-        if number not in self._read or self._moves:
+        if own is not None and self.untrained:
+            self._read[number] = own
+        elif number not in self._read or self._moves:
             with policy.as_reference() as frozen:
                 self._read[number] = frozen.log_likelihood(batch).total
         return self._read[number]
@@ -142,7 +148,7 @@ def preferences(
         averages.update(_ranked(total, "likelihood_accuracy", "likelihood_margin"), batch.ids)
         averages.update({"logp_chosen": total[:, 0], "logp_rejected": total[:, 1]}, batch.ids)
         if reference is not None:
-            gained = total - reference.of(number, batch, policy)
+            gained = total - reference.of(number, batch, policy, total)
             averages.update(_ranked(gained, "preference_accuracy", "margin"), batch.ids)
     return averages.compute()
 
@@ -197,7 +203,7 @@ def ratings(
         likelihood, desirable = policy.log_likelihood(batch), batch.supervision["desirable"][:, 0].bool()
         averages.update({"logp_per_term": likelihood.mean[:, 0].masked_fill(~desirable, math.nan)}, batch.ids)
         if reference is not None:
-            gained = (likelihood.total - reference.of(number, batch, policy))[:, 0]
+            gained = (likelihood.total - reference.of(number, batch, policy, likelihood.total))[:, 0]
             right = ((gained > 0) == desirable) & (gained != 0)
             averages.update({"verdict_accuracy": right.float() + 0.5 * (gained == 0).float()}, batch.ids)
     return averages.compute()

@@ -52,13 +52,20 @@ class Suite:
     totals: dict[str, ReferenceTotals] = field(default_factory=dict)  # of the reference on each form of the data
 
     def run(
-        self, model: Any, device: torch.device, whole: Callable[[], AbstractContextManager] = nullcontext
+        self,
+        model: Any,
+        device: torch.device,
+        whole: Callable[[], AbstractContextManager] = nullcontext,
+        untrained: bool = False,
     ) -> Measured:
         """Measure a model; its mode and all random states are left as they were.
 
         Args:
             whole: a context in which sharded weights are whole, for generation.
+            untrained: whether the model is its reference still.
         """
+        for name in ("", *self.controls):
+            self._totals(name).untrained = untrained
         with evaluating(model):
             measured = self._measure(model, "", self.sets, device, whole)
             for name, sets in self.controls.items():

@@ -48,7 +48,10 @@ class HeldOut(L.Callback):
 
     def _measure(self, trainer: L.Trainer, module: L.LightningModule, moment: str) -> None:
         measured = self.suite.run(
-            module.policy, module.device, whole=lambda: strategies.whole_weights(trainer, module.policy)
+            module.policy,
+            module.device,
+            whole=lambda: strategies.whole_weights(trainer, module.policy),
+            untrained=trainer.global_step == 0,
         )
         named = {f"heldout/{key}": value for key, value in measured.measures.items()}
         self.results[moment] = named
