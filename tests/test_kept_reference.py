@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 import time
+from contextlib import suppress
 from multiprocessing import Process, get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,30 +190,54 @@ def test_files_that_were_damaged_are_read_anew(tmp_path, cache):
     assert strange.responses[1] < strange.responses[0]
 
 
-def started(folder: Path) -> Process:
+def started(folder: Path, model: str, *options: str) -> Process:
     """A run in a process of its own, which has imported what it needs."""
-    cfg = config("tiny_qwen2", "dpo", *QUICK, KEPT)
+    cfg = config(model, "dpo", *QUICK, *options)
     process = get_context("fork").Process(target=train, args=(cfg, folder), kwargs={"tell": False})
     process.start()
     return process
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=SLOW)])
-def test_two_runs_at_once_and_killed_ones_leave_nothing_wrong(tmp_path, cache, kills):
+def journals(folder: Path) -> set[tuple[str, int]]:
+    """Files that stand beside a database while something is written into it, and since when."""
+    found = set()
+    for path in folder.glob("*/*-journal"):
+        with suppress(FileNotFoundError):
+            found.add((str(path), path.stat().st_mtime_ns))
+    return found
+
+
+SEEN = ("model.freeze=[vision]", "model.keep_features=64")  # what frozen towers saw is kept
+
+
+@pytest.mark.parametrize(
+    ("kills", "folder", "model", "options"),
+    [
+        (3, "references", "tiny_qwen2", (KEPT,)),
+        (3, "features", "tiny_llava", SEEN),
+        pytest.param(20, "references", "tiny_qwen2", (KEPT,), marks=SLOW),
+        pytest.param(20, "features", "tiny_llava", SEEN, marks=SLOW),
+    ],
+)
+def test_two_runs_at_once_and_killed_ones_leave_nothing_wrong(tmp_path, cache, kills, folder, model, options):
     """Kills come while the values of a batch are written, or soon after."""
     for number in range(kills):
-        process = started(tmp_path / f"killed{number}")
-        while process.is_alive() and not [*(cache / "references").glob("*/*-journal")]:
+        left = journals(cache / folder)  # by those who were killed before
+        process = started(tmp_path / f"killed{number}", model, *options)
+        while process.is_alive() and journals(cache / folder) <= left:
             time.sleep(1e-3)
         process.kill()
         process.join()
-    both = [started(tmp_path / name) for name in ("one", "two")]
+    both = [started(tmp_path / name, model, *options) for name in ("one", "two")]
     for process in both:
         process.join(120)
     assert [process.exitcode for process in both] == [0, 0]
-    beside, kept = Ran(tmp_path / "beside", "tiny_qwen2", "dpo"), Ran(tmp_path / "kept", "tiny_qwen2", "dpo", KEPT)
+    without = [option for option in options if option != KEPT and "keep_features" not in option]
+    beside = Ran(tmp_path / "beside", model, "dpo", *without, "model.keep_features=false")
+    kept = Ran(tmp_path / "kept", model, "dpo", *options)
     kept.check_equals(beside)
-    assert kept.responses[0] == kept.responses[1]
+    assert [*(cache / folder).glob("*/*.sqlite")]
+    assert folder == "features" or kept.responses[0] == kept.responses[1]
 
 
 def test_processes_that_do_not_share_a_cache_are_told_so_before_they_train(tmp_path):
