@@ -322,6 +322,9 @@ class Algorithm(Protocol):
         ref_sync: how the reference follows the policy, or None.
         noise: α of the noise on a policy's token embeddings in training (NEFTune, 2310.05914); 0: none.
         heads, speaks: numbers that a reward model gives a response; tokens that it may say before.
+        draws_responses: whether it learns from scored responses that the policy draws to prompts while it trains. Then it has
+            `credit(experience)` (`algos/policy_gradient.py`), and says what a rollout must bring: `needs_values` of a
+            critic, `needs_greedy`: the likeliest response's reward, `needs_group`: several responses to each prompt.
     """
 
     supervision: Kind
@@ -337,6 +340,10 @@ class Algorithm(Protocol):
     noise: float
     heads: int
     speaks: int
+    draws_responses: bool
+    needs_values: bool
+    needs_greedy: bool
+    needs_group: bool
 
     def normalizer(self, batch: Batch) -> float | list[float]: ...
 

@@ -91,6 +91,7 @@ CASES = [
     pytest.param(model, algo, marks=() if model in QUICK else pytest.mark.slow, id=f"{model}-{algo}")
     for model in MODELS
     for algo in ALGORITHMS
+    if not algorithm_of(algo).draws_responses  # those are in test_drawn.py
 ]
 
 
@@ -123,6 +124,9 @@ def test_every_algorithm_serves_a_family_and_has_a_closed_value_or_none():
     no_reference = {"alphapo", "cpo", "cpo_simpo", "orpo", "simpo", "slic_hf", "triple_po"}
     no_reference |= {"sft", "dft", "neftune", "critique_sft", "reward_weighted_sft"}
     no_reference |= {algo for algo in ALGORITHMS if algorithm_of(algo).trains == "reward_model"}
+    no_reference |= {
+        algo for algo in ALGORITHMS if algorithm_of(algo).draws_responses
+    }  # closed values in test_drawn.py
     depends_on_the_rows = {"info_nca", "odpo", "r_dpo", "v_dpo", "wpo"}
     assert set(ALGORITHMS) == set(AT_REFERENCE) | no_reference | depends_on_the_rows
 

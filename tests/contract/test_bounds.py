@@ -13,7 +13,7 @@ from tests.contract.support import ALGORITHMS
 from tests.contract.test_algorithms import algorithm_of, batch_for, policy_of, refusal, step_of
 from tests.vectors.support import algorithm, settings
 
-BOUND = [algo for algo in ALGORITHMS if "elbo" in algorithm_of(algo).accepts]
+BOUND = [algo for algo in ALGORITHMS if "elbo" in algorithm_of(algo).accepts and not algorithm_of(algo).draws_responses]
 WITHOUT_BETA = {"sft", "reward_weighted_sft"}
 COMPARED = [algo for algo in BOUND if algo not in WITHOUT_BETA]
 MIXED = {"ha_dpo", "mpo"}

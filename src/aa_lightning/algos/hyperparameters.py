@@ -56,6 +56,10 @@ class Objective:
     noise: ClassVar = 0.0
     heads: ClassVar = 1
     speaks: ClassVar = 0
+    draws_responses: ClassVar = False
+    needs_values: ClassVar = False
+    needs_greedy: ClassVar = False
+    needs_group: ClassVar = False
 
     def normalizer(self, batch: Batch) -> float | list[float]:
         """Return this batch's share of the number that a mean over the terms of a whole step divides by."""

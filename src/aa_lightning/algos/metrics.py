@@ -17,6 +17,8 @@ NAMES = (
     *("entropy/chosen", "entropy/rejected", "token_accuracy/chosen", "token_accuracy/rejected"),
     *("kl", "weight/best", "cost/sign_accuracy", "accuracy/<criterion>", "loss/<objective>"),
     *("count/chosen", "count/rejected", *MOMENTS),
+    *("reward/mean", "advantage/std", "advantage/zero", "length/mean", "entropy/mean", "ratio/mean"),
+    *("clip/low", "clip/high"),
 )
 FEWEST = 4  # rows that a correlation is of: fewer would often agree by chance
 

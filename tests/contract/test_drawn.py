@@ -1,0 +1,176 @@
+"""Every algorithm of `conf/algo/` that learns from drawn responses, on every tiny family: from draws of the policy itself,
+whose ratios are 1, the loss is its closed form, and its gradient reaches the weights."""
+
+import math
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from aa_lightning.algos.experience import Experience
+from aa_lightning.algos.metrics import NAMES
+from aa_lightning.algos.step import Step
+from aa_lightning.types import Batch, Rollout, Sampling
+from tests.contract.support import ALGORITHMS, MODELS, batch_of, config
+from tests.contract.test_algorithms import QUICK, algorithm_of, policy_of, refusal
+
+DRAWING = [algo for algo in ALGORITHMS if algorithm_of(algo).draws_responses]
+CASES = [
+    pytest.param(model, algo, marks=() if model in QUICK else pytest.mark.slow, id=f"{model}-{algo}")
+    for model in MODELS
+    for algo in DRAWING
+]
+P, K = 2, 4
+
+
+@cache
+def drawn(model: str):
+    """Four short responses to each of two prompts."""
+    torch.manual_seed(0)
+    policy = policy_of(model, "policy")
+    return policy.sample(
+        batch_of(config(model, "dpo"), policy, "demonstration", slice(0, P)), K, Sampling(max_new_tokens=5)
+    )
+
+
+@cache
+def read(model: str) -> torch.Tensor:
+    """(P, K, A) the same actions, read by the policy: what all algorithms see."""
+    rollout = drawn(model)
+    with torch.no_grad():
+        return policy_of(model, "policy").action_logprobs(rollout)
+
+
+class Read:
+    """A policy that has read its draws already."""
+
+    def __init__(self, model: str):
+        self.logprobs = read(model).clone().requires_grad_()
+
+    def action_logprobs(self, rollout: Rollout) -> torch.Tensor:
+        return self.logprobs
+
+
+def experience_of(model: str, algorithm) -> Experience:
+    """What is drawn, with random rewards, by a policy that is its reference."""
+    rollout, luck = drawn(model), torch.Generator().manual_seed(1)
+    rewards = {name: torch.rand(P, K, generator=luck) for name in ("right", "short")}
+    return Experience(
+        rewards=rewards,
+        weights={"right": 1.0, "short": 0.5},
+        old_logprobs=rollout.logprobs,
+        chosen=rollout.mask,
+        ended=rollout.ended,
+        reference_logprobs=rollout.logprobs if algorithm.uses_reference else None,
+        values=torch.rand(rollout.mask.shape, generator=luck) if algorithm.needs_values else None,
+        greedy_rewards=torch.rand(P, generator=luck) if algorithm.needs_greedy else None,
+    )
+
+
+def closed_form(algorithm, given: dict[str, torch.Tensor]) -> float:
+    """The loss where every ratio is 1 and the policy is its reference."""
+    mask, advantages, logprobs = given["chosen"].double(), given["advantages"].double(), given["old_logprobs"].double()
+    advantages = (advantages[..., None] if advantages.ndim == 2 else advantages).expand_as(mask)
+    surrogate, size = algorithm.surrogate, mask.sum(-1, keepdim=True)
+    each = {
+        "clip": lambda: -advantages,
+        "truncate": lambda: -advantages * logprobs,
+        "reinforce": lambda: -advantages * logprobs,
+        "soft_gate": lambda: -2 * advantages / torch.where(advantages > 0, surrogate.positive, surrogate.negative),
+        "geometric": lambda: -((advantages * mask).sum(-1, keepdim=True) / size).expand_as(mask),
+    }[surrogate.name]()
+    weight = {
+        "token": 1 / mask.sum(),
+        "token_of_batch": 1 / mask.sum(),
+        "response": 1 / (P * K * size),
+        "sum": 1 / (P * K),
+        "constant": 1 / (P * K * (algorithm.constant_length or 1)),
+    }[algorithm.aggregation]
+    return (each * mask * weight).sum().item()
+
+
+@pytest.mark.parametrize(("model", "algo"), CASES)
+def test_a_step_on_the_policys_own_draws_has_the_closed_value(model, algo):
+    algorithm = algorithm_of(algo)
+    if refused := refusal(model, algo):
+        assert "type" in refused
+        return
+    policy, given = Read(model), algorithm.credit(experience_of(model, algorithm))
+    batch = replace(drawn(model).batch, supervision=given)
+    normalizer = torch.tensor(algorithm.normalizer(batch))
+    loss, metrics = algorithm(policy, batch, Step(normalizer=normalizer, measured=True))
+    assert loss.item() == pytest.approx(closed_form(algorithm, given), rel=1e-4, abs=2e-5)
+    loss.backward()
+    assert torch.isfinite(policy.logprobs.grad).all() and policy.logprobs.grad.abs().sum() > 0
+    assert (policy.logprobs.grad * (1 - given["chosen"])).abs().sum() == 0  # what was not chosen is not learned
+    assert set(metrics) <= set(NAMES) and all(math.isfinite(value) for value in metrics.values())
+    assert metrics["ratio/mean"].item() == pytest.approx(1, abs=1e-4)
+    assert metrics["reward/mean"].item() == pytest.approx(given["rewards"].mean().item())
+
+
+@pytest.mark.parametrize("model", [pytest.param(m, marks=() if m in QUICK else pytest.mark.slow) for m in MODELS])
+def test_the_gradient_reaches_the_weights(model):
+    """The loss of GRPO falls along its own gradient g: by about t·|g|² for a small step t."""
+    algorithm, policy = algorithm_of("grpo"), policy_of(model, "policy")
+    policy.zero_grad(set_to_none=True)
+    batch = replace(drawn(model).batch, supervision=algorithm.credit(experience_of(model, algorithm)))
+    before, _ = algorithm(policy, batch)
+    before.backward()
+    moved = [p for p in policy.parameters() if p.grad is not None]
+    squared = sum(p.grad.double().square().sum() for p in moved)
+    assert math.isfinite(squared) and squared > 0
+    rate = 1e-2 / squared.item() ** 0.5
+    kept = [p.detach().clone() for p in moved]
+    with torch.no_grad():
+        for p in moved:
+            p -= rate * p.grad
+        after, _ = algorithm(policy, batch)
+        for p, old in zip(moved, kept, strict=True):
+            p.copy_(old)
+    assert (before - after).item() == pytest.approx(rate * squared.item(), rel=0.2)
+
+
+@pytest.mark.parametrize("algo", DRAWING)
+def test_micro_batches_of_a_step_add_up_to_it(algo):
+    """Lightning averages the losses of two halves, each divided by half of what the whole step counts."""
+    algorithm, policy = algorithm_of(algo), policy_of("tiny_qwen2", "policy")
+    given = algorithm.credit(experience_of("tiny_qwen2", algorithm))
+    whole = replace(drawn("tiny_qwen2").batch, supervision=given)
+    halves = [half(whole, p) for p in range(P)]
+    counts = torch.tensor([algorithm.normalizer(one) for one in halves])
+    total, _ = algorithm(policy, whole, Step(normalizer=counts.sum(0)))
+    parts = [algorithm(policy, one, Step(normalizer=counts.sum(0) / 2))[0] for one in halves]
+    if algo == "bnpo":  # which takes means of batches
+        of_each = [algorithm(policy, one)[0] for one in halves]
+        assert torch.stack(parts).mean().item() == pytest.approx(torch.stack(of_each).mean().item())
+    else:
+        assert torch.stack(parts).mean().item() == pytest.approx(total.item(), rel=1e-4, abs=1e-5)
+
+
+def half(batch: Batch, p: int) -> Batch:
+    """One prompt of a batch of text."""
+    held = {name: getattr(batch, name) for name in ("prompt", "response", "supervision")}
+    cut = {name: {key: value[p : p + 1] for key, value in tensors.items()} for name, tensors in held.items()}
+    return Batch(ids=batch.ids[p : p + 1], draws=batch.draws, **cut)
+
+
+def test_responses_that_are_left_out_take_no_part():
+    """A reward of NaN, or an answer that was cut off where those are dropped: its group's statistics and the loss are those
+    of the other three."""
+    algorithm = algorithm_of("grpo")
+    whole = experience_of("tiny_qwen2", algorithm)
+    holed = {name: reward.clone() for name, reward in whole.rewards.items()}
+    holed["right"][0, 3] = math.nan
+    credit = algorithm.credit(replace(whole, rewards=holed))
+    cut = [
+        replace(whole, **{name: getattr(whole, name)[:, :3] for name in ("old_logprobs", "chosen", "ended")}),
+        {name: reward[:, :3] for name, reward in whole.rewards.items()},
+    ]
+    of_three = algorithm.credit(replace(cut[0], rewards=cut[1]))
+    torch.testing.assert_close(credit["advantages"][0, :3], of_three["advantages"][0])
+    assert credit["advantages"][0, 3] == 0 and credit["chosen"][0, 3].sum() == 0
+    unfinished = torch.ones_like(whole.ended)
+    unfinished[1, 0] = False
+    kept = replace(algorithm, drop_unfinished=True).credit(replace(whole, ended=unfinished))
+    assert kept["chosen"][1, 0].sum() == 0 and torch.equal(kept["chosen"][0], whole.chosen[0])

@@ -1,0 +1,242 @@
+"""Surrogates, advantages and divergences against worked numbers, values and gradients."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from aa_lightning.algos.experience import Experience
+from aa_lightning.losses import advantages as of
+from aa_lightning.losses import policy_gradient as pg
+from aa_lightning.types import Rollout
+from tests.vectors.support import algorithm, assert_close, empty_batch, leaves, padded, vector, vectors
+
+each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+each_side = pytest.mark.parametrize("side", ["right", "left"])
+CLIP = {"name": "clip", "ratio": "action", "low": 0.2, "high": 0.2, "dual": None, "two_sided": None}
+K3 = {"coefficient": 0.04, "estimator": "k3", "corrected": False}
+
+
+class GivenActions:
+    """A policy whose actions have given log-probabilities (P, K, A)."""
+
+    likelihood = "exact"
+
+    def __init__(self, logprobs: Tensor):
+        self.logprobs = logprobs
+
+    def action_logprobs(self, rollout: Rollout) -> Tensor:
+        return self.logprobs
+
+
+def learned(objective, given: dict, dtype: torch.dtype, side: str = "right") -> tuple[Tensor, list[Tensor], dict]:
+    """Loss, the leaves of its new log-probabilities with gradients, and metrics; one response to each prompt."""
+    new = leaves(given["new_logps"], dtype)
+    now, old = padded(new, side=side), padded(leaves(given["old_logps"], dtype), side=side)
+    supervision = {"old_logprobs": old.terms.detach(), "chosen": now.mask}
+    supervision["advantages"] = torch.tensor(given["advantages"], dtype=dtype)[:, None]
+    supervision["rewards"] = supervision["ended"] = supervision["advantages"]
+    if "ref_logps" in given:
+        supervision["reference_logprobs"] = padded(leaves(given["ref_logps"], dtype), side=side).terms.detach()
+    loss, metrics = objective(GivenActions(now.terms), empty_batch(len(new), supervision=supervision))
+    loss.backward()
+    return loss, new, metrics
+
+
+GROUPS = {  # by vector: the algorithm of the file, and what is changed in it
+    ("grpo", "with_k3_beta0.04"): ("grpo", {"loss_kl": K3}),
+    ("grpo", "k3_is_corrected_beta0.04"): ("grpo", {"loss_kl": {**K3, "corrected": True}}),
+    ("grpo", "delta_two_sided"): ("grpo", {"surrogate": {**CLIP, "two_sided": 1.5}}),
+    ("dapo", "token_mean_clip_higher"): ("dapo", {}),
+    ("dr_grpo", "constant_normaliser"): ("dr_grpo", {"constant_length": 8}),
+    ("cispo", "eps_max1.5_capped"): ("cispo", {"surrogate": {"name": "truncate", "lowest": None, "highest": 1.5}}),
+    ("cispo", "eps_max0.2_trl_default_trap"): (
+        "cispo",
+        {"surrogate": {"name": "truncate", "lowest": None, "highest": 0.2}},
+    ),
+    ("cispo", "verl_1_plus_eps"): ("cispo", {"surrogate": {"name": "truncate", "lowest": 0.8, "highest": 1.28}}),
+    ("sapo", "tau1_1.05"): ("sapo", {}),
+    ("gspo", "paper_clip"): ("gspo", {}),
+    ("gspo", "paper_clip_partial"): ("gspo", {}),
+    ("gmpo", "eps0.4"): ("gmpo", {}),
+    ("rloo", "sequence_ratio_clipped"): ("rloo", {}),
+}
+CASES = [
+    pytest.param(name, case, id=f"{name}-{case['id']}")
+    for name, case in vectors("policy_gradient", "grpo", "dapo", "dr_grpo", "cispo", "sapo", "gspo", "gmpo", "rloo")
+]
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+@each_precision
+@each_side
+def test_a_published_objective_has_the_worked_loss_and_gradients(name, case, dtype, side):
+    file, options = GROUPS[name, case["id"]]
+    loss, new, _ = learned(algorithm(file, **options), case["inputs"], dtype, side)
+    assert_close(loss, case["expected"]["loss"], dtype)
+    for row, expected in zip(new, case["gradients"]["new_logps"], strict=True):
+        assert_close(row.grad, expected, dtype)
+
+
+@pytest.mark.parametrize("case", [pytest.param(v, id=v["id"]) for _, v in vectors("policy_gradient", "ppo_policy")])
+@each_precision
+def test_the_clipped_surrogate_of_ppo_is_the_worked_one(case, dtype):
+    params = case["params"]
+    clip = {**CLIP, "low": params["clip_low"], "high": params["clip_high"], "dual": params["dual_clip_c"]}
+    given = {key: [[value] for value in values] for key, values in case["inputs"].items() if key != "advantages"}
+    loss, new, metrics = learned(
+        algorithm("dapo", surrogate=clip), {**given, "advantages": case["inputs"]["advantages"]}, dtype
+    )
+    assert_close(loss, case["expected"]["loss"], dtype)
+    assert_close(torch.cat([row.grad for row in new]), case["gradients"]["new_logps"], dtype)
+    ratio = torch.tensor(case["expected"]["ratios"], dtype=dtype)
+    advantages = torch.tensor(case["inputs"]["advantages"], dtype=dtype)
+    each = pg.clipped(ratio, advantages, params["clip_low"], params["clip_high"], params["dual_clip_c"])
+    assert_close(each, case["expected"]["per_token"], dtype)
+    too_low = ((ratio < 1 - params["clip_low"]) & (advantages < 0)).double().mean().item()
+    too_high = ((ratio > 1 + params["clip_high"]) & (advantages > 0)).double().mean().item()
+    assert (metrics["clip/low"].item(), metrics["clip/high"].item()) == pytest.approx((too_low, too_high))
+    assert metrics["ratio/mean"].item() == pytest.approx(ratio.mean().item(), rel=1e-5)
+
+
+@each_precision
+def test_the_value_loss_is_the_worked_one(dtype):
+    case = vector("policy_gradient", "ppo_value", "clip0.2")
+    values, old, returns = (
+        torch.tensor(case["inputs"][k], dtype=dtype, requires_grad=True) for k in ("values", "old_values", "returns")
+    )
+    each = pg.value_loss(values, old.detach(), returns.detach(), case["params"]["cliprange_value"])
+    assert_close(2 * each, case["expected"]["per_token_max_sq"], dtype)
+    each.mean().backward()
+    assert_close(each.mean(), case["expected"]["loss"], dtype)
+    assert_close(values.grad, case["gradients"]["values"], dtype)
+
+
+@each_precision
+def test_divergence_estimators_and_their_gradients_are_the_worked_ones(dtype):
+    case = vector("policy_gradient", "kl_estimators", "k1_k2_k3")
+    for name, expected in case["expected"].items():
+        ours = torch.tensor(case["inputs"]["policy_logps"], dtype=dtype, requires_grad=True)
+        theirs = torch.tensor(case["inputs"]["ref_logps"], dtype=dtype)
+        each = pg.kl_estimate(ours, theirs, name[:2])
+        if name == "k3_is_corrected":
+            each = each * (ours - ours.detach()).exp()
+        each.mean().backward()
+        assert_close(each, expected["per_token"], dtype)
+        assert_close(ours.grad, expected["grad_of_mean"], dtype)
+
+
+def experience(rewards, dtype=torch.float64, **fields) -> Experience:
+    """One action to each response, unless fields say otherwise."""
+    given = rewards if isinstance(rewards, dict) else {"given": rewards}
+    given = {name: torch.tensor(values, dtype=dtype) for name, values in given.items()}
+    shape = next(iter(given.values())).shape
+    plain = {"old_logprobs": torch.zeros(*shape, 1, dtype=dtype), "chosen": torch.ones(*shape, 1, dtype=dtype)}
+    whole = {**plain, "weights": dict.fromkeys(given, 1.0), "ended": torch.ones(shape, dtype=torch.bool), **fields}
+    return Experience(rewards=given, **whole)
+
+
+def estimator(baseline: str, scale: str, eps: float = 1e-4, population: bool = False) -> dict:
+    return {"name": "group", "baseline": baseline, "scale": scale, "eps": eps, "population": population}
+
+
+ESTIMATORS = {
+    "grpo_unbiased_std_eps1e-4": ("grpo", {}),
+    "grpo_unbiased_std_eps1e-6": ("grpo", {"advantage": estimator("group", "group", 1e-6)}),
+    "grpo_population_std_eps1e-4": ("grpo", {"advantage": estimator("group", "group", population=True)}),
+    "dr_grpo": ("dr_grpo", {}),
+    "rloo": ("rloo", {"reward_kl": None}),
+    "batch_std_of_rewards_eps1e-4": ("grpo", {"advantage": estimator("group", "rewards")}),
+    "reinforce_pp_baseline_seq_whiten": ("reinforce_pp_baseline", {"loss_kl": None}),
+    "remax_given_greedy": ("remax", {}),
+    "opo_len_weighted": ("opo", {}),
+    "rloo_normalized_trl": ("rloo", {"reward_kl": None, "advantage": estimator("leave_one_out", "advantages")}),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@each_precision
+def test_advantages_of_a_group_are_the_worked_ones(name, dtype):
+    case = vector("policy_gradient", "group_advantage", "two_groups_of_4")
+    given, (file, options) = case["inputs"], ESTIMATORS[name]
+    assert set(case["expected"]) == set(ESTIMATORS)
+    rewards = torch.tensor(given["rewards"], dtype=torch.float64).view(-1, given["group_size"]).tolist()
+    fields = {"greedy_rewards": torch.tensor(given["greedy_reward"], dtype=dtype)}
+    if name == "opo_len_weighted":
+        lengths = torch.tensor(given["lengths"])
+        fields["chosen"] = (torch.arange(40) < lengths[..., None]).to(dtype)
+        fields["old_logprobs"] = torch.zeros(2, 4, 40, dtype=dtype)
+    found = algorithm(file, **options).credit(experience(rewards, dtype, **fields))["advantages"]
+    assert_close(found.flatten(), case["expected"][name], dtype)
+
+
+@each_precision
+def test_each_reward_is_normalised_by_itself(dtype):
+    case = vector("policy_gradient", "group_advantage", "gdpo_normalize_then_sum")
+    rows = torch.tensor(case["inputs"]["reward_matrix"])
+    given = {"one": rows[None, :, 0].tolist(), "two": rows[None, :, 1].tolist()}
+    weights = dict(zip(given, case["inputs"]["weights"], strict=True))
+    found = algorithm("gdpo").credit(experience(given, dtype, weights=weights))["advantages"]
+    assert_close(found[0], case["expected"]["advantages"], dtype)
+
+
+@each_precision
+def test_a_divergence_in_the_reward_is_summed_over_a_response(dtype):
+    case = vector("policy_gradient", "group_advantage", "rloo_kl_in_reward")
+    given = case["inputs"]
+    ours, theirs = (padded(*([row] for row in leaves(given[k], dtype))) for k in ("policy_logps", "ref_logps"))
+    fields = {"old_logprobs": ours.terms, "chosen": ours.mask, "reference_logprobs": theirs.terms}
+    rloo = algorithm("rloo", reward_kl={"coefficient": case["params"]["beta"], "estimator": "k1"})
+    found = rloo.credit(experience([given["rewards"]], dtype, **fields))
+    assert_close(found["advantages"][0], case["expected"]["advantages"], dtype)
+    assert not found["advantages"].requires_grad
+    spread = case["expected"]["shaped_rewards"]
+    assert spread[0] - spread[1] == pytest.approx(case["expected"]["advantages"][0])
+
+
+@each_precision
+def test_generalised_advantages_end_at_the_last_real_action(dtype):
+    case = vector("policy_gradient", "ppo_rewards_gae", "truncated_mask")
+    rewards, values, mask = (torch.tensor([[case["inputs"][k]]], dtype=dtype) for k in ("rewards", "values", "mask"))
+    advantages, returns = of.generalized(rewards, values, mask, case["params"]["gamma"], case["params"]["lam"])
+    assert_close(advantages[0, 0], case["expected"]["advantages"], dtype)
+    assert_close(returns[0, 0], case["expected"]["returns"], dtype)
+
+
+@each_precision
+def test_whitening_keeps_the_mean_on_request(dtype):
+    case = vector("policy_gradient", "whiten", "shift_and_noshift")
+    values = torch.tensor([[*case["inputs"]["x"], 99.0]], dtype=dtype)
+    mask = torch.ones_like(values)
+    mask[0, -1] = 0
+    for shift, name in ((True, "whitened"), (False, "whitened_no_shift")):
+        found = of.whitened(values, mask, shift, case["params"]["eps"])
+        assert_close(found[0, :-1], case["expected"][name], dtype)
+        assert found[0, -1] == 0
+
+
+@each_precision
+def test_returns_are_whitened_over_all_actions(dtype):
+    """The token rewards of the vector are a divergence of coefficient 1 and a reward at the end."""
+    case = vector("policy_gradient", "reinforce_pp", "returns_then_global_whiten")
+    rows = leaves(case["inputs"]["token_rewards"], dtype)
+    given = padded(rows)
+    penalty = [torch.cat([-row.detach()[:-1], row.new_zeros(1)]) for row in rows]
+    scores = torch.stack([row.detach()[-1] for row in rows])[:, None]
+    fields = {"old_logprobs": padded(penalty).terms, "chosen": given.mask}
+    fields["reference_logprobs"] = torch.zeros_like(fields["old_logprobs"])
+    objective = algorithm("reinforce_pp", reward_kl={"coefficient": 1.0, "estimator": "k1"})
+    found = objective.credit(experience({"given": scores.tolist()}, dtype, **fields))["advantages"]
+    plain = algorithm("reinforce_pp", reward_kl={"coefficient": 1.0, "estimator": "k1"}, whiten=False)
+    returns = plain.credit(experience({"given": scores.tolist()}, dtype, **fields))["advantages"]
+    for row, size in enumerate(map(len, rows)):
+        assert_close(returns[row, 0, :size], case["expected"]["returns"][row], dtype)
+        assert_close(found[row, 0, :size], case["expected"]["advantages"][row], dtype)
+        assert found[row, 0, size:].abs().sum() == 0
+
+
+@each_precision
+def test_long_responses_lose_reward(dtype):
+    case = vector("policy_gradient", "dapo_overlong", "soft_punish")
+    lengths = torch.tensor(case["inputs"]["lengths"], dtype=dtype)
+    penalty = of.overlong_penalty(lengths, case["params"]["L_max"], case["params"]["L_cache"])
+    assert_close(penalty, case["expected"]["penalty"], dtype)
