@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from aa_lightning.media.audio import Sound
+from aa_lightning.models.token.choice import choose
 from aa_lightning.models.token.layouts import Layout
-from aa_lightning.models.token.sampling import Drawn, choose
+from aa_lightning.models.token.sampling import Drawn
 from aa_lightning.types import Batch
 
 RATE = 24_000  # of sounds that the checkpoints' own decoders make
@@ -201,7 +202,8 @@ def speak(talker: Talker, begun: Rows, longest: int, temperature: float, k: int)
 
     def draw(logits: Tensor, group: int) -> tuple[Tensor, Tensor]:
         banned = talker.codes.silent(logits.shape[-1], group).to(logits.device)
-        return choose(logits.float(), banned, False, temperature)
+        chances = torch.rand(len(logits), dtype=torch.float64, device=logits.device)
+        return choose(logits.float(), banned, False, temperature, chances)
 
     read = begun.moved(padding_first=True)
     new, cache = read.embeds.shape[1], None

@@ -82,6 +82,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float
     return varlen(query, key, value, causal, scale)
 
 
+def attend_padded(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float | None
+) -> tuple[Tensor, Tensor]:
+    """`attend` of keys among which there may be padding.
+
+    Args:
+        query, key, value: (count, heads, length, D), on a CPU.
+        bias: (count, 1, 1, length of keys), what is added to the scores; None: nothing.
+    """
+    if bias is not None:
+        bias = bias.expand(-1, -1, query.shape[2], -1)
+    return _flash(query, key, value, 0.0, False, attn_mask=bias, scale=scale)
+
+
 def attend_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -137,13 +137,13 @@ class TokenNetwork(nn.Module):
         positions, wanted = self.prompt_positions(batch), self.prefix_sharing
         if wanted == "never" or not self.family.shares_prefix or self.windows is None:
             return layouts.plain(batch, self.family, positions)
-        if self._packs(batch):
+        if self.reads_packed(batch):
             return packed(batch, self.family, positions)
         if batch.response["input_ids"].shape[1] > 1 and (wanted == "always" or _long_prompts(batch)):
             return layouts.shared(batch, self.family, positions, self.windows)
         return layouts.plain(batch, self.family, positions)
 
-    def _packs(self, batch: Batch) -> bool:
+    def reads_packed(self, batch: Batch) -> bool:
         """Tell whether plain causal attention is all that the rows of a batch need."""
         if not self.packs or not two_part.serves(self.writer) or self.family.sees_ahead in batch.prompt:
             return False

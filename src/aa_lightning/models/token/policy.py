@@ -65,7 +65,7 @@ class AutoregressivePolicy(nn.Module):
     @property
     def rules(self) -> Rules:
         """The tokens that may be drawn: all but placeholders, which would stand for no medium."""
-        return Except(self.encoder.placeholders, self.network.head.out_features)
+        return Except(self.encoder.placeholders)
 
     @torch.no_grad()
     def sample(self, batch: Batch, n: int, sampling: Sampling = SAMPLING) -> Rollout:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from aa_lightning.models.families.family import LAST
+from aa_lightning.models.token.choice import choose
 from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.models.token.network import TokenNetwork
+from aa_lightning.models.token.rows import begun
 from aa_lightning.types import Batch, Sampling
 
 FREE = -1  # no token must stand here
+_LOOK = 8  # tokens between two looks at which responses have ended, where looking waits for a device
 
 
 class Rules(Protocol):
@@ -26,9 +28,9 @@ class Rules(Protocol):
 
     renormalise: bool
 
-    def next(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """For the place behind tokens (R, T): those banned there, bool (V,) or (R, V), and the one that must stand there,
-        (R,), or FREE."""
+    def next(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """For the place behind tokens (R, T): those banned there, as `choose` takes them, and the one that must stand there,
+        (R,), or FREE; None: all are free."""
 
 
 class Except(Rules):
@@ -36,17 +38,15 @@ class Except(Rules):
 
     Args:
         tokens: that are never drawn, such as placeholders of media.
-        vocabulary: how many logits there are.
     """
 
     renormalise = False
 
-    def __init__(self, tokens: Sequence[int], vocabulary: int):
-        self._banned = torch.zeros(vocabulary, dtype=torch.bool)
-        self._banned[list(tokens)] = True
+    def __init__(self, tokens: Sequence[int]):
+        self._banned = torch.tensor(sorted(tokens), dtype=torch.long)
 
-    def next(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return self._banned.to(tokens.device), tokens.new_full((len(tokens),), FREE)
+    def next(self, tokens: Tensor) -> tuple[Tensor, None]:
+        return self._banned.to(tokens.device), None
 
 
 @dataclass
@@ -72,91 +72,42 @@ class Drawn:
 def draw(network: TokenNetwork, rules: Rules, encoder: TokenEncoder, batch: Batch, n: int, sampling: Sampling) -> Drawn:
     """Draw n responses to each prompt from softmax(logits / temperature) over the tokens that the rules allow.
 
-    Temperature 0 takes the likeliest token and gives its probability at temperature 1.
+    Temperature 0 takes the likeliest token and gives its probability at temperature 1. Each step takes one random number
+    for each response from the device's global generator, whether the response has ended or not: what is said does not depend
+    on how rows are laid out, or on when they leave the batch.
 
     Args:
         rules: which tokens may follow others.
         encoder: says which token ends a response, and which one pads.
         batch: P prompts; responses in it are not looked at.
     """
-    rows = _Rows(network, batch, n)
-    tokens = rows.valid.new_empty(len(rows.valid), 0)
-    ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    columns = []
-    for step in range(sampling.max_new_tokens):
-        banned, must = rules.next(tokens)
-        token, logprob = choose(network.next_logits(rows.states), banned, rules.renormalise, sampling.temperature)
-        free, said = must == FREE, ~ended
-        token = token.where(free, must).where(said, encoder.pad)
-        columns.append((logprob * (free & said), said, said & free))
-        tokens = torch.cat([tokens, token[:, None]], 1)
-        ended = ended | (token == encoder.end)
-        if ended.all() or step + 1 == sampling.max_new_tokens:
+    rows, most = begun(network, batch, n, sampling.max_new_tokens), sampling.max_new_tokens
+    count, device = len(rows.live), rows.live.device
+    tokens = torch.full((count, most), encoder.pad, device=device)
+    logprobs = torch.zeros(count, most, device=device)
+    said, chosen = (torch.zeros(count, most, dtype=torch.bool, device=device) for _ in range(2))
+    ended = torch.zeros(count, dtype=torch.bool, device=device)
+    for step in range(most):
+        live, open_ = rows.live, ~ended[rows.live]
+        chances = torch.rand(count, dtype=torch.float64, device=device)[live]
+        banned, must = rules.next(tokens[live, :step])
+        token, logprob = choose(
+            network.next_logits(rows.states), banned, rules.renormalise, sampling.temperature, chances
+        )
+        free = open_ if must is None else open_ & (must == FREE)
+        token = token if must is None else token.where(must == FREE, must)
+        tokens[live, step] = token.where(open_, encoder.pad)
+        logprobs[live, step], said[live, step], chosen[live, step] = logprob * free, open_, free
+        ended[live] |= open_ & (token == encoder.end)
+        if step + 1 == most:
             break
-        rows.append(tokens)
-    logprobs, said, chosen = (torch.stack(column, 1) for column in zip(*columns, strict=True))
-    columns = tokens, logprobs, said.float(), chosen.float(), ended
-    return Drawn(*(value.unflatten(0, (-1, n)) for value in columns))
-
-
-def choose(logits: Tensor, banned: Tensor, renormalise: bool, temperature: float) -> tuple[Tensor, Tensor]:
-    """Choose a token for each row, and give its log-probability.
-
-    Args:
-        logits: (R, V) float32; they are overwritten.
-        banned: (V,) or (R, V) bool, tokens that are not chosen.
-        renormalise: whether the log-probability is among the others alone.
-        temperature: divides the logits; 0 takes the likeliest.
-
-    Returns:
-        (R,) tokens and (R,) nats.
-    """
-    logits = logits.div_(temperature or 1.0)
-    norm = logits.logsumexp(-1)
-    logits = logits.masked_fill_(banned, -torch.inf)
-    if renormalise:
-        norm = logits.logsumexp(-1)
-    token = torch.multinomial(logits.softmax(-1), 1) if temperature > 0 else logits.argmax(-1, keepdim=True)
-    return token[:, 0], logits.gather(-1, token)[:, 0] - norm
-
-
-class _Rows:
-    """Prompts that were read once, and n continuations of each.
-
-    Attributes:
-        valid: (R, W) 1 for tokens, 0 for padding.
-        states: (R, H) those that predict the next token.
-    """
-
-    def __init__(self, network: TokenNetwork, batch: Batch, n: int):
-        self._network, self._batch, self._n = network, batch, n
-        valid, positions = batch.prompt["attention_mask"], network.prompt_positions(batch)
-        output = self._run({**batch.prompt, "position_ids": positions})
-        copies = torch.arange(len(valid), device=valid.device).repeat_interleave(n)
-        self._cache = output.get("past_key_values")
-        if self._cache is not None and n > 1:
-            self._cache.reorder_cache(copies)
-        self.valid, self.states = valid[copies], output.last_hidden_state[:, -1][copies]
-        self._position = positions[..., copies, -1:]
-        grows = [key for key, value in network.family.per_token.items() if value == LAST and key in batch.prompt]
-        self._beside = {key: batch.prompt[key][copies, -1:] for key in grows}
-
-    def append(self, tokens: Tensor) -> None:
-        """Read the last of the tokens (R, T) drawn so far."""
-        if self._cache is None:
-            self.states = self._read_again(tokens)
-            return
-        self.valid = torch.cat([self.valid, torch.ones_like(self.valid[:, :1])], 1)
-        self._position = self._position + 1
-        given = {"input_ids": tokens[:, -1:], "attention_mask": self.valid, "position_ids": self._position}
-        self.states = self._run({**given, **self._beside, "past_key_values": self._cache}).last_hidden_state[:, -1]
-
-    def _run(self, inputs: dict[str, Tensor]):
-        return self._network.family.forward(self._network.backbone, {**inputs, "use_cache": True})
-
-    def _read_again(self, tokens: Tensor) -> Tensor:
-        """Whole rows, for models that keep what they have read in a form of their own."""
-        ids = tokens.unflatten(0, (-1, self._n))
-        response = {"input_ids": ids, "mask": torch.ones_like(ids, dtype=torch.float32)}
-        hidden, layout = self._network.hidden(replace(self._batch, response=response))
-        return hidden[layout.rows[..., -1], layout.own[..., -1]].flatten(0, 1)
+        if device.type == "cpu" or step % _LOOK == _LOOK - 1:
+            going = (~ended[live]).nonzero()[:, 0]
+            if not len(going):
+                break
+            if len(going) < len(live):
+                rows.keep(going)
+        rows.append(tokens[:, : step + 1])
+    width = int(said.any(0).sum())
+    drawn = tokens[:, :width], logprobs[:, :width], said[:, :width].float(), chosen[:, :width].float(), ended
+    return Drawn(*(value.unflatten(0, (-1, n)) for value in drawn))

@@ -16,6 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from aa_lightning.models.token import shared_cache
 from aa_lightning.models.token.kernels import attend, attend_backward, serve
 from aa_lightning.models.token.packed import Pieces, Run, as_lengths, pieces_of
 
@@ -37,10 +38,10 @@ def given_to(decoder: nn.Module) -> bool:
 
 def serves(model: nn.Module) -> bool:
     """Tell whether there is a kernel where a model lies, in the precision in which it runs now."""
-    return serve(model.device, _precision(model.device, model.dtype))
+    return serve(model.device, precision(model.device, model.dtype))
 
 
-def _precision(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+def precision(device: torch.device, dtype: torch.dtype) -> torch.dtype:
     """The precision of attention: autocast's, inside of it."""
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else dtype
 
@@ -58,12 +59,15 @@ def attention(
     """transformers' interface of an attention function: (1, heads, L, D) → (1, L, heads, D).
 
     Args:
-        attention_mask: whole numbers (1, 1, P, 1 + K): a packed row of prompts and responses of these lengths. Any other
-            mask, or none: rows that are not packed, which `scaled_dot_product_attention` reads.
+        attention_mask: whole numbers (1, 1, P, 1 + K): a packed row of prompts and responses of these lengths. Bytes: the
+            next tokens of responses that are drawn, whose cache is read. Any other mask, or none: rows that are neither,
+            which `scaled_dot_product_attention` reads.
     """
+    if attention_mask is not None and attention_mask.dtype == shared_cache.MARK:
+        return shared_cache.attention(query, key, value, scaling).transpose(1, 2), None
     if attention_mask is None or attention_mask.dtype != torch.long:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
-    dtype = _precision(query.device, query.dtype)
+    dtype = precision(query.device, query.dtype)
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     pieces = pieces_of(as_lengths(attention_mask[0, 0]))
     return _TwoPart.apply(query, key, value, pieces, scaling).transpose(1, 2), None
