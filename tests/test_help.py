@@ -189,7 +189,7 @@ def test_the_command_on_the_page_of_an_option_can_be_typed(group, option, monkey
     if "<" in text.splitlines()[-1]:
         pytest.skip("it names what only the user has")
     overrides, command = typed_in(text)
-    assert any(item.startswith(f"{group}={option}") for item in overrides)
+    assert any(re.match(rf"{group}=(\[.*\b)?{option}\b", item) for item in overrides)
     check_options(overrides, command, [CONF])
     monkeypatch.setattr("aa_lightning.configuration.check.missing_extras", lambda plain: [])
     checked(composed(command, overrides, [CONF]), command, [CONF])

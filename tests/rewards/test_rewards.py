@@ -152,10 +152,17 @@ def test_without_any_reward_the_algorithm_says_what_to_type():
 
 
 REWARDS = option_names([conf_dir()])["reward"]
+NEEDED = [
+    f"reward.own._target_={OWN}.length",
+    "reward.overlong.limit=100",
+    "reward.overlong.buffer=20",
+    "reward.cosine.limit=100",
+    "reward.regex.pattern=a",
+]
 
 
 def test_a_file_holds_the_reward_of_its_name_with_all_settings():
-    cfg = compose([f"reward=[{','.join(REWARDS)}]", f"reward.own._target_={OWN}.length"])
+    cfg = compose([f"reward=[{','.join(REWARDS)}]", *NEEDED])
     assert list(cfg.reward) == REWARDS
     for name in REWARDS:
         assert set(SETTINGS) < set(cfg.reward[name])

@@ -50,19 +50,25 @@ def _called(path: str, keys: dict[str, Any]) -> Callable[[Drawn], Any]:
     how = how_called(path, target, named)
     judge, given = (named(**own), {}) if inspect.isclass(named) else (named, own)
     last = TAKES[how][2]
-    measured = last in inspect.signature(judge).parameters
+    wants = inspect.signature(judge).parameters.get(last)
+    optional = wants is not None and wants.default is None
+
+    def length(drawn: Drawn, p: int, k: int) -> dict[str, Any]:
+        if wants is None or (optional and drawn.lengths is None):
+            return {}
+        return {last: int(drawn.known_lengths[p, k])}
 
     def one_by_one(drawn: Drawn) -> Any:
         return [
             [
-                judge(prompt=prompt, response=response, **({last: drawn.length(p, k)} if measured else {}), **given)
+                judge(prompt=prompt, response=response, **length(drawn, p, k), **given)
                 for k, response in enumerate(responses)
             ]
             for p, (prompt, responses) in enumerate(zip(drawn.prompts, drawn.responses, strict=True))
         ]
 
     def together(drawn: Drawn) -> Any:
-        more = {last: drawn.known_lengths} if measured else {}
+        more = {} if wants is None else {last: drawn.lengths if optional else drawn.known_lengths}
         return judge(prompts=drawn.prompts, responses=drawn.responses, **more, **given)
 
     return one_by_one if how == "each" else together

@@ -64,10 +64,6 @@ class Drawn:
             raise ValueError("it asks for the lengths of responses, and they are not known here")
         return self.lengths
 
-    def length(self, p: int, k: int) -> int:
-        """Return that of one response."""
-        return int(self.known_lengths[p, k])
-
     @property
     def shape(self) -> tuple[int, int]:
         """(P, K)."""

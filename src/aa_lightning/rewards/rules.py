@@ -37,10 +37,10 @@ class Answer:
         """
         if prompt.answer is None:
             raise ValueError("its row has no answer to compare with (data.template.answer names their column)")
-        written = self.modality.rpartition("2")[2]
-        if "i" in written:
+        medium = written(self.modality)
+        if medium == "image":
             verdict = drew(prompt.check, prompt.answer, response)
-        elif "a" in written and "act" not in written:
+        elif medium == "audio":
             verdict = played(prompt.check, prompt.answer, response)
         else:
             own = response if self.thoughts == "judged" else [text(final(spoken(response)))]
@@ -72,6 +72,12 @@ class Format:
             return sum(once) / len(once)
         inside = r"\s*".join(f"<{name}>.*?</{name}>" for name in self.tags)
         return float(all(once) and re.fullmatch(rf"\s*{inside}\s*", said, re.DOTALL) is not None)
+
+
+def written(modality: str) -> Literal["text", "image", "audio"]:
+    """Tell in which medium answers of a modality stand: `t2ti` in a picture, `t2ta` in a sound, others in words."""
+    letters = modality.rpartition("2")[2].replace("act", "")
+    return "image" if "i" in letters else "audio" if "a" in letters else "text"
 
 
 def final(said: str) -> str:

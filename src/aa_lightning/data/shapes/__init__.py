@@ -9,8 +9,8 @@ and in a second turn, `together.py` about a picture, a sound and a video; `pictu
 """
 
 from aa_lightning.data.shapes.answers import check_answer
-from aa_lightning.data.shapes.hearing import can_check_sound, check_sound
-from aa_lightning.data.shapes.reading import can_check, check_picture
+from aa_lightning.data.shapes.hearing import can_check_sound, check_sound, score_sound
+from aa_lightning.data.shapes.reading import can_check, check_picture, score_picture
 from aa_lightning.data.shapes.render import draw
 from aa_lightning.data.shapes.scenes import Figure, Scene
 from aa_lightning.data.shapes.source import Shapes
@@ -25,4 +25,6 @@ __all__ = [
     "check_picture",
     "check_sound",
     "draw",
+    "score_picture",
+    "score_sound",
 ]

@@ -49,6 +49,29 @@ def check_sound(expected: str, sound: Sound) -> bool:
     return hear_tones(sound) == _pitches(expected)
 
 
+def score_sound(expected: str, sound: Sound) -> float:
+    """Grade a sound by the tones that are expected, from 0 to 1: the longest sequence of them that is heard in their
+    order, twice its length over all tones that are expected or heard.
+
+    Args:
+        expected: pitches in order, such as `low high high`.
+        sound: what a model played.
+
+    Raises:
+        ValueError: it names no pitch.
+    """
+    if not can_check_sound(expected):
+        raise ValueError(f"{expected!r} names no pitch of Shapes, so no sound can be checked with it")
+    wanted, heard = _pitches(expected), hear_tones(sound)
+    above = [0] * (len(heard) + 1)
+    for pitch in wanted:
+        row = [0]
+        for place, tone in enumerate(heard, 1):
+            row.append(above[place - 1] + 1 if pitch == tone else max(above[place], row[-1]))
+        above = row
+    return 2 * above[-1] / (len(wanted) + len(heard))
+
+
 def _pitches(expected: str) -> list[str]:
     return [word for word in re.findall(r"[a-z]+", expected.lower()) if word in HERTZ]
 

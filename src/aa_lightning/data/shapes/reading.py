@@ -4,6 +4,7 @@ would be drawn."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
@@ -74,6 +75,48 @@ def check_picture(expected: str, picture: Image.Image) -> bool:
     if sorted(shown.values()) != sorted(looks):
         return False
     return relation is None or _stands(relation, *(next(c for c in shown if shown[c] == look) for look in looks))
+
+
+def score_picture(expected: str, picture: Image.Image) -> float:
+    """Grade a picture by the figures that are expected, from 0 to 1: twice the figures that are right, over all that are
+    expected or shown; a figure of which only the colour or only the shape is right is half a one. How two of them stand to
+    each other is a third of the grade, where that is asked for.
+
+    Args:
+        expected: as of `check_picture`.
+        picture: what a model drew.
+
+    Raises:
+        ValueError: it names neither a colour nor a shape.
+    """
+    if check_picture(expected, picture):
+        return 1.0
+    words = _words(expected)
+    shown = list(read_picture(picture).values())
+    colours, shapes = [w for w in words if w in COLOURS], [w for w in words if w in SHAPES]
+    count = next((NUMBERS.index(word) for word in words if word in NUMBERS), 1)
+    if len(colours) != len(shapes):
+        index, names = (0, colours) if colours else (1, shapes)
+        wanted, seen = Counter(names), Counter(look[index] for look in shown)
+        right = float((wanted & seen).total())
+        total = wanted.total()
+    else:
+        looks = list(zip(colours, shapes, strict=True)) * count
+        right, total = _right_figures(looks, shown), len(looks)
+    figures = 2 * right / (total + len(shown)) if total + len(shown) else 0.0
+    return figures * 2 / 3 if set(words) & set(RELATIONS) else figures
+
+
+def _right_figures(wanted: list[Look], shown: list[Look]) -> float:
+    """Figures that are right, and half of those that are right in colour or shape alone."""
+    whole = Counter(wanted) & Counter(shown)
+    left, seen = Counter(wanted) - whole, Counter(shown) - whole
+    half = 0
+    for index in (0, 1):
+        half += (
+            Counter(look[index] for look in left.elements()) & Counter(look[index] for look in seen.elements())
+        ).total()
+    return whole.total() + min(half, left.total(), seen.total()) / 2
 
 
 def _words(caption: str) -> list[str]:
