@@ -155,7 +155,7 @@ REWARDS = option_names([conf_dir()])["reward"]
 NEEDED = [
     f"reward.own._target_={OWN}.length",
     "reward.overlong.limit=100",
-    "reward.overlong.buffer=20",
+    "reward.overlong.margin=20",
     "reward.cosine.limit=100",
     "reward.regex.pattern=a",
 ]

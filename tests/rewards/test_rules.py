@@ -134,7 +134,7 @@ def test_tokens_that_nobody_counted_are_a_fault():
 
 def test_overlong_responses_are_punished_as_by_dapo():
     """The values of TRL's get_soft_overlong_punishment(100, 20)."""
-    got = [of("overlong", "x", length=n, limit=100, buffer=20) for n in (70, 80, 90, 100, 101)]
+    got = [of("overlong", "x", length=n, limit=100, margin=20) for n in (70, 80, 90, 100, 101)]
     assert got == [0, 0, -0.5, -1, -1]
 
 

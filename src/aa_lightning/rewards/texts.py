@@ -6,17 +6,21 @@ import json
 import math
 import re
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
+from aa_lightning import losses
 from aa_lightning.media import MediaError, guard
 from aa_lightning.media.options import GuardOptions
 from aa_lightning.rewards.answers import spoken
 from aa_lightning.rewards.rules import Answer, final, rule
 from aa_lightning.rewards.wording import words
 from aa_lightning.types import Prompt, Response
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Unit = Literal["words", "characters", "tokens"]
 Kind = Literal["text", "number", "boolean", "list", "object", "anything"]
@@ -62,15 +66,15 @@ class Overlong:
 
     Attributes:
         limit: tokens of a response at most.
-        buffer: tokens before the limit along which the punishment grows from 0 to −1.
+        margin: tokens before the limit along which the punishment grows from 0 to −1.
     """
 
     limit: PositiveInt
-    buffer: PositiveInt
+    margin: PositiveInt
 
-    def __call__(self, prompt: Prompt, response: Response, length: int) -> float:
-        """Return 0 for a response that ends in good time, down to −1."""
-        return -min(max(length - (self.limit - self.buffer), 0) / self.buffer, 1.0)
+    def __call__(self, prompts: Sequence[Prompt], responses: Responses, lengths: Tensor) -> Tensor:
+        """(P, K) 0 for a response that ends in good time, down to −1, by their lengths (P, K)."""
+        return losses.advantages.overlong_penalty(lengths.float(), self.limit, self.margin)
 
 
 @rule
@@ -166,11 +170,11 @@ class Json:
     """Texts that are a JSON object: the share of its keys that have values of their kinds; 1 where none are named.
 
     Attributes:
-        keys: key → kind of its value.
+        keys: key → kind of its value; null: whatever they are.
         fenced: whether the object may stand in ``` fences.
     """
 
-    keys: dict[str, Kind]
+    keys: dict[str, Kind] | None
     fenced: bool
 
     def __call__(self, prompt: Prompt, response: Response) -> float:
@@ -180,7 +184,7 @@ class Json:
         found = parsed(inside[1] if inside else said)
         if not isinstance(found, dict):
             return 0.0
-        right = [key in found and _is(found[key], kind) for key, kind in self.keys.items()]
+        right = [key in found and _is(found[key], kind) for key, kind in (self.keys or {}).items()]
         return sum(right) / len(right) if right else 1.0
 
 
