@@ -32,7 +32,7 @@ def place(monkeypatch):
     """Pretend to be one rank of several."""
 
     def set_place(rank, world):
-        monkeypatch.setattr(loaders, "_world", lambda: (rank, world))
+        monkeypatch.setattr(loaders, "rank_of_processes", lambda: (rank, world))
 
     return set_place
 

@@ -64,7 +64,7 @@ def test_the_same_rows_come_before_and_after_workers_begin_and_after_a_resume(mo
         def workers(self, processes):
             return None if self.left else 1
 
-    monkeypatch.setattr(loader, "_world", lambda: (0, 1))
+    monkeypatch.setattr(loader, "rank_of_processes", lambda: (0, 1))
     options = {"batch_size": 4, "micro_batch_size": 2, "seed": 3, "count": len}
     plain = TrainLoader(range(23), list, **options)
     expected = [batch for _ in range(2) for batch, _ in plain]

@@ -83,6 +83,11 @@ def _show(cfg: DictConfig, algorithm: Any, encoder: Any, found: Found) -> None:
         show_table("tokens", ["", "median", "95 %", "longest"], lengths.rows())
         try:
             _show_plan(plan(cfg, algorithm, encoder, found))
+            if algorithm.draws_responses:
+                say(
+                    "that is learning from responses as long as may be drawn (rollout.max_new_tokens); the memory and time "
+                    "of drawing and scoring them come on top"
+                )
         except CannotPlan as error:
             say(str(error))
 

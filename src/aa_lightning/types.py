@@ -133,8 +133,8 @@ class Batch:
     alternative inputs of the same rows: `corrupted` prompts, responses to other prompts (`mismatched`), demonstrations of
     other rows (`auxiliary`), the refined response (`gold`).
 
-    `len` counts the prompts. Tensors may have one row more, a companion: a masked prompt with a medium, put into batches
-    without one so that all processes pass through the same modules in the same order.
+    `len` counts prompts. Tensors may have one row more, a companion: a masked prompt with a medium, put into batches without
+    one so that all processes pass through the same modules in the same order.
     """
 
     ids: list[str]
@@ -223,9 +223,8 @@ SAMPLING = Sampling()
 class Rollout:
     """Responses drawn from a policy, with the log-probability of each action at the time of drawing.
 
-    `batch` holds the prompts and the drawn responses in the (P, K) layout, `logprobs` and `mask` are (P, K, A),
-    `responses[p][k]` is the decoded response. `ended` (P, K) tells whether it said its end, and was not cut at the most
-    tokens that were asked for.
+    `batch` holds prompts and drawn responses in the (P, K) layout, `logprobs` and `mask` are (P, K, A), `responses[p][k]`
+    is decoded, `ended` (P, K) tells whether it said its end and was not cut at the limit.
     """
 
     batch: Batch
@@ -248,6 +247,8 @@ class Encoder(Protocol):
     def encode(self, prompt: Prompt, responses: list[Response]) -> Any: ...
 
     def collate(self, encoded: Sequence[Any]) -> Batch: ...
+
+    def with_drawn(self, encoded: Sequence[Any], response: dict[str, Tensor]) -> Batch: ...
 
     def length(self, encoded: Any) -> int: ...
 
@@ -272,6 +273,8 @@ class Likelihood(Protocol):
             measure: whether what only metrics need comes along as `measures`, where the likelihood is of tokens.
         """
 
+    def action_logprobs(self, rollout: Rollout) -> Tensor: ...  # (P, K, A), of the distribution that drew
+
 
 class Policy(Likelihood, Protocol):
     """A trainable model of p(response | prompt). It hides everything about families and media."""
@@ -282,8 +285,6 @@ class Policy(Likelihood, Protocol):
     def prepare(self, batch: Batch) -> Batch: ...
 
     def sample(self, batch: Batch, n: int, sampling: Sampling = SAMPLING) -> Rollout: ...
-
-    def action_logprobs(self, rollout: Rollout) -> Tensor: ...
 
     def as_reference(self) -> AbstractContextManager[Likelihood]: ...
 
@@ -313,8 +314,7 @@ class Algorithm(Protocol):
         supervision: the kind of rows that it learns from.
         accepts: the likelihoods that it is defined for.
         uses_reference: whether it reads `policy.as_reference()`.
-        of_reference: the branches of which it reads the reference's log-probabilities besides the responses'; None: it reads
-            more of it than those.
+        of_reference: branches of which it reads the reference's log-probabilities besides the responses'; None: more.
         wants: what a batch must bring besides responses: `margin`, `safe`, `tie`, `ratings`, `critique`, `steps`,
             `changed`, `media` in its prompts, or a branch.
         corruption, criteria: what makes the `corrupted` branch, or None; what the `ratings` are of.

@@ -73,6 +73,6 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        **validation(cfg),
+        **validation(cfg, algorithm),
     )
     return Run(algorithm, policy, module, datamodule, trainer, suite, folder)

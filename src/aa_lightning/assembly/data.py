@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.assembly.compatibility import check_reads, check_spoiled
 from aa_lightning.assembly.options import options_of
+from aa_lightning.assembly.rewards import build_rewards
+from aa_lightning.assembly.rollouts import rollouts_for
 from aa_lightning.configuration.check import data_schema, split_batch
 from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.options import DataOptions
@@ -59,7 +61,6 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     """
     from aa_lightning.assembly.inspection import columns, left_out, one_class
     from aa_lightning.system.console import say
-    from aa_lightning.training.datamodule import AlignmentData
 
     served, fit = data.serving(algorithm), partial(only_fitting, cfg, encoder=encoder, wanted=wanted_of(algorithm))
     train = read_examples(served, "train", algorithm.supervision, fit)
@@ -78,18 +79,19 @@ def build_data(cfg: DictConfig, algorithm: Algorithm, encoder: Any, data: Data) 
     if loader.batch_size < cfg.loader.batch_size:
         say(f"a step takes {loader.batch_size} prompts and not {cfg.loader.batch_size}: the data has no more")
     micro, accumulate = split_batch(loader.batch_size, loader.micro_batch_size, processes_of(cfg))
-    return AlignmentData(
-        train,
-        validation,
-        held_out,
-        encoder,
-        loader,
-        micro,
-        accumulate,
-        cfg.seed,
-        wanted_of(algorithm),
-        algorithm.normalizer,
-    )
+    given = (train, validation, held_out, encoder, loader, micro, accumulate, cfg.seed, wanted_of(algorithm))
+    return _data_module(cfg, algorithm, given)
+
+
+def _data_module(cfg: DictConfig, algorithm: Algorithm, given: tuple) -> Any:
+    """The data module of rows, or of what is drawn to them."""
+    from aa_lightning.training.datamodule import AlignmentData
+    from aa_lightning.training.rollouts import RolloutData
+
+    if not algorithm.draws_responses:
+        return AlignmentData(*given, algorithm.normalizer)
+    rollouts = rollouts_for(options_of(cfg, "rollout"), given[4].batch_size, len(given[0]), processes_of(cfg))
+    return RolloutData(*given, algorithm.normalizer, algorithm=algorithm, rewards=build_rewards(cfg), rollouts=rollouts)
 
 
 def as_measured(data: Data, algorithm: Algorithm) -> Data:

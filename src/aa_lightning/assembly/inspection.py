@@ -47,8 +47,9 @@ class Lengths:
     responses: list[int]
 
     def rows(self) -> list[list[str]]:
-        """Name, median, 95th percentile, longest."""
-        return [["prompt", *_spread(self.prompts)], ["response", *_spread(self.responses)]]
+        """Name, median, 95th percentile, longest; of responses where rows have some."""
+        prompts = [["prompt", *_spread(self.prompts)]]
+        return [*prompts, ["response", *_spread(self.responses)]] if self.responses else prompts
 
 
 def columns(data: Any, written: Any) -> list[str]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from aa_lightning.assembly.data import processes_of, wanted_of
 from aa_lightning.assembly.devices import GIB, Device, device_of
 from aa_lightning.assembly.memory import held
+from aa_lightning.assembly.options import options_of
 from aa_lightning.assembly.policy import build_policy
 from aa_lightning.configuration.check import split_batch
 from aa_lightning.configuration.strategy import Strategy, strategy_of
@@ -236,9 +237,14 @@ class _Tries:
         return build_policy(cfg, self.algorithm, None, weightless=True)
 
     def _batch(self, micro: int) -> Batch:
-        """The longest rows, again and again where there are fewer."""
+        """The longest rows, again and again where there are fewer; with responses as long as may be drawn, where those are
+        learned from."""
         from aa_lightning.training.datamodule import EncodedExamples
+        from aa_lightning.training.drawing import longest_drawn
 
         rows = self.found.trained.longest_first
         examples = EncodedExamples(self.found.train, self.encoder, 0, wanted_of(self.algorithm))
-        return examples.collate([examples[rows[i % len(rows)]] for i in range(micro)])
+        items = [examples[rows[i % len(rows)]] for i in range(micro)]
+        if self.algorithm.draws_responses:
+            return longest_drawn(self.encoder, items, self.algorithm, options_of(self.cfg, "rollout"))
+        return examples.collate(items)

@@ -39,23 +39,33 @@ def callbacks(cfg: DictConfig, suite: Any, folder: Path, algorithm: Algorithm, a
 
     kept, wanted, place = options_of(cfg, "checkpoint"), options_of(cfg, "evaluation"), RunFolder(folder)
     shown = [suite.sets.examples[i] for i in range(min(wanted.samples, len(suite.sets.examples)))]
+    drawing = [] if not algorithm.draws_responses else _of_rollouts(cfg, suite, place)
     syncing = [] if algorithm.ref_sync is None else [SyncReference(algorithm.ref_sync)]
     keeping = [KeepReference(suite, algorithm.of_reference)] if keeps_reference(cfg, algorithm) else []
     return [
+        *drawing,  # before those that tell of their numbers
         Progress(place.log),  # first, so that its bar closes before measuring
         *syncing,
         *keeping,
         Stopping(),
         RandomStates(),
         Throughput(),
-        Alarms(accumulate),
+        Alarms(accumulate, algorithm.draws_responses and cfg.rollout.stop_on_alarm),
         HeldOut(suite, wanted.before, shown, place.samples),
         SteadyCheckpoint(place.checkpoints, kept.every_n_steps, kept.keep),
     ]
 
 
-def validation(cfg: DictConfig) -> dict[str, Any]:
-    """When the validation loss is measured: never during training, or every so many steps."""
-    if cfg.trainer.val_check_interval is None:
+def _of_rollouts(cfg: DictConfig, suite: Any, place: RunFolder) -> list[Any]:
+    from aa_lightning.training.callbacks.rollouts import HeldOutAnswers, RolloutLog
+
+    every = options_of(cfg, "checkpoint").every_n_steps
+    return [RolloutLog(place.samples, every), HeldOutAnswers(suite, cfg.trainer.val_check_interval)]
+
+
+def validation(cfg: DictConfig, algorithm: Algorithm) -> dict[str, Any]:
+    """When the validation loss is measured: never during training, or every so many steps. What is drawn has none: held-out
+    prompts are answered instead."""
+    if cfg.trainer.val_check_interval is None or algorithm.draws_responses:
         return {"limit_val_batches": 0, "val_check_interval": None}
     return {"check_val_every_n_epoch": None}

@@ -39,6 +39,19 @@ class Loader:
 
 
 @dataclass(config=STRICT, kw_only=True)
+class Rollouts:
+    responses: PositiveInt
+    prompts: PositiveInt | None
+    batch_size: PositiveInt | None
+    epochs: PositiveInt
+    max_new_tokens: PositiveInt
+    temperature: PositiveFloat
+    skip_equal: bool
+    refill: NonNegativeInt
+    stop_on_alarm: bool
+
+
+@dataclass(config=STRICT, kw_only=True)
 class Optimizer:
     lr: NonNegativeFloat
     betas: tuple[Decay, Decay]
@@ -143,6 +156,7 @@ WHY = {  # a bound of a key is what it is
 }
 SECTIONS: dict[str, type] = {
     "loader": Loader,
+    "rollout": Rollouts,
     "optimizer": Optimizer,
     "evaluation": Evaluation,
     "checkpoint": Checkpoint,

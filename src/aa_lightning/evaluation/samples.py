@@ -6,11 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from aa_lightning import media
 from aa_lightning.system.atomic import write_text
 from aa_lightning.types import Message, Part, Prompt, Response
+
+
+class Drawn(Protocol):
+    """A prompt with K responses, and what each reward gave them, (K) by its name."""
+
+    prompt: Prompt
+    responses: Sequence[Response]
+    rewards: Mapping[str, Sequence[float]]
 
 
 def save_samples(
@@ -49,6 +57,37 @@ def save_samples(
             }
         )
     target = folder / f"{name}.json"
+    write_text(target, json.dumps(rows, indent=1, ensure_ascii=False))
+    return target
+
+
+def save_drawn(folder: Path, moment: str, step: int, groups: Sequence[Drawn]) -> Path:
+    """Write `drawn_<moment>.json`, responses that a policy drew in training with their rewards, and the media.
+
+    Args:
+        folder: made if it is not there.
+        moment: `first`, `latest`.
+        step: at which they were learned from.
+        groups: prompts with their responses.
+
+    Returns:
+        The JSON file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, group in enumerate(groups):
+        stem = f"drawn_{moment}_{number}"
+        rows.append(
+            {
+                "id": group.prompt.id,
+                "step": step,
+                "answer": group.prompt.answer,
+                "prompt": [_message(folder, f"{stem}_prompt{i}", m) for i, m in enumerate(group.prompt.messages)],
+                "responses": [_parts(folder, f"{stem}_{k}", said) for k, said in enumerate(group.responses)],
+                "rewards": group.rewards,
+            }
+        )
+    target = folder / f"drawn_{moment}.json"
     write_text(target, json.dumps(rows, indent=1, ensure_ascii=False))
     return target
 

@@ -72,6 +72,18 @@ class Suite:
                 measured.add(self._measure(model, name, sets, device, whole), f"{name}/")
         return measured
 
+    @fixed_draws(0)
+    def answers(self, model: Any, device: torch.device, whole: Callable[[], AbstractContextManager]) -> Measured:
+        """Have held-out prompts answered greedily, and check the answers; arguments as for `run`."""
+        with evaluating(model):
+            return Measured() if self.sets.prompts is None else self._answered(model, self.sets, device, whole)
+
+    def _answered(self, model: Any, sets: HeldOutSets, device: torch.device, whole) -> Measured:
+        with whole():
+            greedy = Sampling(max_new_tokens=self.max_new_tokens, temperature=0.0)
+            drawn = partial(model.sample, n=1, sampling=greedy)
+            return measures.answers(drawn, sets.prompts, device, self.groups, written=_written(sets.examples))
+
     def read_reference(self, policy: Any, device: torch.device) -> None:
         """Read the reference of all that is compared with it; measures of this policy find it there."""
         for name, sets in {"": self.sets, **self.controls}.items() if self.reference else ():
@@ -100,10 +112,7 @@ class Suite:
         if sets.demonstrations is not None:
             measured.add(measures.demonstrations(model, sets.demonstrations, device, self.groups))
         if sets.prompts is not None:
-            with whole():
-                greedy = Sampling(max_new_tokens=self.max_new_tokens, temperature=0.0)
-                drawn = partial(model.sample, n=1, sampling=greedy)
-                answered = measures.answers(drawn, sets.prompts, device, self.groups, written=_written(sets.examples))
+            answered = self._answered(model, sets, device, whole)
             measured.add(answered)
             measured.responses, measured.verdicts = answered.responses, answered.verdicts
         return measured

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from aa_lightning.models.lora import Adapters
-from aa_lightning.types import Batch, Likelihood, LogLikelihood, Statistic
+from aa_lightning.types import Batch, Likelihood, LogLikelihood, Rollout, Statistic
 
 ReferenceForm = Literal["frozen", "adapter", "kept", "none"]
 
@@ -54,6 +54,11 @@ class Frozen:
 
     def __init__(self, network: nn.Module):
         self._network = network
+
+    @torch.no_grad()
+    def action_logprobs(self, rollout: Rollout) -> Tensor:
+        """(P, K, A): log-probabilities of drawn actions, of the distribution that they were drawn from."""
+        return self._network.action_logprobs(rollout)
 
     @torch.no_grad()
     def log_likelihood(

@@ -12,6 +12,7 @@ from pathlib import Path
 from aa_lightning.report.changes import changes_section
 from aa_lightning.report.cost import cost_section, dropped_section, repeat_section
 from aa_lightning.report.curves import curves_section
+from aa_lightning.report.drawn import drawn_section
 from aa_lightning.report.findings import findings_section
 from aa_lightning.report.heldout import heldout_section, verdict
 from aa_lightning.report.page import Html, page, tag
@@ -37,6 +38,7 @@ def write_report(run_folder: str | Path) -> Path:
         changes_section(run),
         curves_section(run),
         samples_section(run),
+        drawn_section(run),
         cost_section(run),
         dropped_section(run),
         repeat_section(run),

@@ -11,6 +11,13 @@ from aa_lightning.runs.reader import HELDOUT, Run
 
 MOST_POINTS = 1500  # of one curve; beyond it neighbours are averaged, or a long run makes a page of many megabytes
 _PANELS: dict[str, tuple[str, ...]] = {
+    "Reward of what was drawn": ("rollout/reward",),
+    "Length of what was drawn": ("rollout/length",),
+    "Share cut": ("rollout/cut",),
+    "Share of groups with equal rewards": ("rollout/equal",),
+    "Entropy of what was drawn": ("rollout/entropy",),
+    "KL of what was drawn": ("rollout/kl",),
+    "Held-out answers": ("answer_accuracy",),
     "Loss": ("loss",),
     "Reward margin": ("reward/margin",),
     "Reward accuracy": ("reward/accuracy",),
@@ -28,6 +35,7 @@ def curves_section(run: Run) -> Html | None:
         return None
     known = [figure for title, names in _PANELS.items() if (figure := _figure(run, title, names))]
     shown = {f"{split}/{name}" for names in _PANELS.values() for name in names for split in ("train", "val")}
+    shown |= {name for names in _PANELS.values() for name in names}
     columns = dict.fromkeys(name for row in run.metrics for name in row if name not in ("step", "epoch"))
     shown |= {name for name in columns if name.startswith(HELDOUT)}  # two points, which the table shows better
     rest = dict.fromkeys(name.removeprefix("train/").removeprefix("val/") for name in columns if name not in shown)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from aa_lightning.report.cost import cost
 from aa_lightning.report.page import Html, number, section, tag
-from aa_lightning.report.warnings import WATCHED, alarms
+from aa_lightning.report.warnings import WATCHED, alarms, logged_as
 from aa_lightning.runs.reader import Run
 
 _WASTE = 0.25  # share of the tokens or of the time
@@ -49,7 +49,7 @@ def _overfitting(run: Run) -> list[str]:
 
 def _drifting(run: Run) -> list[str]:
     """Warnings of a run at its end; and chosen responses that fell, if less."""
-    ends = {name: found for name in WATCHED if (found := _ends(run.series(f"train/{name}")[1])) is not None}
+    ends = {name: found for name in WATCHED if (found := _ends(run.series(logged_as(name))[1])) is not None}
     told = alarms(*({name: found[moment] for name, found in ends.items()} for moment in (0, 1)))
     return [*told.values(), *([] if "likelihood" in told else _displacement(run))]
 
@@ -77,6 +77,8 @@ def _dropped(run: Run) -> list[str]:
 
 def _waste(run: Run) -> list[str]:
     padding, step, data = (cost(run, name) for name in ("data/padding_share", "time/step_s", "time/data_s"))
+    drawn = (cost(run, f"time/{name}_s") for name in ("draw", "score", "read"))  # which a step waits for as well
+    data -= sum(seconds for seconds in drawn if math.isfinite(seconds))
     found = []
     if padding > _WASTE:
         found.append(

@@ -37,8 +37,8 @@ def side_by_side(runs: Sequence[Run]) -> Html:
     media = [Media(run) for run in runs]
     rows = []
     for name in shared:
-        asked = [_message(media[0], message) for message in after[0][name]["prompt"]]
-        chosen = _parts(media[0], after[0][name]["responses"].get("data", []))
+        asked = [shown_message(media[0], message) for message in after[0][name]["prompt"]]
+        chosen = shown_parts(media[0], after[0][name]["responses"].get("data", []))
         said = [_own_parts(own, samples[name]["responses"]) for own, samples in zip(media, after, strict=True)]
         rows.append([join(asked), chosen, *said])
     return table(["prompt", "in the data", *(run.name for run in runs)], rows)
@@ -49,7 +49,7 @@ def _by_id(samples: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _card(media: Media, sample: dict[str, Any], moments: dict[str, dict[str, Any]]) -> Html:
-    prompt = [_message(media, message) for message in sample["prompt"]]
+    prompt = [shown_message(media, message) for message in sample["prompt"]]
     given = {name: parts for name, parts in sample["responses"].items() if name in FROM_DATA}
     data = [_answer(media, _TITLES[name], parts, name) for name, parts in given.items()]
     if sample.get("answer") is not None:
@@ -67,7 +67,7 @@ def _card(media: Media, sample: dict[str, Any], moments: dict[str, dict[str, Any
 
 def _own_parts(media: Media, responses: dict[str, list[dict[str, Any]]]) -> Html:
     """Select the model's own answer, without a heading."""
-    return join(_parts(media, parts) for name, parts in responses.items() if name not in FROM_DATA)
+    return join(shown_parts(media, parts) for name, parts in responses.items() if name not in FROM_DATA)
 
 
 def _sampled(media: Media, moment: str, responses: dict[str, list[dict[str, Any]]], right: bool | None) -> Html:
@@ -78,15 +78,15 @@ def _sampled(media: Media, moment: str, responses: dict[str, list[dict[str, Any]
 
 
 def _answer(media: Media, title: str, parts: list[dict[str, Any]], class_: str) -> Html:
-    body = _parts(media, parts) if parts else tag("p", "(empty)", class_="missing")
+    body = shown_parts(media, parts) if parts else tag("p", "(empty)", class_="missing")
     return tag("div", tag("h4", title), body, class_=f"answer {class_}")
 
 
-def _message(media: Media, message: dict[str, Any]) -> Html:
-    return tag("div", tag("h4", message["role"]), _parts(media, message["content"]), class_="message")
+def shown_message(media: Media, message: dict[str, Any]) -> Html:
+    return tag("div", tag("h4", message["role"]), shown_parts(media, message["content"]), class_="message")
 
 
-def _parts(media: Media, parts: list[dict[str, Any]]) -> Html:
+def shown_parts(media: Media, parts: list[dict[str, Any]]) -> Html:
     return join(_part(media, part) for part in parts)
 
 

@@ -72,6 +72,12 @@ class Run:
         return {moment: rows for moment, rows in found.items() if rows}
 
     @cached_property
+    def drawn(self) -> dict[str, list[dict[str, Any]]]:
+        """Responses drawn in training with their rewards, under `drawn_first` and `drawn_latest`, as far as present."""
+        names = ("drawn_first", "drawn_latest")
+        return {name: _read_json(self.place.samples / f"{name}.json", []) for name in names}
+
+    @cached_property
     def hydra(self) -> dict[str, Any]:
         """The record of Hydra about itself (.hydra/hydra.yaml); empty for a run that Python code started."""
         path = self.place.settings

@@ -80,7 +80,7 @@ class TrainLoader:
     @property
     def accumulate(self) -> int:
         """Micro-batches per step on each process."""
-        return split_batch(self.batch_size, self.micro_batch_size, _world()[1])[1]
+        return split_batch(self.batch_size, self.micro_batch_size, rank_of_processes()[1])[1]
 
     def __len__(self) -> int:
         return self.size // self.batch_size * self.accumulate
@@ -95,12 +95,12 @@ class TrainLoader:
 
     def indices(self) -> list[list[int]]:
         """This epoch's micro-batches on this rank, as indices into the data set."""
-        rank, world = _world()
+        rank, world = rank_of_processes()
         return [together[rank::world] for together in self._forward_passes(self.epoch)]
 
     def once(self, steps: int) -> list[list[int]]:
         """Micro-batches of this rank that bring every row of so many steps at least once, as training divides them."""
-        rank, world = _world()
+        rank, world = rank_of_processes()
         found, seen, left = [], set[int](), steps * self.accumulate
         for epoch in itertools.count():
             for together in self._forward_passes(epoch)[:left]:
@@ -190,7 +190,7 @@ class TrainLoader:
         """Tell whether workers go on from here, by the seconds of a window."""
         if self._pace is None:
             return False
-        world = _world()[1]
+        world = rank_of_processes()[1]
         self._pace.add(batches * self.batch_size // (self.accumulate * world), reading, training)
         workers = self._pace.workers(int(os.environ.get("LOCAL_WORLD_SIZE", world)))
         if workers is not None:
@@ -222,7 +222,7 @@ class EvalLoader:
         self._fetch = _fetcher(dataset, collate, self._plan, workers)
 
     def __len__(self) -> int:
-        return self._batches(_world()[1])
+        return self._batches(rank_of_processes()[1])
 
     def __iter__(self) -> Iterator[Any]:
         self._plan[:] = self.indices()
@@ -230,7 +230,7 @@ class EvalLoader:
 
     def indices(self) -> list[list[int]]:
         """The batches of this rank, as indices into the data set: `size` dealt out to batches × ranks evenly."""
-        rank, world = _world()
+        rank, world = rank_of_processes()
         cells = self._batches(world) * world
         bounds = [k * self.size // cells for k in range(cells + 1)] if cells else []
         return [list(range(bounds[k], bounds[k + 1])) for k in range(rank, cells, world)]
@@ -309,6 +309,6 @@ def _sorted_in_chunks(order: list[int], lengths: Sequence[int], chunk: int) -> l
     return [index for part in chunks for index in sorted(part, key=lengths.__getitem__)]
 
 
-def _world() -> tuple[int, int]:
+def rank_of_processes() -> tuple[int, int]:
     """(rank, processes), known only once the processes are connected, hence asked for late."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from aa_lightning.types import Batch, LogLikelihood, Statistic
+from aa_lightning.types import Batch, LogLikelihood, Rollout, Statistic
 
 PredictionType = Literal["epsilon", "v_prediction"]
 # what an error of 1 is taken for in nats, so that β 0.1 of text is 2500 on mean errors, without a factor 1/2: the same loss
@@ -74,6 +74,23 @@ class Denoiser(nn.Module):
         self.scheduler.set_timesteps(count)
         end = torch.tensor([-1])
         return torch.cat([self.scheduler.timesteps.cpu(), end]).to(self.alphas_cumprod.device)
+
+    def action_logprobs(self, rollout: Rollout) -> Tensor:
+        """(P, K, A): log-probabilities of the drawn denoising steps under the current weights."""
+        chain = rollout.batch.draws["chain"]
+        states = chain.flatten(0, 1)
+        logprobs = []
+        for action in range(chain.shape[2] - 1):
+            mean, std = self.step_of(rollout.batch, states[:, action], action)
+            logprobs.append(step_logprob(states[:, action + 1], mean, std))
+        return torch.stack(logprobs, 1).unflatten(0, chain.shape[:2])
+
+    def step_of(self, batch: Batch, noisy: Tensor, action: int) -> tuple[Tensor, Tensor]:
+        """Mean (P·K, C, h, w) and standard deviation (P·K, 1, 1, 1) of one denoising step of all chains of a drawn batch."""
+        repeats = batch.draws["repeats"]
+        wide = {key: batch.draws[key].repeat_interleave(repeats, 0) for key in ("context", "blank", "eta", "guidance")}
+        steps = batch.draws["steps"].repeat_interleave(repeats, 0)
+        return self.step(noisy, steps[:, action], steps[:, action + 1], **wide)
 
     def step(
         self,

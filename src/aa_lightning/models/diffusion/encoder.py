@@ -76,6 +76,12 @@ class PixelEncoder:
             answers=[e.answer for e in encoded],
         )
 
+    def with_drawn(self, encoded: Sequence[EncodedPictures], response: dict[str, Tensor]) -> Batch:
+        """P captions with the pictures that were drawn to them, (P, K, 3, H, W)."""
+        batch = self.collate(encoded)
+        batch.response = response
+        return batch
+
     def render(self, messages: list[Message]) -> str:
         """The caption: every text of the prompt."""
         return " ".join(part["text"] for message in messages for part in message["content"] if part["type"] == "text")

@@ -87,8 +87,11 @@ class DiffusionPolicy(nn.Module):
         comparable before and after training and do not depend on the batch size.
 
         Returns:
-            The batch with draws: latents (P, K, C, h, w), timesteps (P, T), noise (P, T, C, h, w), context (P, L, D).
+            The batch with draws: latents (P, K, C, h, w), timesteps (P, T), noise (P, T, C, h, w), context (P, L, D). One
+            that was drawn by the policy has its chain, and is returned as it is.
         """
+        if "chain" in batch.draws:
+            return batch
         latents = self._latents(batch.response["pixels"])
         timesteps, noise = self._draw(batch.ids, latents)
         context = self._context(self._drop_captions(batch.prompt["input_ids"]))
@@ -175,7 +178,7 @@ class DiffusionPolicy(nn.Module):
             start = torch.randn(len(batch) * n, *self._latent_shape(), device=self.network.alphas_cumprod.device)
             latents, logprobs, mask = [start], [], []
             for action in range(self.options.sampling.steps):
-                mean, std = self._step(drawn, latents[-1], action)
+                mean, std = self.network.step_of(drawn, latents[-1], action)
                 latents.append(mean + std * torch.randn_like(mean))
                 logprobs.append(step_logprob(latents[-1], mean, std))
                 mask.append((std > 0).float().flatten())
@@ -193,13 +196,7 @@ class DiffusionPolicy(nn.Module):
 
     def action_logprobs(self, rollout: Rollout) -> Tensor:
         """(P, K, A): log-probabilities of the drawn denoising steps under the current weights."""
-        chain = rollout.batch.draws["chain"]
-        states = chain.flatten(0, 1)
-        logprobs = []
-        for action in range(chain.shape[2] - 1):
-            mean, std = self._step(rollout.batch, states[:, action], action)
-            logprobs.append(step_logprob(states[:, action + 1], mean, std))
-        return torch.stack(logprobs, 1).unflatten(0, chain.shape[:2])
+        return self.network.action_logprobs(rollout)
 
     def _chain_inputs(self, batch: Batch, n: int) -> dict[str, Tensor]:
         """Collect what a chain depends on besides the weights, every entry with the leading axis P; `repeats` is n."""
@@ -212,13 +209,6 @@ class DiffusionPolicy(nn.Module):
             "guidance": torch.full((p,), sampling.guidance, device=device),
             "repeats": torch.full((p,), n, device=device),
         }
-
-    def _step(self, batch: Batch, noisy: Tensor, action: int) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of one denoising step of all P × K chains."""
-        repeats = batch.draws["repeats"]
-        wide = {key: batch.draws[key].repeat_interleave(repeats, 0) for key in ("context", "blank", "eta", "guidance")}
-        steps = batch.draws["steps"].repeat_interleave(repeats, 0)
-        return self.network.step(noisy, steps[:, action], steps[:, action + 1], **wide)
 
     def _latent_shape(self) -> tuple[int, int, int]:
         side = self.encoder.image_size // self.pipeline.vae_scale_factor

@@ -47,6 +47,10 @@ class PictureNetwork(TokenNetwork):
             return self._restricted(batch, temperature)
         return super().forward(batch, temperature, tokens, statistic, measure)
 
+    def action_logprobs(self, rollout: Rollout) -> Tensor:
+        """(P, K, A): log-probabilities of the drawn tokens under the current weights and the grammar of sampling."""
+        return self(rollout.batch, rollout.batch.draws["temperature"].item(), restricted=True).terms
+
     def hidden(self, batch: Batch) -> tuple[Tensor, Layout]:
         """Last hidden states (R, L, H), and where the response tokens stand in them.
 
@@ -126,11 +130,6 @@ class PicturePolicy(WithPictures, AutoregressivePolicy):
         actions. Without a decoder for pictures none is ever begun.
         """
         return self.network.grammar
-
-    def action_logprobs(self, rollout: Rollout) -> Tensor:
-        """(P, K, A): log-probabilities of the drawn tokens under the current weights and the grammar of `sample`."""
-        temperature = rollout.batch.draws["temperature"].item()
-        return self.network(rollout.batch, temperature, restricted=True).terms
 
     def decode(self, tokens: Tensor) -> Response:
         """The parts that drawn tokens (T,) spell, without control tokens and without a picture that was cut short."""

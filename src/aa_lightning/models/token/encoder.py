@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import attrgetter
 from typing import Any
@@ -266,6 +266,19 @@ class TokenEncoder:
         if self.keyed:
             response["key"] = torch.stack([e.keys() for e in encoded[: len(ids)]])
         return Batch(ids=ids, prompt=prompt, response=response, blocks=blocks, answers=answers)
+
+    def with_drawn(self, encoded: Sequence[Encoded], response: dict[str, Tensor]) -> Batch:
+        """P prompts with what was drawn to them, (P, K, T) each; companion rows as for rows of the data."""
+        said = [torch.tensor([self.end])] * response["mask"].shape[1]
+        batch = self.collate([replace(e, responses=said) for e in encoded])
+        ids = response["input_ids"].masked_fill(response["mask"] == 0, self.pad)
+        companions = len(batch.response["mask"]) - len(encoded)
+        filled = {"input_ids": (ids, self.pad), "mask": (response["mask"], 0)}
+        batch.response = {
+            key: torch.cat([own, own.new_full((companions, *own.shape[1:]), fill)])
+            for key, (own, fill) in filled.items()
+        }
+        return batch
 
     def _missing(self, encoded: Sequence[Encoded]) -> list[str]:
         """Media that this batch lacks and that other batches pass through the model, and one for each idle tower."""

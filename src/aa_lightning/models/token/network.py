@@ -13,7 +13,7 @@ from aa_lightning.models.token.logprobs import Reduction, logit_cap, logits, tok
 from aa_lightning.models.token.packed import packed
 from aa_lightning.models.token.positions import Positions
 from aa_lightning.models.token.remade import made_again
-from aa_lightning.types import Batch, LogLikelihood, Statistic
+from aa_lightning.types import Batch, LogLikelihood, Rollout, Statistic
 
 _LARGE = 2**17  # numbers in the states of a layer, from which on it takes longer to keep them than to make them again
 _ROUNDING = 1e-4  # nats between two ways to the same log-probability
@@ -68,6 +68,10 @@ class TokenNetwork(nn.Module):
         measures = self._measures(states, own, terms, mask) if measure else {}
         measures = {name: values[:real] for name, values in measures.items()}
         return LogLikelihood(spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found, measures)
+
+    def action_logprobs(self, rollout: Rollout) -> Tensor:
+        """(P, K, A): log-probabilities of the drawn tokens under the current weights, at the temperature of the draw."""
+        return self(rollout.batch, rollout.batch.draws["temperature"].item()).terms
 
     def logprobs(self, states: Tensor, ids: Tensor, own: Tensor, temperature: float) -> Tensor:
         """(N,) log-probabilities of tokens, by the states (N, H) that predict them.

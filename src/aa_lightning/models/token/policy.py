@@ -95,8 +95,7 @@ class AutoregressivePolicy(nn.Module):
 
     def action_logprobs(self, rollout: Rollout) -> Tensor:
         """(P, K, A): log-probabilities of the drawn tokens under the current weights, at the temperature of the draw."""
-        temperature = rollout.batch.draws["temperature"].item()
-        return self.network(rollout.batch, temperature).terms
+        return self.network.action_logprobs(rollout)
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write what transformers (with an adapter: peft) loads by itself, and the processor.

@@ -12,7 +12,13 @@ from tqdm import tqdm
 from aa_lightning.system.console import bar, tell_progress
 from aa_lightning.types import Batch
 
-_WATCHED = {"loss": "train/loss", "accuracy": "train/reward/accuracy", "margin": "train/reward/margin"}
+_WATCHED = {
+    "reward": "rollout/reward",
+    "length": "rollout/length",
+    "loss": "train/loss",
+    "accuracy": "train/reward/accuracy",
+    "margin": "train/reward/margin",
+}
 
 
 class Progress(L.Callback):

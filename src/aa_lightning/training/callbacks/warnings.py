@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from aa_lightning.report.warnings import WATCHED, alarms
+from aa_lightning.report.warnings import STOPPING, WATCHED, alarms, logged_as
 from aa_lightning.system.console import say
 
 WINDOW = 10  # steps that a mean is taken over
@@ -19,10 +19,11 @@ class Alarms(L.Callback):
 
     Args:
         accumulate: micro-batches of a step.
+        stops: whether the run ends where drawn responses get out of hand.
     """
 
-    def __init__(self, accumulate: int = 1) -> None:
-        self.accumulate, self._parts = accumulate, 0
+    def __init__(self, accumulate: int = 1, stops: bool = False) -> None:
+        self.accumulate, self.stops, self._parts = accumulate, stops, 0
         self._first: dict[str, float] = {}
         self._said: set[str] = set()
         self._seen: list[dict[str, Tensor]] = []
@@ -32,10 +33,13 @@ class Alarms(L.Callback):
         if self._parts % self.accumulate:  # within a step
             return
         logged = trainer.callback_metrics
-        self._seen.append({name: logged[f"train/{name}"] for name in WATCHED if f"train/{name}" in logged})
+        self._seen.append({name: logged[logged_as(name)] for name in WATCHED if logged_as(name) in logged})
         if len(self._seen) == WINDOW:  # numbers leave the device once in a while, not at every step
             means, self._seen = _means(self._seen), []
             self._compare(means)
+            if self.stops and self._said & {*STOPPING}:
+                say("the run ends here, as rollout.stop_on_alarm=true says")
+                trainer.should_stop = True
 
     def _compare(self, means: dict[str, float]) -> None:
         if not self._first:

@@ -1,0 +1,94 @@
+"""Runs that learn from what their policy draws: their options for the rows at hand, and what cannot work together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from aa_lightning.configuration.schema import Rollouts
+from aa_lightning.configuration.wording import ConfigError
+from aa_lightning.types import Algorithm
+
+if TYPE_CHECKING:
+    from aa_lightning.models.families.offer import ModelOffer
+
+Rules = list[tuple[bool, str]]  # what cannot work, and what is said then
+
+
+def rollouts_for(options: Rollouts, batch_size: int, rows: int, processes: int) -> Rollouts:
+    """The options with the prompts of a drawing.
+
+    Args:
+        batch_size: prompts of a step.
+        rows: that prompts come from.
+
+    Raises:
+        ConfigError: a drawing is no whole number of steps, or cannot be divided among the processes.
+    """
+    prompts = options.prompts or batch_size
+    if prompts % batch_size:
+        raise ConfigError(
+            f"rollout.prompts={prompts} cannot be learned from in steps of loader.batch_size={batch_size} prompts\n"
+            f"type: rollout.prompts={max(round(prompts / batch_size), 1) * batch_size}"
+        )
+    if prompts % processes:
+        raise ConfigError(
+            f"rollout.prompts={prompts} cannot be divided among {processes} processes\n"
+            f"type: rollout.prompts={-(-prompts // processes) * processes}"
+        )
+    if prompts > rows:
+        raise ConfigError(
+            f"rollout.prompts={prompts} asks for more prompts at a time than the {rows} rows there are\n"
+            f"type: rollout.prompts={rows // batch_size * batch_size}"
+        )
+    return replace(options, prompts=prompts)
+
+
+def against_rollouts(cfg: DictConfig, name: str, algorithm: Algorithm, offer: ModelOffer, data: Any) -> Rules:
+    """List what an algorithm cannot draw, or could not learn from.
+
+    Args:
+        name: of the algorithm.
+        offer: of the model.
+        data: its options.
+    """
+    wanted = cfg.rollout
+    return [
+        (
+            algorithm.needs_group and wanted.responses == 1,
+            f"{name} compares the responses to a prompt with each other, and rollout.responses=1 leaves nothing to compare: "
+            "type rollout.responses=8, or algo=reinforce_pp, which compares all responses of a drawing",
+        ),
+        (
+            wanted.responses == 1 and (wanted.skip_equal or wanted.refill > 0),
+            "rollout.skip_equal and rollout.refill look at groups whose responses all have the same reward, and with "
+            "rollout.responses=1 every group is one: type rollout.skip_equal=false rollout.refill=0",
+        ),
+        (
+            algorithm.uses_reference and cfg.model.reference == "kept",
+            f"{name} draws responses anew, and model.reference=kept keeps what a reference said of the rows' own: type "
+            "model.reference=auto",
+        ),
+        (
+            data.writes_media and not offer.draws,
+            f"{name} learns from what the model draws, and models of family {offer.family} write images as codes, for which "
+            "their library has no decoder: bring a torch module that is made from the model's VQ model and gives pixels "
+            "for codes (docs/models.md), and type model.image_decoder=<package>.<module>.<Class>",
+        ),
+        (
+            offer.likelihood == "elbo" and _eta(cfg) == 0,
+            f"{name} learns from choices that were drawn, and model.sampling.eta=0 denoises without any: type "
+            "model.sampling.eta=1",
+        ),
+        (
+            "answer" in cfg.reward and not data.checks,
+            "reward=answer compares responses with the answers of the data, which names none: name their column in "
+            "data.template.answer, type data= with answers, or another reward=",
+        ),
+    ]
+
+
+def _eta(cfg: DictConfig) -> float:
+    return cfg.model.sampling.eta
