@@ -77,6 +77,16 @@ class AutoregressivePolicy(nn.Module):
         with evaluating(self):
             batch = self.prepare(batch)
             drawn = self._draw(batch, n, sampling)
+        return self.rollout(batch, drawn, sampling)
+
+    def rollout(self, batch: Batch, drawn: Drawn, sampling: Sampling) -> Rollout:
+        """The rollout of tokens (P, n, A) that were drawn, by this policy or by an engine that has its weights.
+
+        Args:
+            batch: the prompts.
+            drawn: tokens, and with which probabilities.
+            sampling: how they were drawn.
+        """
         response = {"input_ids": drawn.tokens, "mask": drawn.said}
         draws = {"temperature": torch.tensor(sampling.temperature or 1.0)}
         batch = replace(batch, response=response, draws=draws, supervision={})
