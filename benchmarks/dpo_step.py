@@ -19,13 +19,18 @@ _SIDES = {"ours": contenders.ours, "kept": contenders.kept, "trl": contenders.tr
 NAMES = {"ours": "aa_lightning", "kept": "aa_lightning, reference kept ¹", "trl": "TRL DPOTrainer"}
 
 
-def compare(pairs: list[Preference], device: str, repeats: int) -> tuple[list[float], list[list[float]]]:
+def compare(
+    pairs: list[Preference], device: str, repeats: int, sizes: dict[str, float] | None = None
+) -> tuple[list[float], list[list[float]]]:
     """The losses of all sides at the first step, and their durations.
+
+    Args:
+        sizes: of the model, other than the usual ones.
 
     Raises:
         SystemExit: the losses differ.
     """
-    steps = [side(subject.make_policy(), pairs, device) for side in _SIDES.values()]
+    steps = [side(subject.make_policy(sizes=sizes), pairs, device) for side in _SIDES.values()]
     losses = [step().item() for step in steps]
     if max(losses) - min(losses) > 1e-5:
         raise SystemExit(f"the losses are {losses}: the contenders do not compute the same")

@@ -6,10 +6,11 @@ import statistics
 
 import torch
 
-from benchmarks import dpo_step, machine, subject
+from benchmarks import dpo_step, layouts, machine, subject
 
 PAIRS, QUESTION, MEDIAN, SIGMA = 8, 16, 90, 0.7
 GOALS = {"ours": 2.5, "kept": 3.2}
+MODELS = {"The LLaVA of the table of layouts": layouts.SIZES, "The LLaVA of dpo_step": {}}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,26 +20,29 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     lengths = subject.real_lengths(PAIRS, MEDIAN, SIGMA)
     pairs = subject.make_pairs(PAIRS, QUESTION, 0, lengths=lengths)
-    losses, times = dpo_step.compare(pairs, options.device, options.repeats)
+    content = [
+        "# One DPO step on pairs of real lengths\n",
+        f"{PAIRS} pairs, 256 picture tokens, questions of {QUESTION} words, answers log-normal with median {MEDIAN} and σ "
+        f"{SIGMA}: {', '.join(f'{a} and {b}' for a, b in lengths)} words.\n",
+        machine.described(options.device),
+    ]
+    for title, sizes in MODELS.items():
+        losses, times = dpo_step.compare(pairs, options.device, options.repeats, sizes)
+        content += [f"\n## {title}\n", *table(losses, times)]
+    note = (
+        "¹ `model.reference=kept`: read before the first step, or by an earlier run; one network is loaded and not two."
+    )
+    machine.write("real_lengths", options.device, "\n".join([*content, note, ""]))
+
+
+def table(losses: list[float], times: list[list[float]]) -> list[str]:
+    """Lines of Markdown."""
     rows = [
         f"| {name} | {statistics.median(t):.2f} | {PAIRS / statistics.median(t):.3f} |"
         for name, t in zip(dpo_step.NAMES.values(), times, strict=True)
     ]
-    content = [
-        "# One DPO step on pairs of real lengths\n",
-        f"The LLaVA of dpo_step, {PAIRS} pairs, 256 picture tokens, questions of {QUESTION} words, answers log-normal with "
-        f"median {MEDIAN} and σ {SIGMA}: {', '.join(f'{a} and {b}' for a, b in lengths)} words.\n",
-        machine.described(options.device),
-        "| | seconds per step | pairs per second |",
-        "|---|---|---|",
-        *rows,
-        "",
-        f"{dpo_step.ratios(times, GOALS)}; the losses are {', '.join(f'{loss:.7f}' for loss in losses)}.",
-        "",
-        "¹ `model.reference=kept`: read before the first step, or by an earlier run; one network is loaded and not two.",
-        "",
-    ]
-    machine.write("real_lengths", options.device, "\n".join(content))
+    told = f"{dpo_step.ratios(times, GOALS)}; the losses are {', '.join(f'{loss:.7f}' for loss in losses)}."
+    return ["| | seconds per step | pairs per second |", "|---|---|---|", *rows, "", told, ""]
 
 
 if __name__ == "__main__":

@@ -31,6 +31,18 @@ def make_policy(*overrides: str, sizes: dict[str, float] | None = None) -> Autor
     return policy.train()
 
 
+_SPEAKER = {"width": 384, "layers": 8, "heads": 8, "kv_heads": 4, "mlp": 1024, "init_std": 0.02, "vision_layers": 8}
+
+
+def make_speaker(vocabulary: int = 32_000) -> AutoregressivePolicy:
+    """A LLaVA of 44 M random weights without a reference, of a vocabulary so large that few answers end."""
+    policy = make_policy(sizes=_SPEAKER)
+    model = policy.network.model
+    torch.manual_seed(2)
+    model.resize_token_embeddings(vocabulary, mean_resizing=False)
+    return policy
+
+
 def dpo():
     """DPO with β = 0.1 and nothing else."""
     return instantiate(compose(["algo=dpo", "algo.nll=0"]).algo, _convert_="all")
