@@ -1,9 +1,10 @@
 """Every benchmark, one after another: `make bench`."""
 
-from benchmarks import commands, dpo_step, features, layouts, real_lengths, rollout_memory, start
+from benchmarks import commands, dpo_step, features, grpo_step, layouts, real_lengths, rollout_memory, start
 
 dpo_step.main()
 real_lengths.main()
+grpo_step.main()
 features.main()
 layouts.main()
 rollout_memory.main()

@@ -14,12 +14,10 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from hydra.utils import instantiate
 from torch import Tensor
 from transformers import TrainerCallback
 
 from aa_lightning.algos.experience import Experience
-from aa_lightning.configuration.compose import compose
 from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.types import Preference, Rollout, Sampling
 from benchmarks import machine, subject
@@ -47,7 +45,7 @@ class Ours:
 
     def __init__(self, policy: AutoregressivePolicy):
         self.policy, self.taken = policy, Taken()
-        self.algorithm = instantiate(compose(["algo=grpo"]).algo, _convert_="all")
+        self.algorithm = subject.grpo()
         self.prompt = policy.encoder.collate([policy.encoder.encode(pair(), [])])
         self.optimizer = torch.optim.AdamW(policy.parameters(), lr=LR, fused=True)
 

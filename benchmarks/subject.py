@@ -10,7 +10,7 @@ from aa_lightning.assembly.policy import build_policy
 from aa_lightning.configuration.compose import compose
 from aa_lightning.models.tiny.words import VOCABULARY
 from aa_lightning.models.token.policy import AutoregressivePolicy
-from aa_lightning.types import Preference, text
+from aa_lightning.types import Algorithm, Preference, text
 
 # In LLaVA 1.5 7B the head is 2 % of the weights and the tower 4 %; here 2 % and 10 %. 256 patches are 256 tokens.
 _TEXT = {"width": 512, "layers": 12, "heads": 8, "kv_heads": 8, "mlp": 1376, "init_std": 0.02}
@@ -19,11 +19,13 @@ SIZES = {**_TEXT, **_VISION, "image_size": 224, "patch_size": 14}
 _AWAY = 2e-3  # how far each weight of the policy is from the reference's, so that the loss is not log 2
 
 
-def make_policy(*overrides: str, sizes: dict[str, float] | None = None) -> AutoregressivePolicy:
-    """A LLaVA policy with its frozen reference, from `python -m aa_lightning.train`'s own configuration."""
+def make_policy(
+    *overrides: str, sizes: dict[str, float] | None = None, algorithm: Algorithm | None = None
+) -> AutoregressivePolicy:
+    """A LLaVA policy, with a frozen reference where the algorithm (DPO) uses one, from the configuration of `train`."""
     tiny = ",".join(f"{key}:{value}" for key, value in {**SIZES, **(sizes or {})}.items())
     cfg = compose(["algo=dpo", "modality=ti2t", "init=null", f"+model.tiny={{{tiny}}}", *overrides])
-    policy = build_policy(cfg, dpo(), None)
+    policy = build_policy(cfg, algorithm or dpo(), None)
     torch.manual_seed(1)
     with torch.no_grad():
         for weight in policy.parameters():
@@ -36,7 +38,7 @@ _SPEAKER = {"width": 384, "layers": 8, "heads": 8, "kv_heads": 4, "mlp": 1024, "
 
 def make_speaker(vocabulary: int = 32_000) -> AutoregressivePolicy:
     """A LLaVA of 44 M random weights without a reference, of a vocabulary so large that few answers end."""
-    policy = make_policy(sizes=_SPEAKER)
+    policy = make_policy(sizes=_SPEAKER, algorithm=grpo())
     model = policy.network.model
     torch.manual_seed(2)
     model.resize_token_embeddings(vocabulary, mean_resizing=False)
@@ -46,6 +48,11 @@ def make_speaker(vocabulary: int = 32_000) -> AutoregressivePolicy:
 def dpo():
     """DPO with β = 0.1 and nothing else."""
     return instantiate(compose(["algo=dpo", "algo.nll=0"]).algo, _convert_="all")
+
+
+def grpo():
+    """GRPO without a divergence."""
+    return instantiate(compose(["algo=grpo"]).algo, _convert_="all")
 
 
 def make_pairs(
