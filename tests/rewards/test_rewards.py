@@ -158,6 +158,7 @@ NEEDED = [
     "reward.overlong.margin=20",
     "reward.cosine.limit=100",
     "reward.regex.pattern=a",
+    *(f"reward.{name}.path=somewhere" for name in ("model", "classifier", "clip", "clap")),
 ]
 
 

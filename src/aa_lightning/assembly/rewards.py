@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.configuration.folders import PACKAGE
 from aa_lightning.configuration.rewards import SETTINGS, TAKES, how_called, named_reward
 from aa_lightning.configuration.schema import RewardSettings
+from aa_lightning.rewards.models import OfModel
+from aa_lightning.runs.layout import RunFolder
 
 if TYPE_CHECKING:
     from aa_lightning.rewards.reward import Drawn, Rewards
@@ -47,8 +51,10 @@ def _called(path: str, keys: dict[str, Any]) -> Callable[[Drawn], Any]:
     target = keys["_target_"]
     named = named_reward(path, target)
     own = {key: value for key, value in keys.items() if key not in (*SETTINGS, "_target_")}
+    if target.startswith(f"{PACKAGE.name}.") and "path" in own:
+        own["path"] = _export_of(own["path"])
     how = how_called(path, target, named)
-    judge, given = (named(**own), {}) if inspect.isclass(named) else (named, own)
+    judge, given = (_made(path, named, own), {}) if inspect.isclass(named) else (named, own)
     last = TAKES[how][2]
     wants = inspect.signature(judge).parameters.get(last)
     optional = wants is not None and wants.default is None
@@ -72,3 +78,25 @@ def _called(path: str, keys: dict[str, Any]) -> Callable[[Drawn], Any]:
         return judge(prompts=drawn.prompts, responses=drawn.responses, **more, **given)
 
     return one_by_one if how == "each" else together
+
+
+def _made(path: str, named: Callable[..., Any], keys: dict[str, Any]) -> Any:
+    """A reward of its class.
+
+    Raises:
+        ValueError: it cannot be made, with the name of the reward.
+    """
+    try:
+        judge = named(**keys)
+        if isinstance(judge, OfModel):
+            judge.load()
+        return judge
+    except Exception as error:
+        said = str(error).replace("model.path=", f"{path}.path=") or type(error).__name__
+        raise ValueError(f"{path} cannot be made: {said}") from error
+
+
+def _export_of(path: str) -> str:
+    """The export of a run folder; any other path as it is."""
+    export = RunFolder(Path(path).expanduser()).export
+    return str(export.absolute()) if export.is_dir() else path

@@ -18,6 +18,7 @@ from aa_lightning.models.token.encoder import TokenEncoder
 
 _HEAD = "score.weight"
 _HEAD_FILE = "score.safetensors"  # beside a model whose library has no class for its scores
+_SPEAKS = "speaks"  # of its metadata
 _CLASSIFIER = "ForSequenceClassification"
 _TOLD_APART = (
     "its chat template writes a finished answer otherwise than the prompt that answers were scored behind: render the prompt "
@@ -52,9 +53,23 @@ def save(model: nn.Module, weights: dict[str, Tensor], head: Tensor, encoder: To
     return None if answered == f"{asked}{encoder.opening}{ANSWER}{end}" else _TOLD_APART.format(end=end)
 
 
-def save_beside(head: Tensor, folder: Path) -> None:
-    """Write the head (scores, width) in a file of its own, into the folder of a whole model."""
-    save_file({_HEAD: head}, folder / _HEAD_FILE)
+def save_beside(head: Tensor, folder: Path, speaks: int = 0) -> None:
+    """Write the head (scores, width) in a file of its own, into the folder of a whole model.
+
+    Args:
+        speaks: tokens that the model says about a response before it scores it.
+    """
+    save_file({_HEAD: head}, folder / _HEAD_FILE, metadata={_SPEAKS: str(speaks)})
+
+
+def saved_speaks(path: str) -> int:
+    """Return how many tokens a saved reward model says about a response before it scores it; 0: none."""
+    beside = Path(path) / _HEAD_FILE
+    if not beside.is_file():
+        return 0
+    with safe_open(beside, framework="pt") as opened:
+        said = (opened.metadata() or {}).get(_SPEAKS, "0")
+    return int(said) if said.isdecimal() and len(said) < 9 else 0
 
 
 def why_not(model: nn.Module, encoder: TokenEncoder, speaks: int) -> str | None:

@@ -123,7 +123,7 @@ class Scorer(nn.Module):
         """The same responses, each with the likeliest words about it behind it."""
         ids, mask = batch.response["input_ids"], batch.response["mask"].bool()
         network, greedy = self.network.network, Sampling(max_new_tokens=self.speaks, temperature=0.0)
-        rules = Except(self.encoder.placeholders, network.head.out_features)
+        rules = Except(self.encoder.placeholders)
         drawn = draw(network, rules, self.encoder, layouts.complete(batch, network.family), 1, greedy)
         p, k, _ = ids.shape
         words, said = (values[:, 0].unflatten(0, (p, k)) for values in (drawn.tokens, drawn.said.bool()))
@@ -169,7 +169,7 @@ class Scorer(nn.Module):
             remark = None if told is None else f"the export scores conversations, and {told}"
         else:
             model.save_pretrained(folder, state_dict=whole)
-            classifier.save_beside(head, folder)
+            classifier.save_beside(head, folder, self.speaks)
             self.encoder.processor.save_pretrained(folder)
             remark = f"the export is a language model with score.safetensors beside it: {why}"
         card = [_TITLE, _AS_CLASSIFIER if why is None else _BESIDE, _REWARD, *filter(None, [remark])]

@@ -111,6 +111,10 @@ class TokenEncoder:
             prompt.id, self._prompt(prompt, text), [self._response(prompt, text, r) for r in responses], prompt.answer
         )
 
+    def without_control(self, response: Response) -> Response:
+        """A response of another model whose texts hold no control tokens of this one."""
+        return [{**p, "text": self._control.sub("", p["text"])} if p["type"] == "text" else p for p in response]
+
     def render(self, messages: list[Message]) -> str:
         """The prompt as text, up to where the answer begins."""
         return self.chat.prompt(Prompt(id="prompt", messages=messages))
