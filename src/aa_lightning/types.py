@@ -236,7 +236,7 @@ class Rollout:
 
 # ---------------------------------------------------------------- the seam
 
-Statistic = Literal["collision", "divergence", "argmax", "distribution"]  # of a token's whole distribution
+Statistic = Literal["collision", "divergence", "entropy", "argmax", "distribution"]  # of a token's whole distribution
 LikelihoodKind = Literal["exact", "elbo"]
 Metrics = dict[str, "Tensor"]
 
@@ -268,8 +268,8 @@ class Likelihood(Protocol):
         Args:
             tokens: (P, K, T) other tokens, read in the places of the response's.
             statistic: of each token's whole distribution, to come with the terms: log Σ_v p_v² (`collision`), KL(reference ‖
-                policy) (`divergence`, of a policy), the likeliest token (`argmax`), (P, K, T) each; or all of it, (N, V) at
-                the N counted tokens (`distribution`).
+                policy) (`divergence`, of a policy), its `entropy` in nats, the likeliest token (`argmax`), (P, K, T) each;
+                or all of it, (N, V) at the N counted tokens (`distribution`).
             measure: whether what only metrics need comes along as `measures`, where the likelihood is of tokens.
         """
 
@@ -322,9 +322,8 @@ class Algorithm(Protocol):
         ref_sync: how the reference follows the policy, or None.
         noise: α of the noise on a policy's token embeddings in training (NEFTune, 2310.05914); 0: none.
         heads, speaks: numbers that a reward model gives a response; tokens that it may say before.
-        draws_responses: whether it learns from scored responses that the policy draws to prompts while it trains. Then it has
-            `credit(experience)` (`algos/policy_gradient.py`), and says what a rollout must bring: `needs_values` of a
-            critic, `needs_greedy`: the likeliest response's reward, `needs_group`: several responses to each prompt.
+        draws_responses: whether it learns from what the policy draws, by `credit(experience)`. A rollout brings it values of
+            `critics`, the likeliest response's reward (`needs_greedy`), several responses to a prompt (`needs_group`).
     """
 
     supervision: Kind
@@ -340,8 +339,8 @@ class Algorithm(Protocol):
     noise: float
     heads: int
     speaks: int
+    critics: int
     draws_responses: bool
-    needs_values: bool
     needs_greedy: bool
     needs_group: bool
 

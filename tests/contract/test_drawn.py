@@ -43,51 +43,69 @@ def read(model: str) -> torch.Tensor:
 
 
 class Read:
-    """A policy that has read its draws already."""
+    """A policy that has read its draws already, those to all prompts or to some, and whose critics stay as they were."""
 
-    def __init__(self, model: str):
-        self.logprobs = read(model).clone().requires_grad_()
+    def __init__(self, model: str, prompts: slice = slice(None)):
+        self.logprobs = read(model)[prompts].clone().requires_grad_()
 
     def action_logprobs(self, rollout: Rollout) -> torch.Tensor:
         return self.logprobs
+
+    def values(self, batch: Batch) -> torch.Tensor:
+        return batch.supervision["old_values"].clone().requires_grad_()
 
 
 def experience_of(model: str, algorithm) -> Experience:
     """What is drawn, with random rewards, by a policy that is its reference."""
     rollout, luck = drawn(model), torch.Generator().manual_seed(1)
-    rewards = {name: torch.rand(P, K, generator=luck) for name in ("right", "short")}
+    weights = {"right": 1.0, "short": 0.5, "cost": 0.0}
     return Experience(
-        rewards=rewards,
-        weights={"right": 1.0, "short": 0.5},
+        rewards={name: torch.rand(P, K, generator=luck) for name in weights},
+        weights=weights,
         old_logprobs=rollout.logprobs,
         chosen=rollout.mask,
         ended=rollout.ended,
         reference_logprobs=rollout.logprobs if algorithm.uses_reference else None,
-        values=torch.rand(rollout.mask.shape, generator=luck) if algorithm.needs_values else None,
+        values=torch.rand(*rollout.mask.shape, algorithm.critics, generator=luck) if algorithm.critics else None,
         greedy_rewards=torch.rand(P, generator=luck) if algorithm.needs_greedy else None,
     )
 
 
 def closed_form(algorithm, given: dict[str, torch.Tensor]) -> float:
-    """The loss where every ratio is 1 and the policy is its reference."""
-    mask, advantages, logprobs = given["chosen"].double(), given["advantages"].double(), given["old_logprobs"].double()
+    """The loss where every ratio is 1, the policy is its reference, the critics are as they were, and a multiplier is 1."""
+    given = {name: values.double() for name, values in given.items()}
+    mask, advantages, logprobs = given["chosen"], given["advantages"], given["old_logprobs"]
     advantages = (advantages[..., None] if advantages.ndim == 2 else advantages).expand_as(mask)
-    surrogate, size = algorithm.surrogate, mask.sum(-1, keepdim=True)
+    if "cost_advantages" in given:
+        advantages = (advantages - given["cost_advantages"]) / 2
+    surrogate, size, better = algorithm.surrogate, mask.sum(-1, keepdim=True), (advantages > 0).double()
     each = {
         "clip": lambda: -advantages,
         "truncate": lambda: -advantages * logprobs,
         "reinforce": lambda: -advantages * logprobs,
+        "imitate_better": lambda: torch.where(advantages > 0, -advantages * logprobs, -advantages),
         "soft_gate": lambda: -2 * advantages / torch.where(advantages > 0, surrogate.positive, surrogate.negative),
         "geometric": lambda: -((advantages * mask).sum(-1, keepdim=True) / size).expand_as(mask),
     }[surrogate.name]()
     weight = {
-        "token": 1 / mask.sum(),
-        "token_of_batch": 1 / mask.sum(),
-        "response": 1 / (P * K * size),
-        "sum": 1 / (P * K),
-        "constant": 1 / (P * K * (algorithm.constant_length or 1)),
-    }[algorithm.aggregation]
-    return (each * mask * weight).sum().item()
+        "token": lambda how: 1 / mask.sum(),
+        "token_of_batch": lambda how: 1 / mask.sum(),
+        "response": lambda how: 1 / (P * K * size),
+        "sum": lambda how: 1 / (P * K),
+        "constant": lambda how: 1 / (P * K * how.length),
+        "by_sign": lambda how: torch.where(
+            advantages > 0, how.positive / (mask * better).sum(), how.negative / (mask * (1 - better)).sum()
+        ),
+    }[algorithm.aggregation.name](algorithm.aggregation)
+    found = (each * mask * weight).sum().item()
+    if algorithm.critic:
+        missed = ((given["old_values"] - given["returns"]) ** 2 * mask[..., None]).sum() / mask.sum()
+        found += algorithm.critic.coefficient * missed.item() / 2
+    return found
+
+
+def memory_of(algorithm) -> dict[str, torch.Tensor]:
+    return {name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}
 
 
 @pytest.mark.parametrize(("model", "algo"), CASES)
@@ -99,7 +117,7 @@ def test_a_step_on_the_policys_own_draws_has_the_closed_value(model, algo):
     policy, given = Read(model), algorithm.credit(experience_of(model, algorithm))
     batch = replace(drawn(model).batch, supervision=given)
     normalizer = torch.tensor(algorithm.normalizer(batch))
-    loss, metrics = algorithm(policy, batch, Step(normalizer=normalizer, measured=True))
+    loss, metrics = algorithm(policy, batch, Step(normalizer=normalizer, memory=memory_of(algorithm), measured=True))
     assert loss.item() == pytest.approx(closed_form(algorithm, given), rel=1e-4, abs=2e-5)
     loss.backward()
     assert torch.isfinite(policy.logprobs.grad).all() and policy.logprobs.grad.abs().sum() > 0
@@ -134,18 +152,22 @@ def test_the_gradient_reaches_the_weights(model):
 @pytest.mark.parametrize("algo", DRAWING)
 def test_micro_batches_of_a_step_add_up_to_it(algo):
     """Lightning averages the losses of two halves, each divided by half of what the whole step counts."""
-    algorithm, policy = algorithm_of(algo), policy_of("tiny_qwen2", "policy")
+    algorithm = algorithm_of(algo)
     given = algorithm.credit(experience_of("tiny_qwen2", algorithm))
     whole = replace(drawn("tiny_qwen2").batch, supervision=given)
     halves = [half(whole, p) for p in range(P)]
     counts = torch.tensor([algorithm.normalizer(one) for one in halves])
-    total, _ = algorithm(policy, whole, Step(normalizer=counts.sum(0)))
-    parts = [algorithm(policy, one, Step(normalizer=counts.sum(0) / 2))[0] for one in halves]
+
+    def loss_of(batch: Batch, prompts: slice, normalizer: torch.Tensor | None) -> float:
+        step = Step(normalizer=normalizer, memory=memory_of(algorithm))
+        return algorithm(Read("tiny_qwen2", prompts), batch, step)[0].item()
+
+    total = loss_of(whole, slice(None), counts.sum(0))
+    parts = [loss_of(one, slice(p, p + 1), counts.sum(0) / 2) for p, one in enumerate(halves)]
     if algo == "bnpo":  # which takes means of batches
-        of_each = [algorithm(policy, one)[0] for one in halves]
-        assert torch.stack(parts).mean().item() == pytest.approx(torch.stack(of_each).mean().item())
+        assert parts == pytest.approx([loss_of(one, slice(p, p + 1), None) for p, one in enumerate(halves)])
     else:
-        assert torch.stack(parts).mean().item() == pytest.approx(total.item(), rel=1e-4, abs=1e-5)
+        assert sum(parts) / 2 == pytest.approx(total, rel=1e-4, abs=1e-5)
 
 
 def half(batch: Batch, p: int) -> Batch:

@@ -47,7 +47,7 @@ GROUPS = {  # by vector: the algorithm of the file, and what is changed in it
     ("grpo", "k3_is_corrected_beta0.04"): ("grpo", {"loss_kl": {**K3, "corrected": True}}),
     ("grpo", "delta_two_sided"): ("grpo", {"surrogate": {**CLIP, "two_sided": 1.5}}),
     ("dapo", "token_mean_clip_higher"): ("dapo", {}),
-    ("dr_grpo", "constant_normaliser"): ("dr_grpo", {"constant_length": 8}),
+    ("dr_grpo", "constant_normaliser"): ("dr_grpo", {"aggregation": {"name": "constant", "length": 8}}),
     ("cispo", "eps_max1.5_capped"): ("cispo", {"surrogate": {"name": "truncate", "lowest": None, "highest": 1.5}}),
     ("cispo", "eps_max0.2_trl_default_trap"): (
         "cispo",
@@ -240,3 +240,65 @@ def test_long_responses_lose_reward(dtype):
     lengths = torch.tensor(case["inputs"]["lengths"], dtype=dtype)
     penalty = of.overlong_penalty(lengths, case["params"]["L_max"], case["params"]["L_cache"])
     assert_close(penalty, case["expected"]["penalty"], dtype)
+
+
+@each_precision
+def test_the_multiplier_of_a_cost_takes_its_step_and_mixes_advantages(dtype):
+    """The batch is mixed at the multiplier of before the step, as the vector is at that of after it: a second call."""
+    case = vector("policy_gradient", "ppo_lagrangian", "lambda_update_and_mix")
+    given, params = case["inputs"], case["params"]
+    objective = algorithm("ppo_lagrangian").advantage
+    assert (objective.rate, objective.threshold) == (params["lambda_lr"], params["threshold"])
+    supervision = {
+        name: torch.tensor([[given[key]]], dtype=dtype)
+        for name, key in (("advantages", "reward_advantages"), ("cost_advantages", "cost_advantages"))
+    }
+    supervision["costs"] = torch.full((1, 1), given["mean_episode_cost"], dtype=dtype)
+    memory = {"log_multiplier": torch.zeros((), dtype=torch.float64)}
+    first, told = objective.mixed(supervision, memory)
+    assert told["multiplier"].item() == params["lambda_init"]
+    assert_close(
+        first[0, 0],
+        [(r - c) / 2 for r, c in zip(given["reward_advantages"], given["cost_advantages"], strict=True)],
+        dtype,
+    )
+    assert_close(memory["log_multiplier"], case["expected"]["new_log_lambda"], dtype)
+    found, told = objective.mixed(supervision, memory)
+    assert_close(told["multiplier"], case["expected"]["new_lambda"], dtype)
+    assert_close(found[0, 0], case["expected"]["mixed_advantages"], dtype)
+
+
+@each_precision
+def test_better_answers_are_imitated_and_worse_ones_unlearned_half_as_much(dtype):
+    """The vector's weights of tokens come as weights of importance."""
+    case = vector("policy_gradient", "oreal", "one_pos_one_neg")
+    given, expected = case["inputs"], case["expected"]
+    new = leaves([given["pos_logps"], given["neg_logps"]], dtype)
+    theirs = padded(leaves([given["pos_ref_logps"], given["neg_ref_logps"]], dtype))
+    now = padded(new)
+    supervision = {"old_logprobs": now.terms.detach(), "chosen": now.mask, "reference_logprobs": theirs.terms.detach()}
+    supervision["advantages"] = torch.tensor([[given["adv_pos"]], [given["adv_neg"]]], dtype=dtype)
+    supervision["rewards"] = supervision["ended"] = supervision["advantages"]
+    supervision["importance"] = padded(leaves([given["w_pos"], given["w_neg"]], dtype)).terms.detach()
+    oreal = algorithm("oreal")
+    assert oreal.loss_kl.coefficient == case["params"]["kl_coef"]
+    loss, _ = oreal(GivenActions(now.terms), empty_batch(2, supervision=supervision))
+    loss.backward()
+    assert_close(loss, expected["loss"], dtype)
+    for row, name in zip(new, ("pos_logps", "neg_logps"), strict=True):
+        assert_close(row.grad, case["gradients"][name], dtype)
+
+
+@each_precision
+def test_a_critic_learns_beside_the_policy(dtype):
+    """At ratio 1 and with values as they were: −mean A of (−1, 1), whitened, is 0, and 0.1 · ½ mean (0.5², 0.25²) is left."""
+    values = torch.tensor([0.5, 0.25], dtype=dtype).view(2, 1, 1)
+    ppo = algorithm("ppo", reward_kl=None)
+    given = experience([[1.0], [0.0]], dtype, values=values)
+    credit = ppo.credit(given)
+    assert_close(credit["returns"].flatten(), [1.0, 0.0], dtype)
+    policy = GivenActions(given.old_logprobs)
+    policy.values = lambda batch: values
+    loss, metrics = ppo(policy, empty_batch(2, supervision=credit))
+    assert_close(loss, 0.1 * (0.25 + 0.0625) / 4, dtype)
+    assert metrics["value/explained"].item() == pytest.approx(1 - 0.28125 / 0.5)  # variances of (0.5, −0.25) and (1, 0)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from aa_lightning import losses
 from aa_lightning.algos.experience import Experience
 from aa_lightning.algos.hyperparameters import Component, NonNegative, Share, hyperparameters
-from aa_lightning.configuration.schema import BY_NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +23,12 @@ class Advantage(Component):
 
     Attributes:
         per_action: whether the KL in the reward is given action by action, else as a sum over the response.
-        needs_values, needs_greedy, needs_group: what it reads besides rewards: a critic, the reward of the likeliest
-            response, more than one response to each prompt.
+        critics: how many it reads. needs_greedy, needs_group: what it reads besides: the reward of the likeliest response,
+            more than one response to each prompt.
     """
 
     per_action: ClassVar[bool] = False
-    needs_values: ClassVar[bool] = False
+    critics: ClassVar[int] = 0
     needs_greedy: ClassVar[bool] = False
     needs_group: ClassVar[bool] = False
 
@@ -131,12 +128,9 @@ class Returns(Advantage):
     per_action: ClassVar[bool] = True
 
     def __call__(self, experience: Experience, rewards: Tensor, penalty: Tensor, summed: Summed) -> Credit:
-        each = _each_action(experience, rewards, penalty)
+        each = each_action(experience, rewards, penalty)
         found, _ = losses.advantages.generalized(each, 0 * each, experience.chosen, self.gamma, 1.0)
         return {"advantages": found}
-
-
-AnyAdvantage = Annotated[Group | EachReward | Returns, Field(discriminator="name"), BY_NAME]
 
 
 def _filled(reward: Tensor, counted: Tensor) -> Tensor:
@@ -144,6 +138,6 @@ def _filled(reward: Tensor, counted: Tensor) -> Tensor:
     return reward.where(counted > 0, 0)
 
 
-def _each_action(experience: Experience, rewards: Tensor, penalty: Tensor) -> Tensor:
-    """(P, K, A) the penalty of each action, and the reward (P, K) with the last."""
+def each_action(experience: Experience, rewards: Tensor, penalty: Tensor) -> Tensor:
+    """(P, K, A) the penalty of each action (P, K, A), and the reward (P, K) with the last."""
     return penalty + losses.advantages.at_last(_filled(rewards, experience.counted), experience.chosen)

@@ -48,6 +48,11 @@ class Experience:
         """(P, K) 1 for responses that have a reward."""
         return self.reward.isfinite().to(self.old_logprobs.dtype)
 
+    def values_of(self, place: int) -> Tensor:
+        """(P, K, A) of one critic."""
+        values = self.values.to(self.old_logprobs.dtype)
+        return values[..., place] if values.ndim > self.chosen.ndim else values
+
     @property
     def lengths(self) -> Tensor:
         """(P, K) how many actions each response took."""

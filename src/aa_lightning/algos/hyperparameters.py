@@ -57,9 +57,14 @@ class Objective:
     heads: ClassVar = 1
     speaks: ClassVar = 0
     draws_responses: ClassVar = False
-    needs_values: ClassVar = False
+    critics: ClassVar = 0
     needs_greedy: ClassVar = False
     needs_group: ClassVar = False
+
+    @property
+    def needs_values(self) -> bool:
+        """Tell whether critics read the responses."""
+        return self.critics > 0
 
     def normalizer(self, batch: Batch) -> float | list[float]:
         """Return this batch's share of the number that a mean over the terms of a whole step divides by."""

@@ -18,7 +18,7 @@ NAMES = (
     *("kl", "weight/best", "cost/sign_accuracy", "accuracy/<criterion>", "loss/<objective>"),
     *("count/chosen", "count/rejected", *MOMENTS),
     *("reward/mean", "advantage/std", "advantage/zero", "length/mean", "entropy/mean", "ratio/mean"),
-    *("clip/low", "clip/high"),
+    *("clip/low", "clip/high", "value/loss", "value/explained", "cost/mean", "multiplier"),
 )
 FEWEST = 4  # rows that a correlation is of: fewer would often agree by chance
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.advantages import AnyAdvantage
+from aa_lightning.algos.advantages import EachReward, Group, Returns
+from aa_lightning.algos.aggregations import AnyAggregation, Mean, counts
+from aa_lightning.algos.critics import Critic, Generalized, Lagrangian
 from aa_lightning.algos.experience import Experience, actions_of
-from aa_lightning.algos.hyperparameters import PolicyObjective, Positive, hyperparameters
+from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, Positive, hyperparameters
 from aa_lightning.algos.policy_metrics import of_actions
 from aa_lightning.algos.shaping import LossPenalty, Overlong, Penalty
 from aa_lightning.algos.step import ALONE, Step
 from aa_lightning.algos.surrogates import AnySurrogate
-from aa_lightning.types import Batch, Policy, Rollout
+from aa_lightning.configuration.schema import BY_NAME
+from aa_lightning.types import Batch, LikelihoodKind, Policy, Rollout
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aa_lightning.losses.advantages import Summed
+
+
+AnyAdvantage = Annotated[Group | EachReward | Returns | Generalized | Lagrangian, Field(discriminator="name"), BY_NAME]
+
+TOKEN = Mean(name="token")
 
 
 @hyperparameters
@@ -31,29 +41,29 @@ class PolicyGradient(PolicyObjective):
         advantage: from rewards to advantages (`advantages.py`).
         whiten: whether advantages get mean 0 and variance 1 over all actions of a rollout.
         surrogate: of the ratio and the advantage (`surrogates.py`).
-        aggregation: the mean over all actions of the step (`token`), of the batch at hand (`token_of_batch`); over responses
-            of the mean over their actions (`response`), of the sum (`sum`), of the sum divided by `constant_length`
-            (`constant`).
-        constant_length: of the aggregation `constant`; another number only scales the loss.
+        aggregation: of losses of actions to that of a step (`aggregations.py`).
         reward_kl: taken from the reward; None: none. loss_kl: added to the loss, outside of the surrogate; None: none.
         reward_clip: rewards are kept within ± this; None: as they are.
         advantage_clip: the same of advantages.
         overlong: taken from the reward of long responses; None: nothing.
         drop_unfinished: whether responses that were cut off at the limit are left out of the loss.
+        critic: how the critic learns of an advantage that has one; None: there is none.
+        entropy: weight of a bonus on the mean entropy of the distributions that were drawn from.
         importance_cap: C: what an engine of another program drew counts min(π_old / π_engine, C); None: 1.
     """
 
     advantage: AnyAdvantage
     whiten: bool
     surrogate: AnySurrogate
-    aggregation: Literal["token", "token_of_batch", "response", "sum", "constant"]
-    constant_length: Positive | None
+    aggregation: AnyAggregation
     reward_kl: Penalty | None
     loss_kl: LossPenalty | None
     reward_clip: Positive | None
     advantage_clip: Positive | None
     overlong: Overlong | None
     drop_unfinished: bool
+    critic: Critic | None
+    entropy: NonNegative
     importance_cap: Positive | None
 
     supervision: ClassVar = "prompt"
@@ -61,21 +71,32 @@ class PolicyGradient(PolicyObjective):
     of_reference: ClassVar = None  # responses are drawn anew
 
     def __post_init__(self):
-        if (self.aggregation == "constant") != (self.constant_length is not None):
+        if (self.critic is None) != (self.advantage.critics == 0):
             raise ValueError(
-                f"algo.aggregation={self.aggregation} with algo.constant_length={self.constant_length}: the aggregation "
-                "constant divides by a constant length, the others by none: type algo.aggregation=constant "
-                "algo.constant_length=64, or algo.constant_length=null"
+                f"algo.advantage={self.advantage.name} reads {self.advantage.critics or 'no'} critics, and algo.critic says "
+                f"{'that there is none' if self.critic is None else 'how one learns'}: type "
+                "'algo.critic={coefficient:0.1,clip:0.2}' with the advantages generalized and lagrangian, algo.critic=null "
+                "with others"
             )
+
+    @property
+    def accepts(self) -> tuple[LikelihoodKind, ...]:
+        """A denoising step has no distribution over tokens, and hidden states are those of tokens."""
+        return ("exact",) if self.entropy or self.critic else ("exact", "elbo")
+
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        """Statistics that are carried from step to step."""
+        return self.advantage.remembers
 
     @property
     def uses_reference(self) -> bool:
         return self.reward_kl is not None or self.loss_kl is not None
 
     @property
-    def needs_values(self) -> bool:
-        """Tell whether a critic reads the responses."""
-        return self.advantage.needs_values
+    def critics(self) -> int:
+        """Count the critics that read the responses."""
+        return self.advantage.critics
 
     @property
     def needs_greedy(self) -> bool:
@@ -98,7 +119,8 @@ class PolicyGradient(PolicyObjective):
 
         Returns:
             By name: `advantages` (P, K) or (P, K, A); `rewards`, `ended` (P, K); `old_logprobs`, `chosen` (P, K, A), the
-            latter 0 for responses left out; and where they are used, `reference_logprobs`, `importance` (P, K, A).
+            latter 0 for responses left out; and where they are used, `reference_logprobs`, `importance` (P, K, A), `returns`,
+            `old_values` (P, K, A, C) of C critics.
         """
         import torch
 
@@ -146,28 +168,31 @@ class PolicyGradient(PolicyObjective):
     # ------------------------------------------------------------ loss
 
     def normalizer(self, batch: Batch) -> list[float]:
-        """Responses and chosen actions."""
-        chosen = batch.supervision["chosen"]
-        return [float(chosen.shape[:2].numel()), chosen.sum().item()]
+        """Responses, actions, and actions of positive advantage."""
+        return counts(batch)
 
     def __call__(self, policy: Policy, batch: Batch, step: Step = ALONE):
         given = batch.supervision
         drawn = Rollout(batch, [], given["old_logprobs"], given["chosen"], given["ended"])
-        logprobs = policy.action_logprobs(drawn)
-        actions = actions_of(batch, logprobs)
+        actions = actions_of(batch, policy.action_logprobs(drawn))
+        told = {}
+        if isinstance(self.advantage, Lagrangian):
+            actions.advantages, told = self.advantage.mixed(given, step.memory)
         each = self.surrogate(actions)
         if "importance" in given:
             each = each * given["importance"]
+        mask, advantages = actions.mask, actions.advantages
+        count = mask.new_tensor(counts(batch)) if step.normalizer is None else step.normalizer
+        loss = self.aggregation(each, mask, advantages, count)
         if self.loss_kl is not None:
-            each = each + self.loss_kl(actions, given["reference_logprobs"], self.surrogate.level)
-        return self._mean(each, actions.mask, step), of_actions(actions, self.surrogate, given)
-
-    def _mean(self, each: Tensor, mask: Tensor, step: Step) -> Tensor:
-        """() of a loss of each action (P, K, A), or of each response (P, K, 1)."""
-        of_tokens, of_batch = self.aggregation.startswith("token"), self.aggregation == "token_of_batch"
-        if step.normalizer is None or of_batch:
-            count = mask.sum().clamp(min=1) if of_tokens else mask.shape[0] * mask.shape[1]
-        else:
-            count = step.normalizer[1 if of_tokens else 0].clamp(min=1)
-        how = "token" if of_tokens else self.aggregation
-        return losses.policy_gradient.aggregated(each, mask, how, count, self.constant_length)
+            apart = self.loss_kl(actions, given["reference_logprobs"], self.surrogate.level)
+            loss = loss + (TOKEN if self.aggregation.name == "by_sign" else self.aggregation)(
+                apart, mask, advantages, count
+            )
+        if self.critic is not None:
+            lost = self.critic(policy.values(batch), given, mask, count[1].clamp(min=1))
+            loss, told = loss + lost, {**told, "value/loss": lost.detach(), **self.critic.metrics(given, mask)}
+        if self.entropy:
+            spread = policy.log_likelihood(batch, statistic="entropy").statistic
+            loss = loss - self.entropy * TOKEN(spread, mask, advantages, count)
+        return loss, {**of_actions(actions, self.surrogate, given), **told}

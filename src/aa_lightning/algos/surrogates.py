@@ -126,8 +126,19 @@ class Reinforce(Surrogate):
         return losses.policy_gradient.reinforce(actions.logprobs, actions.advantages)
 
 
+@hyperparameters
+class ImitateBetter(Surrogate):
+    """−A log π of what was better than expected, −A ρ of the others (OREAL, 2502.06781)."""
+
+    name: Literal["imitate_better"]
+
+    def __call__(self, actions: Actions):
+        imitated = losses.policy_gradient.reinforce(actions.logprobs, actions.advantages)
+        return imitated.where(actions.advantages > 0, -actions.ratio("action") * actions.advantages)
+
+
 AnySurrogate = Annotated[
-    Clip | Truncate | SoftGate | Geometric | Reinforce,
+    Clip | Truncate | SoftGate | Geometric | Reinforce | ImitateBetter,
     Field(discriminator="name"),
     BY_NAME,
 ]

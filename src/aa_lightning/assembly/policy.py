@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from aa_lightning.algos.plain import completed
 from aa_lightning.assembly.options import options_of
-from aa_lightning.assembly.stages import export_of, is_stage, starting_point
+from aa_lightning.assembly.stages import export_of, is_stage, starting_point, weights_at
 from aa_lightning.types import Algorithm
 
 
@@ -52,7 +52,11 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None, weigh
     model, checkpoint = _started(cfg, start)
     if algorithm.trains == "reward_model":
         return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks, weightless)
-    return load.load_policy(model, _limits(cfg), algorithm.uses_reference, checkpoint, algorithm.noise, weightless)
+    if algorithm.critics and cfg.model.critic_init is not None:
+        model = replace(model, critic_init=weights_at(cfg.model.critic_init, "model.critic_init"))
+    return load.load_policy(
+        model, _limits(cfg), algorithm.uses_reference, checkpoint, algorithm.noise, weightless, algorithm.critics
+    )
 
 
 def keeps_reference(cfg: DictConfig, algorithm: Algorithm) -> bool:

@@ -45,19 +45,36 @@ def starting_point(cfg: DictConfig) -> str | None:
         return None
     if is_stage(cfg.init):
         return str(RunFolder(_stage(cfg)).export)
-    path = Path(cfg.init).absolute()
+    return weights_at(cfg.init, "init")
+
+
+def weights_at(given: str, key: str) -> str:
+    """The path of weights that a run folder, an export or a checkpoint means.
+
+    Args:
+        given: what was typed. key: for what.
+
+    Returns:
+        As for `starting_point`.
+
+    Raises:
+        ValueError: nothing to start from there.
+    """
+    path = Path(given).absolute()
     if (run := RunFolder(path)).export.is_dir():
         return str(run.export)
     if path.is_dir() and any((path / name).is_file() for name in _LOADABLE):
         return str(path)
     written = [path] if path.suffix == ".ckpt" and path.exists() else complete(run.checkpoints)
     if written:
-        check_whole(written[-1], f"init={cfg.init}")
-        return str(_of_one_file(written[-1], cfg.init))
+        check_whole(written[-1], f"{key}={given}")
+        return str(_of_one_file(written[-1], f"{key}={given}"))
+    stages = ", ".join(option_names([conf_dir()])["stage"])
+    or_stage = f", or init=stage:<name> with one of {stages}" if key == "init" else ""
     why = "holds no export and no checkpoint" if path.is_dir() else "does not exist"
     raise ValueError(
-        f"init={cfg.init} {why}, so there is nothing to start from: type init=<run folder>, init=<export folder>, "
-        f"init=<file>.ckpt, or init=stage:<name> with one of {', '.join(option_names([conf_dir()])['stage'])}"
+        f"{key}={given} {why}, so there is nothing to start from: type {key}=<run folder>, {key}=<export folder>, "
+        f"{key}=<file>.ckpt{or_stage}"
     )
 
 
@@ -85,8 +102,8 @@ def export_of(run: str) -> Path:
 def _of_one_file(checkpoint: Path, given: str) -> Path:
     if checkpoint.is_dir():
         raise ValueError(
-            f"init={given} means {checkpoint}, a checkpoint in shards that only its own strategy can read: let the run "
-            "end (resume=<run folder>), then type init=<run folder> for its export"
+            f"{given} means {checkpoint}, a checkpoint in shards that only its own strategy can read: let the run "
+            f"end (resume=<run folder>), then type {given.partition('=')[0]}=<run folder> for its export"
         )
     return checkpoint
 

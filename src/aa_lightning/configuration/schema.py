@@ -131,6 +131,8 @@ class Model:
     speech: Speech
     lora: Lora
     reference: Literal["auto", "frozen", "adapter", "kept", "none"]
+    critic: Literal["head", "own"]
+    critic_init: str | None
 
 
 @dataclass(config=STRICT, kw_only=True)

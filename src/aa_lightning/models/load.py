@@ -21,6 +21,7 @@ from aa_lightning.models.reward.scorer import Head, Scorer, tied
 from aa_lightning.models.source import source_of
 from aa_lightning.models.speech.load import SpeechWriter
 from aa_lightning.models.state_dict import Weights, below, folder_of, of_checkpoint, take
+from aa_lightning.models.token.critic import OwnCritic, ValueHead
 from aa_lightning.models.token.encoder import Limits, TokenEncoder
 from aa_lightning.models.token.features import features_store
 from aa_lightning.models.token.kept import KeptReference, Unread, store_of
@@ -48,6 +49,7 @@ def load_policy(
     checkpoint: Path | None = None,
     noise: float = 0.0,
     weightless: bool = False,
+    critics: int = 0,
 ) -> AutoregressivePolicy | DiffusionPolicy:
     """Load a policy with the reference that its algorithm needs.
 
@@ -58,6 +60,7 @@ def load_policy(
         checkpoint: of a run, whose weights policy and reference start from.
         noise: α of the noise on token embeddings in training.
         weightless: whether its weights are on the meta device, to count and to plan; token models alone.
+        critics: how many the algorithm learns with; of token models alone.
     """
     if options.likelihood == "elbo":
         from aa_lightning.models.diffusion.policy import load_diffusion
@@ -69,6 +72,7 @@ def load_policy(
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
     form = choose_form(options.reference, options.lora.rank, reference)
     copied = frozen(writer.network(copy.deepcopy(model))) if form == "frozen" else None
+    critic = _critic(options, limits, model, writer, critics, weightless) if critics else None
     store = store_of(model, writer.beside, options) if form == "kept" and not weightless else None
     adapters = prepare_training(model, writer.family, options, stands_alone and checkpoint is None)
     if not weightless:  # what towers have read is found again by its numbers
@@ -78,6 +82,7 @@ def load_policy(
     else:
         stays = Reference(form, copied, adapters)
     policy = writer.policy(model, stays, adapters)
+    policy.critic = critic
     if noise:
         add_noise(policy.network.writer, noise)
         policy.network.prefix_sharing = "never"  # noise is scaled by the length of padded rows
@@ -112,6 +117,32 @@ def load_scorer(
     if not weightless:
         _keep_frozen(model, None, writer.family, options)
     return writer.reward_model(model, Head(weight, heads, speaks), adapters)
+
+
+def _critic(
+    options: ModelOptions, limits: Limits, model: nn.Module, writer: TextWriter, count: int, weightless: bool
+) -> ValueHead | OwnCritic:
+    """Make a head on the policy's states, or a network of its own: of the policy's weights, or of a reward model's."""
+    start, weight, own = options.critic_init, None, options.critic == "own"
+    if start is not None and start.endswith(".ckpt"):
+        weight = of_checkpoint(Path(start), options.family).get(_HEAD)
+    elif start is not None:
+        beginning = replace(options, path=start)
+        weight = classifier.saved_head(folder_of(start, {}), source_of(beginning).config, options.revision)
+    if own and start is not None and not start.endswith(".ckpt"):
+        model, writer, _ = _loaded(beginning, limits, weightless)
+    elif own:
+        model = copy.deepcopy(model)
+        if start is not None:
+            _take_backbone(model, of_checkpoint(Path(start), options.family), Path(start))
+    network = writer.network(model)
+    head = ValueHead(network.width, count)
+    if weight is not None:
+        head.start_from(weight)
+    if not own:
+        return head
+    prepare_training(model, writer.family, options)
+    return OwnCritic(network, head)
 
 
 def load_encoder(options: ModelOptions | Diffusion, limits: Limits) -> TokenEncoder | PixelEncoder:

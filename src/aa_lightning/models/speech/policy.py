@@ -78,8 +78,13 @@ class SpeechNetwork(TokenNetwork):
         """(N, …) `of` over texts in the places of texts, over the codec tokens of a group in those of the group."""
         return reduce_distribution(states, self._by_kind, of)
 
-    def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The states that predict the counted tokens, and all hidden states of the thinker."""
+    @property
+    def width(self) -> int:
+        """H of the states of text or of speech, whichever are wider, and the mark of their kind."""
+        return max(head.in_features for head in self._by_kind.heads) + 1
+
+    def predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(N, H) the states that predict the counted tokens, and all hidden states of the thinker (R, L, H)."""
         counted, ids = batch.response["mask"].bool(), batch.response["input_ids"]
         spoken = counted & (ids >= self.first_code)
         texts = self._texts(batch, counted & ~spoken)

@@ -80,7 +80,7 @@ def collision(logprobs: Tensor, rows: slice) -> Tensor:
 
 def entropy_and_highest(logprobs: Tensor, rows: slice) -> Tensor:
     """(n, 2) −Σ_v p_v log p_v and max_v log p_v, in nats."""
-    return torch.stack([torch.special.entr(logprobs.exp()).sum(-1), logprobs.amax(-1)], -1)
+    return torch.stack([entropy(logprobs, rows), logprobs.amax(-1)], -1)
 
 
 def argmax(logprobs: Tensor, rows: slice) -> Tensor:
@@ -93,7 +93,17 @@ def distribution(logprobs: Tensor, rows: slice) -> Tensor:
     return logprobs
 
 
-STATISTICS: dict[str, Reduction] = {"collision": collision, "argmax": argmax, "distribution": distribution}
+def entropy(logprobs: Tensor, rows: slice) -> Tensor:
+    """(n,) −Σ_v p_v log p_v in nats, with gradients."""
+    return torch.special.entr(logprobs.exp()).sum(-1)
+
+
+STATISTICS: dict[str, Reduction] = {
+    "entropy": entropy,
+    "collision": collision,
+    "argmax": argmax,
+    "distribution": distribution,
+}
 
 
 def divergence_from(reference: Tensor) -> Reduction:

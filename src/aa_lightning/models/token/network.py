@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aa_lightning.models.families.family import Family
 from aa_lightning.models.token import layouts, logprobs, two_part
+from aa_lightning.models.token.critic import ValueHead
 from aa_lightning.models.token.logprobs import Reduction, logit_cap, logits, token_logprobs
 from aa_lightning.models.token.packed import packed
 from aa_lightning.models.token.positions import Positions
@@ -46,7 +47,7 @@ class TokenNetwork(nn.Module):
         batch: Batch,
         temperature: float = 1.0,
         tokens: Tensor | None = None,
-        statistic: Statistic | Reduction | None = None,
+        statistic: Statistic | Reduction | ValueHead | None = None,
         measure: bool = False,
     ) -> LogLikelihood:
         """Log-probabilities of every response token, (P, K, T).
@@ -54,17 +55,21 @@ class TokenNetwork(nn.Module):
         Args:
             temperature: divides the logits.
             tokens: (P, K, T) other tokens whose probabilities are read in the places of the response's.
-            statistic: of each token's whole distribution, by its name or as a function; it comes along.
+            statistic: of each token's whole distribution, by its name or as a function, or of the state that predicts it, by
+                the head of a critic; it comes along.
             measure: whether what only metrics need comes along as `measures`.
         """
-        states, hidden = self._predicting(batch)
+        states, hidden = self.predicting(batch)
         mask, real = batch.response["mask"], len(batch)
         own = batch.response["input_ids"][mask.bool()]
         terms = self.logprobs(states, own if tokens is None else tokens[mask.bool()], own, temperature)
-        of = logprobs.STATISTICS[statistic] if isinstance(statistic, str) else statistic
-        found = None if of is None else self.reduce_distribution(states, own, of)
-        if found is not None and found.ndim == 1:
-            found = spread(found, mask)[:real]
+        if isinstance(statistic, ValueHead):
+            found = spread(statistic(states), mask)[:real] + self.idle(hidden, batch)
+        else:
+            of = logprobs.STATISTICS[statistic] if isinstance(statistic, str) else statistic
+            found = None if of is None else self.reduce_distribution(states, own, of)
+            if found is not None and found.ndim == 1:
+                found = spread(found, mask)[:real]
         measures = self._measures(states, own, terms, mask) if measure else {}
         measures = {name: values[:real] for name, values in measures.items()}
         return LogLikelihood(spread(terms, mask)[:real] + self.idle(hidden, batch), mask[:real], found, measures)
@@ -108,7 +113,12 @@ class TokenNetwork(nn.Module):
         """(R, V) float32 logits of the token behind each state (R, H)."""
         return logits(states, self.head, self.cap)
 
-    def _predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    @property
+    def width(self) -> int:
+        """H of the states that predict tokens."""
+        return self.writer.config.get_text_config().hidden_size
+
+    def predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, H) the states that predict the counted tokens, and all hidden states."""
         hidden, layout = self.hidden(batch)
         counted = batch.response["mask"].bool()
@@ -175,8 +185,9 @@ def _long_prompts(batch: Batch) -> bool:
 
 
 def spread(values: Tensor, mask: Tensor) -> Tensor:
-    """(N,) values of the counted tokens in their places, (P, K, T)."""
-    return torch.zeros(mask.shape, dtype=values.dtype, device=mask.device).masked_scatter(mask.bool(), values)
+    """(N,) or (N, C) values of the counted tokens in their places, (P, K, T) or (P, K, T, C)."""
+    places = mask.bool() if values.ndim == 1 else mask.bool()[..., None]
+    return values.new_zeros(*mask.shape, *values.shape[1:]).masked_scatter(places, values)
 
 
 def _additive(allowed: Tensor | dict[str, Tensor], dtype: torch.dtype) -> Tensor | dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aa_lightning.models.lora import Adapters
 from aa_lightning.models.reference import Reference, evaluating
 from aa_lightning.models.state_dict import below
+from aa_lightning.models.token.critic import OwnCritic, ValueHead
 from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.models.token.logprobs import Reduction, divergence_from
 from aa_lightning.models.token.network import TokenNetwork
@@ -31,6 +32,7 @@ class AutoregressivePolicy(nn.Module):
         super().__init__()
         self.network, self.encoder = network, encoder
         self.reference, self.adapters = reference, adapters
+        self.critic: ValueHead | OwnCritic | None = None  # until it is given one
         for other in reference.modules():  # which reads the same prompts
             other.positions = network.positions
 
@@ -106,6 +108,23 @@ class AutoregressivePolicy(nn.Module):
     def action_logprobs(self, rollout: Rollout) -> Tensor:
         """(P, K, A): log-probabilities of the drawn tokens under the current weights, at the temperature of the draw."""
         return self.network.action_logprobs(rollout)
+
+    def values(self, batch: Batch) -> Tensor:
+        """(P, K, A), or (P, K, A, C) of C > 1 critics: what is still to come before each action of the responses.
+
+        Raises:
+            ValueError: the policy was built without a critic.
+        """
+        if self.critic is None:
+            raise ValueError(
+                "the algorithm reads policy.values(batch), and the policy was built without a critic: write critics = 1 into "
+                "the algorithm's class"
+            )
+        if isinstance(self.critic, ValueHead):
+            found = self.network(batch, statistic=self.critic).statistic
+        else:
+            found = self.critic(batch)
+        return found[..., 0] if found.shape[-1] == 1 else found
 
     def save(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write what transformers (with an adapter: peft) loads by itself, and the processor.
