@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from aa_lightning.assembly.rewards import build_rewards
+from aa_lightning.assembly.rewards import against_rewards, build_rewards
 from aa_lightning.configuration.check import check_config
 from aa_lightning.configuration.compose import compose
 from aa_lightning.configuration.folders import conf_dir, option_names
@@ -143,9 +144,28 @@ def test_rules_need_no_torch():
     assert shown.stdout.strip() == "set()"
 
 
-def test_without_any_reward_the_algorithm_says_what_to_type():
-    with pytest.raises(ValueError, match=r"there is none: type reward=answer, reward=\[answer,format\]"):
-        built("reward=[]")
+@pytest.mark.parametrize(
+    ("typed", "draws", "checks", "says"),
+    [
+        (["reward=[]"], True, ["exact"], "grpo learns from rewards, and there is none: type reward=answer"),
+        ([], True, [], "reward=answer compares responses with the answers of the data, which names none"),
+        (
+            ["reward=format"],
+            False,
+            [],
+            "dpo learns from rows as they are, and reads no rewards (format): type algo=grpo",
+        ),
+        ([], False, [], None),
+        (["reward=format"], True, [], None),
+        (["reward=[near,format]"], True, ["exact"], None),
+    ],
+)
+def test_rewards_that_go_with_neither_algorithm_nor_rows_are_refused(typed, draws, checks, says):
+    algorithm, data = SimpleNamespace(draws_responses=draws), SimpleNamespace(checks=checks)
+    rules = against_rewards(compose(typed), "grpo" if draws else "dpo", algorithm, data)
+    told = [message for applies, message in rules if applies]
+    assert len(told) == (0 if says is None else 1)
+    assert says is None or told[0].startswith(says)
 
 
 # ---------------------------------------------------------------- the options

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.assembly.rewards import against_rewards
 from aa_lightning.assembly.rollouts import against_rollouts
 from aa_lightning.configuration.nested import dotted_keys
 from aa_lightning.configuration.strategy import strategy_of
@@ -53,6 +54,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
         check_spoiled(cfg, algorithm, data.shown)
         _check_fits(["data.corruption"], data.corruption, data.shown)
     _refuse(_against_options(cfg, name, algorithm, offer, data.writes_media))
+    _refuse(against_rewards(cfg, name, algorithm, data))
     if algorithm.draws_responses:
         _refuse(against_rollouts(cfg, name, algorithm, offer, data))
     elif cfg.model.reference == "kept" and algorithm.uses_reference:

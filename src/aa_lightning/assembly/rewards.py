@@ -17,6 +17,12 @@ from aa_lightning.runs.layout import RunFolder
 
 if TYPE_CHECKING:
     from aa_lightning.rewards.reward import Drawn, Rewards
+    from aa_lightning.types import Algorithm
+
+_RULES = "aa_lightning.rewards"
+_COMPARE = {  # responses with answers of rows
+    f"{_RULES}.{name}" for name in ("rules.Answer", "texts.Cosine", "boxes.Iou", "boxes.Detection", "nearness.Near")
+}
 
 
 def build_rewards(cfg: DictConfig) -> Rewards:
@@ -26,16 +32,11 @@ def build_rewards(cfg: DictConfig) -> Rewards:
         cfg: the composed and checked configuration.
 
     Raises:
-        ValueError: there are none.
+        ValueError: one that cannot be made.
     """
     from aa_lightning.rewards.reward import NamedReward, Rewards
 
-    said = OmegaConf.to_container(cfg.reward, resolve=True) if cfg.get("reward") else {}
-    if not said:
-        raise ValueError(
-            f"{cfg.algo_name} learns from rewards, and there is none: type reward=answer, reward=[answer,format], or "
-            "+reward.<name>=<module>.<function>; --help reward lists ours"
-        )
+    said = OmegaConf.to_container(cfg.reward, resolve=True)
     return Rewards(
         NamedReward(
             name,
@@ -44,6 +45,34 @@ def build_rewards(cfg: DictConfig) -> Rewards:
         )
         for name, keys in said.items()
     )
+
+
+def against_rewards(cfg: DictConfig, name: str, algorithm: Algorithm, data: Any) -> list[tuple[bool, str]]:
+    """List what rewards cannot do for an algorithm, or with these rows: what applies, and what is said then.
+
+    Args:
+        name: of the algorithm.
+        data: its options.
+    """
+    rewards = {} if cfg.get("reward") is None else {key: one["_target_"] for key, one in cfg.reward.items()}
+    compared = [key for key, target in rewards.items() if target in _COMPARE]
+    return [
+        (
+            algorithm.draws_responses and not rewards,
+            f"{name} learns from rewards, and there is none: type reward=answer, 'reward=[answer,format]', or "
+            "+reward.<name>=<module>.<function>; --help reward lists ours",
+        ),
+        (
+            algorithm.draws_responses and bool(compared) and not data.checks,
+            f"reward={' and '.join(compared)} compares responses with the answers of the data, which names none: name their "
+            "column in data.template.answer, type data= with answers, or another reward=",
+        ),
+        (
+            not algorithm.draws_responses and list(rewards) not in ([], ["answer"]),
+            f"{name} learns from rows as they are, and reads no rewards ({', '.join(rewards)}): type algo=grpo, or leave out "
+            "reward",
+        ),
+    ]
 
 
 def _called(path: str, keys: dict[str, Any]) -> Callable[[Drawn], Any]:

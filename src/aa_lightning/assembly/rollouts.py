@@ -82,11 +82,6 @@ def against_rollouts(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
             f"{name} learns from choices that were drawn, and model.sampling.eta=0 denoises without any: type "
             "model.sampling.eta=1",
         ),
-        (
-            "answer" in cfg.reward and not data.checks,
-            "reward=answer compares responses with the answers of the data, which names none: name their column in "
-            "data.template.answer, type data= with answers, or another reward=",
-        ),
     ]
 
 
