@@ -179,6 +179,9 @@ NEEDED = [
     "reward.cosine.limit=100",
     "reward.regex.pattern=a",
     *(f"reward.{name}.path=somewhere" for name in ("model", "classifier", "clip", "clap")),
+    "reward.server.url=http://localhost",
+    "reward.judge.url=http://localhost/v1",
+    "reward.judge.model=some",
 ]
 
 
@@ -331,6 +334,8 @@ def test_lengths_that_nobody_knows_are_asked_for_in_words():
         ("+reward.mine={_target_:os.system}", False),
         ("reward.own._target_=os.system", False),
         ("reward=[answer,../other]", False),
+        ("reward.server.url=http://example.org", False),
+        ("+reward.mine={_target_:aa_lightning.rewards.remote.Judge,key_env:HOME}", False),
     ],
 )
 def test_a_run_folder_of_others_imports_no_reward_but_ours(item, taken):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -84,9 +84,9 @@ def size(sound: Sound) -> int:
     return sound.samples.nbytes
 
 
-def save(sound: Sound, path: Path) -> None:
-    """Write a 16-bit WAV file; what is louder than full scale is clipped."""
-    with wave.open(str(path), "wb") as file:
+def save(sound: Sound, path: Path | BinaryIO) -> None:
+    """Write a 16-bit WAV file, or into an open one; what is louder than full scale is clipped."""
+    with wave.open(str(path) if isinstance(path, Path) else path, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(sound.rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,6 +71,14 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Partly:
+    """Numbers (P, K) of a reward, NaN where it has none, and by the place of a prompt why."""
+
+    values: Any
+    why: Mapping[int, str]
+
+
+@dataclass(frozen=True)
 class Fault:
     """Reason why a prompt has no reward, and the exception, if there was one."""
 
@@ -117,9 +125,10 @@ class NamedReward:
     def _attempt(self, drawn: Drawn, rows: Sequence[int], values: Tensor) -> dict[int, Fault]:
         """Fill in the rewards of some prompts, together, and one by one where that fails; the faults that are left."""
         together = self._called(drawn.rows(rows))
-        if isinstance(together, Tensor):
-            values[list(rows)] = together
-            return {row: fault for row in rows if (fault := _of_values(values[row]))}
+        if isinstance(together, Partly):
+            values[list(rows)] = together.values
+            faults = {row: _of_values(values[row], together.why.get(place)) for place, row in enumerate(rows)}
+            return {row: fault for row, fault in faults.items() if fault is not None}
         if len(rows) == 1:
             return {rows[0]: together}
         faults = self._one_by_one(drawn, rows, values)
@@ -137,22 +146,23 @@ class NamedReward:
                 faults[row] = Fault(f"it was not asked for, since {hung} prompts before took too long")
                 continue
             found = self._called(drawn.row(row))
-            if isinstance(found, Tensor):
-                values[row] = found[0]
-                found = _of_values(found[0])
+            if isinstance(found, Partly):
+                values[row] = found.values[0]
+                found = _of_values(values[row], found.why.get(0))
             if found is not None:
                 faults[row] = found
                 if self.settings.on_fault == "error":
                     return faults
         return faults
 
-    def _called(self, drawn: Drawn) -> Tensor | Fault:
-        """(P, K), or why there is nothing of this form. Random generators are as they were."""
+    def _called(self, drawn: Drawn) -> Partly | Fault:
+        """Numbers (P, K), or why there is nothing of this form. Random generators are as they were."""
         state = capture()
         try:
             with torch.no_grad():
                 given = within(self.settings.seconds, self._function, drawn)
-            return _numbers(given, drawn.shape)
+            some = given if isinstance(given, Partly) else Partly(given, {})
+            return Partly(_numbers(some.values, drawn.shape), some.why)
         except (Exception, SystemExit) as error:
             if isinstance(error, Stopped):
                 raise
@@ -239,12 +249,18 @@ def _numbers(given: Any, shape: tuple[int, int]) -> Tensor:
     return found
 
 
-def _of_values(rewards: Tensor) -> Fault | None:
-    """The fault of the rewards (K,) of a prompt; None: all are finite."""
+def _of_values(rewards: Tensor, why: str | None) -> Fault | None:
+    """The fault of the rewards (K,) of a prompt; None: all are finite.
+
+    Args:
+        why: the reward has none for it, where it said so.
+    """
     wrong = (~rewards.isfinite()).nonzero()
     if not len(wrong):
         return None
     place = int(wrong[0])
+    if why is not None:
+        return Fault(why)
     return Fault(f"it gave {rewards[place]:g} for response {place + 1} of {len(rewards)}")
 
 
