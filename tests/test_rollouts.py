@@ -87,7 +87,7 @@ class ByHand:
 
 def options(**changed):
     known = {"responses": K, "prompts": 8, "batch_size": None, "epochs": 1, "max_new_tokens": 3, "temperature": 1.0}
-    known |= {"skip_equal": False, "refill": 0, "stop_on_alarm": False}
+    known |= {"skip_equal": False, "refill": 0, "engine": "own", "stop_on_alarm": False}
     return Rollouts(**{**known, **changed})
 
 

@@ -25,13 +25,27 @@ from tests.reliability.killing import (
 )
 from tests.reliability.support import TINY, TRAIN, call
 
-SEEDS = {"single": 0, "ddp": 1, "fsdp": 2, "deepspeed_zero2": 3}
+SEEDS = {"single": 0, "ddp": 1, "fsdp": 2, "deepspeed_zero2": 3, "single-drawn": 4, "ddp-drawn": 5}
+DRAWN = [  # drawings of two steps, each taken twice; most kills fall into the midst of one
+    *(item for item in RUN if item != "algo=dpo"),
+    "algo=grpo",
+    "algo.loss_kl={coefficient:0.1,estimator:k3,corrected:false}",
+    "reward=near",
+    "reward.near.unit=characters",
+    "rollout.responses=4",
+    "rollout.prompts=8",
+    "rollout.epochs=2",
+    "rollout.max_new_tokens=8",
+    "rollout.skip_equal=true",
+]
 
 
-def arguments(strategy):
+def arguments(kind):
+    strategy, _, drawn = kind.partition("-")
+    run = DRAWN if drawn else RUN
     if strategy == "single":
-        return RUN
-    return [*RUN, f"strategy={strategy}", "trainer.precision=32-true", "trainer.strategy.timeout_minutes=1"]
+        return run
+    return [*run, f"strategy={strategy}", "trainer.precision=32-true", "trainer.strategy.timeout_minutes=1"]
 
 
 @pytest.fixture(scope="module")

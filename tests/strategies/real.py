@@ -28,9 +28,20 @@ from aa_lightning.system.processes import leave
 from aa_lightning.training import strategies
 from aa_lightning.training.callbacks.heldout import HeldOut
 from aa_lightning.training.export import export
+from aa_lightning.types import Prompt, Response
 from tests.strategies.job import digest
 
 PAIRS = ["modality=ti2t", "model=tiny_llava"]
+DRAWING = [  # two drawings to the same prompts at a time on any number of processes, each learned from twice
+    "algo.loss_kl={coefficient:0.1,estimator:k3,corrected:false}",
+    "reward=own",
+    "reward.own._target_=tests.strategies.real.letters",
+    "rollout.responses=4",
+    "rollout.batch_size=2",
+    "rollout.epochs=2",
+    "rollout.max_new_tokens=12",
+    "optimizer.lr=2e-3",
+]
 VARIANTS = {
     "dpo": [*PAIRS, "algo=dpo"],
     "lora": [*PAIRS, "algo=dpo", "model.lora.rank=4"],
@@ -38,6 +49,7 @@ VARIANTS = {
     "tdpo2": [*PAIRS, "algo=tdpo2"],  # reads whole distributions beside the tokens
     "sft": [*PAIRS, "algo=sft"],
     "reward": [*PAIRS, "algo=reward_model"],
+    "grpo": [*PAIRS, "algo=grpo", *DRAWING],
     "pictures": ["modality=t2i", "algo=dpo", "algo.beta=100", "optimizer.lr=1e-5"],
 }
 SHAPES = ["data.train.size=12", "data.val.size=8", "loader.batch_size=4", "trainer.max_steps=5"]  # three steps an epoch
@@ -87,6 +99,11 @@ COMMON = [
     "checkpoint.every_n_steps=2",
     "checkpoint.keep=99",
 ]
+
+
+def letters(prompt: Prompt, response: Response) -> float:
+    """The number of different letters that a response has."""
+    return float(len({*response[0]["text"].lower()}))
 
 
 class StepLosses(Callback):
@@ -139,7 +156,7 @@ def fit(cfg: DictConfig, folder: Path, resume: Path | None = None):
     losses = StepLosses()
     rows = run.data.train_examples
     reference = Reference(rows.collate([rows[0], rows[1]]))
-    asks = run.algorithm.uses_reference
+    asks = run.algorithm.uses_reference and not run.algorithm.draws_responses  # of rows that bring responses
     run.trainer.callbacks += [losses, *([reference] if asks else [])]
     run.trainer.fit(run.module, run.data, ckpt_path=resume, weights_only=False)
     return run, losses.values, reference.values

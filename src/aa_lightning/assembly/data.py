@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from aa_lightning.assembly.compatibility import check_reads, check_spoiled
 from aa_lightning.assembly.options import options_of
 from aa_lightning.assembly.rewards import build_rewards
-from aa_lightning.assembly.rollouts import rollouts_for
+from aa_lightning.assembly.rollouts import build_engine, rollouts_for
 from aa_lightning.configuration.check import data_schema, split_batch
 from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.options import DataOptions
@@ -91,7 +91,14 @@ def _data_module(cfg: DictConfig, algorithm: Algorithm, given: tuple) -> Any:
     if not algorithm.draws_responses:
         return AlignmentData(*given, algorithm.normalizer)
     rollouts = rollouts_for(options_of(cfg, "rollout"), given[4].batch_size, len(given[0]), processes_of(cfg))
-    return RolloutData(*given, algorithm.normalizer, algorithm=algorithm, rewards=build_rewards(cfg), rollouts=rollouts)
+    return RolloutData(
+        *given,
+        algorithm.normalizer,
+        algorithm=algorithm,
+        engine=build_engine(rollouts.engine),
+        rewards=build_rewards(cfg),
+        rollouts=rollouts,
+    )
 
 
 def as_measured(data: Data, algorithm: Algorithm) -> Data:

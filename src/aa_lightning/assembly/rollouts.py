@@ -12,9 +12,18 @@ from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.types import Algorithm
 
 if TYPE_CHECKING:
+    from aa_lightning.engines.engine import Engine
     from aa_lightning.models.families.offer import ModelOffer
 
 Rules = list[tuple[bool, str]]  # what cannot work, and what is said then
+
+
+def build_engine(name: str) -> Engine:
+    """The engine that draws responses."""
+    from aa_lightning.engines.continuous import Continuous
+    from aa_lightning.engines.engine import Own
+
+    return {"own": Own, "continuous": Continuous}[name]()
 
 
 def rollouts_for(options: Rollouts, batch_size: int, rows: int, processes: int) -> Rollouts:

@@ -48,6 +48,7 @@ class Rollouts:
     temperature: PositiveFloat
     skip_equal: bool
     refill: NonNegativeInt
+    engine: Literal["own", "continuous"]
     stop_on_alarm: bool
 
 

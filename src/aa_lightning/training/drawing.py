@@ -16,6 +16,7 @@ from torch import Tensor
 from aa_lightning.algos.experience import Experience
 from aa_lightning.algos.step import prepared
 from aa_lightning.configuration.schema import Rollouts
+from aa_lightning.engines.engine import Engine
 from aa_lightning.models.reference import evaluating
 from aa_lightning.rewards.reward import Rewards
 from aa_lightning.system.random_state import fixed_draws
@@ -41,6 +42,7 @@ class Drawing:
 
     Args:
         algorithm: that learns from them.
+        engine: that draws them.
         rewards: of responses.
         options: the section `rollout`.
         micro_batch_size: prompts of a forward pass with what was drawn to them.
@@ -51,13 +53,14 @@ class Drawing:
     def __init__(
         self,
         algorithm: Algorithm,
+        engine: Engine,
         rewards: Rewards,
         options: Rollouts,
         micro_batch_size: int,
         seed: int,
         running: Callable[[], Any],
     ):
-        self.algorithm, self.rewards, self.options = algorithm, rewards, options
+        self.algorithm, self.engine, self.rewards, self.options = algorithm, engine, rewards, options
         self.micro_batch_size, self.seed, self._running = micro_batch_size, seed, running
         self.shown: list[Shown] = []
         self.seconds: dict[str, float] = {}
@@ -72,6 +75,7 @@ class Drawing:
         """
         trainer = self._running()
         policy, self.seconds = trainer.lightning_module.policy, {}
+        self.engine.refuse(policy)
         with torch.no_grad(), evaluating(policy), trainer.precision_plugin.forward_context():
             with self._timed("draw"), strategies.whole_weights(trainer, policy):
                 parts = list(self._sampled(policy, items, number, trainer.strategy.root_device))
@@ -93,6 +97,7 @@ class Drawing:
             values=told.get("values"),
             ended=told["ended"],
             greedy_rewards=told.get("greedy_rewards"),
+            engine_logprobs=told.get("engine_logprobs"),
         )
         sizes = [group.told["chosen"].shape[2] for group in groups]
         return parted(self.algorithm.credit(experience), sizes)
@@ -110,10 +115,11 @@ class Drawing:
         greedy = Sampling(max_new_tokens=self.options.max_new_tokens, temperature=0.0)
         for start in range(0, len(items), size):
             part = items[start : start + size]
+            prompts = [item.example for item in part]
             batch = policy.encoder.collate([item.encoded for item in part]).to(device)
             named = f"{self.seed}/{number}/{part[0].example.id}"
             with fixed_draws(crc32(named.encode())):
-                rollout = policy.sample(batch, self.options.responses, sampling)
+                rollout = self.engine.generate(policy, prompts, batch, self.options.responses, sampling)
                 yield rollout, policy.sample(batch, 1, greedy) if self.algorithm.needs_greedy else None
 
     def _scored(self, items: Sequence[Item], indices: Sequence[int], parts: list[tuple[Rollout, Any]]) -> list[Group]:
@@ -145,24 +151,32 @@ class Drawing:
         return self.rewards(prompts, _said(rollouts), lengths)
 
     def _read(self, policy: Any, items: Sequence[Item], groups: list[Group], device: Any) -> None:
-        """Log-probabilities of a reference and values of a critic, in forward passes as large as those of training."""
-        if not (self.algorithm.uses_reference or self.algorithm.needs_values):
+        """Log-probabilities of a reference, and of the policy where an engine has others, and values of a critic, in forward
+        passes as large as those of training."""
+        if self.engine.exact and not self.algorithm.uses_reference and not self.algorithm.needs_values:
             return
         for start in range(0, len(groups), self.micro_batch_size):
             some = groups[start : start + self.micro_batch_size]
             batch = batch_of(policy.encoder, items[start : start + self.micro_batch_size], some)
-            batch = prepared(policy, batch.to(device))
-            told = joined([group.told for group in some])
-            found = {}
-            if self.algorithm.uses_reference:
-                old, chosen, ended = (told[key].to(device) for key in ("old_logprobs", "chosen", "ended"))
-                with policy.as_reference() as reference:
-                    found["reference_logprobs"] = reference.action_logprobs(Rollout(batch, [], old, chosen, ended))
-            if self.algorithm.needs_values:
-                found["values"] = policy.values(batch)
+            found = self._read_again(policy, prepared(policy, batch.to(device)), joined([group.told for group in some]))
             sizes = [group.told["chosen"].shape[2] for group in some]
             for group, own in zip(some, parted(found, sizes), strict=True):
                 group.told |= {key: value.float().cpu() for key, value in own.items()}
+
+    def _read_again(self, policy: Any, batch: Batch, told: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(P, K, A) each, of a batch of drawn responses with what is known of them."""
+        rollout = Rollout(batch, [], told["old_logprobs"], told["chosen"], told["ended"])
+        found = {}
+        if not self.engine.exact:
+            found["old_logprobs"] = policy.action_logprobs(rollout)
+            if self.engine.reports:
+                found["engine_logprobs"] = told["old_logprobs"]
+        if self.algorithm.uses_reference:
+            with policy.as_reference() as reference:
+                found["reference_logprobs"] = reference.action_logprobs(rollout)
+        if self.algorithm.needs_values:
+            found["values"] = policy.values(batch)
+        return found
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

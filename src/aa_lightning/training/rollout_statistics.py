@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from aa_lightning.engines.engine import gap
 from aa_lightning.training.groups import Group, joined
 
 
@@ -20,7 +21,8 @@ def statistics(groups: Sequence[Group], weights: Mapping[str, float]) -> dict[st
         rollout/reward, rollout/reward_std (within groups), rollout/reward/<name>; rollout/length, in actions that were
         chosen; rollout/cut, the share that was cut; rollout/equal, the share of groups whose rewards are equal;
         rollout/faults, the share of groups without rewards; rollout/entropy, nats per action, of what was drawn;
-        rollout/kl, nats per response from the reference, where there is one.
+        rollout/kl, nats per response from the reference, where there is one; rollout/logprob_gap, nats per action between
+        an engine and the policy, where these are two.
     """
     told, rewards = (joined([getattr(group, part) for group in groups]) for part in ("told", "rewards"))
     total = sum(weights[name] * values for name, values in rewards.items())
@@ -36,6 +38,8 @@ def statistics(groups: Sequence[Group], weights: Mapping[str, float]) -> dict[st
         "rollout/faults": 1.0 - _mean(sound.float()),
         "rollout/entropy": (-(old * chosen).sum() / chosen.sum().clamp(min=1)).item(),
     }
+    if "engine_logprobs" in told:
+        found["rollout/logprob_gap"] = gap(old, told["engine_logprobs"], chosen).item()
     if "reference_logprobs" in told:
         found["rollout/kl"] = _mean(((old - told["reference_logprobs"]) * chosen).sum(-1))
     return found

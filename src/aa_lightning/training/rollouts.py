@@ -18,8 +18,10 @@ from torch import Tensor
 from aa_lightning.configuration.check import split_batch
 from aa_lightning.configuration.schema import Rollouts
 from aa_lightning.configuration.wording import ConfigError
+from aa_lightning.engines.engine import Engine
+from aa_lightning.rewards.reward import Rewards
 from aa_lightning.training.datamodule import AlignmentData, EncodedExamples, Item
-from aa_lightning.training.drawing import Drawing, Rewards, batch_of
+from aa_lightning.training.drawing import Drawing, batch_of
 from aa_lightning.training.groups import Group, joined
 from aa_lightning.training.loader import TrainLoader, rank_of_processes
 from aa_lightning.training.rollout_statistics import statistics
@@ -248,13 +250,14 @@ class RolloutData(AlignmentData):
 
     Args:
         algorithm: that learns.
+        engine: that draws responses.
         rewards: of responses.
         rollouts: the section `rollout`.
     """
 
-    def __init__(self, *args: Any, algorithm: Algorithm, rewards: Rewards, rollouts: Rollouts):
+    def __init__(self, *args: Any, algorithm: Algorithm, engine: Engine, rewards: Rewards, rollouts: Rollouts):
         super().__init__(*args)
-        self.algorithm, self.rewards, self.rollouts = algorithm, rewards, rollouts
+        self.algorithm, self.engine, self.rewards, self.rollouts = algorithm, engine, rewards, rollouts
 
     @cached_property
     def train_loader(self) -> RolloutLoader:
@@ -269,7 +272,13 @@ class RolloutData(AlignmentData):
             pace=self._pace() if self.options.workers == "auto" else None,
         )
         drawing = Drawing(
-            self.algorithm, self.rewards, self.rollouts, self.micro_batch_size, self.seed, lambda: self.trainer
+            self.algorithm,
+            self.engine,
+            self.rewards,
+            self.rollouts,
+            self.micro_batch_size,
+            self.seed,
+            lambda: self.trainer,
         )
         return RolloutLoader(
             prompts,

@@ -281,6 +281,9 @@ def _unsharded(policy: nn.Module) -> Iterator[None]:
     from torch.distributed.fsdp import FSDPModule
 
     sharded = [module for module in policy.modules() if isinstance(module, FSDPModule)]
+    for network in policy.children():  # or its blocks, called before it ever was, would take themselves for roots
+        if isinstance(network, FSDPModule):
+            network._get_fsdp_state()._lazy_init()
     for module in sharded:
         module.set_reshard_after_forward(False, recurse=False)
         module.unshard()
