@@ -70,11 +70,18 @@ def test_rewards_come_by_name_with_their_weights():
     ],
 )
 def test_a_function_or_class_of_ones_own_is_a_reward(mine, expected):
-    rewards = build_rewards(with_rewards(OmegaConf.create({"reward": {"mine": mine}})))
+    rewards = build_rewards(with_rewards(OmegaConf.create({"reward": {"mine": mine}}), [conf_dir()]))
     found = rewards(prompts("red"), said(["red", "not blue"]), lengths=torch.tensor([[1, 2]]))
     assert rewards.weights == {"mine": 1.0}
     assert found["mine"].tolist() == expected
     assert found["mine"].dtype == torch.float32
+
+
+def test_a_second_one_of_a_kind_has_a_name_of_its_own():
+    cfg = compose(["modality=t2i", "reward=answer", "+reward.graded={like:near,unit:characters,weight:0.5}"])
+    assert cfg.reward.graded.modality == "t2i"
+    assert cfg.reward.graded.scale == 1.0
+    assert build_rewards(cfg).weights == {"answer": 1.0, "graded": 0.5}
 
 
 def test_ones_own_stand_beside_ours():
@@ -100,13 +107,14 @@ def test_ones_own_stand_beside_ours():
             {"_target_": f"{OWN}.length", "seconds": 0},
             "reward.mine.seconds=0 cannot be used: it should be greater than 0",
         ),
+        ({"like": "anwser"}, "did you mean reward.mine.like=answer?"),
         (3, "reward.mine=3 cannot be used: it names no reward"),
         ({"weight": 2}, "reward.mine={'weight':2,"),
     ],
 )
 def test_what_cannot_be_a_reward_is_refused(mine, says):
     with pytest.raises(ConfigError) as refused:
-        check_config(with_rewards(OmegaConf.create({"reward": {"mine": mine}})))
+        check_config(with_rewards(OmegaConf.create({"reward": {"mine": mine}}), [conf_dir()]))
     assert says in str(refused.value)
 
 

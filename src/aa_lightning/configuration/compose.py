@@ -65,7 +65,7 @@ def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -
     Raises:
         ConfigError: a value that cannot work.
     """
-    whole = with_start(with_rewards(with_parts(cfg, folders)))
+    whole = with_start(with_rewards(with_parts(cfg, folders), folders))
     check_config(whole, config_name, option_names(folders))
     return whole
 

@@ -15,7 +15,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from aa_lightning.configuration.comments import LOADER
-from aa_lightning.configuration.folders import conf_dir
+from aa_lightning.configuration.composed import section
+from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.schema import RewardSettings
 from aa_lightning.configuration.signatures import arguments_of
 from aa_lightning.configuration.validation import mistakes_in
@@ -30,20 +31,40 @@ _GIVEN = tuple(name for names in TAKES.values() for name in names)
 _CALLED = "reward(prompts, responses), which gives a list of numbers for each prompt, or reward(prompt, response)"
 
 
-def with_rewards(cfg: DictConfig) -> DictConfig:
-    """The configuration with every reward written out: `reward.mine=my_module.my_reward` names its `_target_`, and what every
-    reward may say has its default where nothing is said."""
+def with_rewards(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:
+    """The configuration with every reward written out: `reward.mine=my_module.my_reward` names its `_target_`, one that is
+    `like` another has what that one's file says, and what every reward may say has its default where nothing is said.
+
+    Args:
+        cfg: what Hydra composed.
+        folders: of configuration groups.
+
+    Raises:
+        ConfigError: there is no reward that one shall be like.
+    """
     rewards = cfg.get("reward")
     if not isinstance(rewards, DictConfig):
         return cfg
     defaults = yaml.load((conf_dir() / "reward/options/common.yaml").read_text(encoding="utf-8"), LOADER)
     with open_dict(cfg):
-        for name, said in rewards.items():
+        for name, said in OmegaConf.to_container(rewards).items():
             if isinstance(said, str):
                 said = {"_target_": said}
-            if OmegaConf.is_dict(said) or isinstance(said, dict):
-                rewards[name] = OmegaConf.merge(defaults, said)
+            if isinstance(said, dict):
+                other = said.pop("like", None)
+                below = defaults if other is None else _file_of(f"reward.{name}", other, folders)
+                rewards[name] = OmegaConf.merge(below, said)
     return cfg
+
+
+def _file_of(path: str, option: Any, folders: Sequence[Path]) -> Mapping[str, Any]:
+    """The reward of a file, as it stands there."""
+    known = option_names(folders)["reward"]
+    if option not in known:
+        close = nearest(str(option), known)
+        hint = f"did you mean {path}.like={close}?" if close else f"there is: {', '.join(known)}"
+        raise ConfigError(f"{path}.like={option} cannot be used: there is no reward/{option}.yaml\n{hint}")
+    return section("reward", option, folders).reward[option]
 
 
 def mistakes_in_rewards(section: Mapping[str, Any], everywhere: Everywhere) -> list[str]:
