@@ -322,8 +322,8 @@ class Algorithm(Protocol):
         ref_sync: how the reference follows the policy, or None.
         noise: α of the noise on a policy's token embeddings in training (NEFTune, 2310.05914); 0: none.
         heads, speaks: numbers that a reward model gives a response; tokens that it may say before.
-        draws_responses: whether it learns from what the policy draws, by `credit(experience)`. A rollout brings it values of
-            `critics`, the likeliest response's reward (`needs_greedy`), several responses to a prompt (`needs_group`).
+        draws_responses: whether it learns from what the policy draws, by `credit(experience)`. Then `critics` read it (one of
+            likelihoods is a `process_reward`), `needs_greedy` responses to compare with, `needs_group` of several ones.
     """
 
     supervision: Kind
@@ -340,6 +340,7 @@ class Algorithm(Protocol):
     heads: int
     speaks: int
     critics: int
+    process_reward: bool
     draws_responses: bool
     needs_greedy: bool
     needs_group: bool

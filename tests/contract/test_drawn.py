@@ -10,12 +10,14 @@ import torch
 
 from aa_lightning.algos.experience import Experience
 from aa_lightning.algos.metrics import NAMES
+from aa_lightning.algos.policy_gradient import PolicyGradient
 from aa_lightning.algos.step import Step
 from aa_lightning.types import Batch, Rollout, Sampling
 from tests.contract.support import ALGORITHMS, MODELS, batch_of, config
 from tests.contract.test_algorithms import QUICK, algorithm_of, policy_of, refusal
 
-DRAWING = [algo for algo in ALGORITHMS if algorithm_of(algo).draws_responses]
+EVERY = [algo for algo in ALGORITHMS if algorithm_of(algo).draws_responses]
+DRAWING = [algo for algo in EVERY if isinstance(algorithm_of(algo), PolicyGradient)]
 CASES = [
     pytest.param(model, algo, marks=() if model in QUICK else pytest.mark.slow, id=f"{model}-{algo}")
     for model in MODELS
@@ -52,7 +54,15 @@ class Read:
         return self.logprobs
 
     def values(self, batch: Batch) -> torch.Tensor:
-        return batch.supervision["old_values"].clone().requires_grad_()
+        given = batch.supervision
+        values = given["old_values"] if "old_values" in given else given["reference_logprobs"] + 0.1
+        return values.clone().requires_grad_()
+
+
+def values_of(algorithm, rollout: Rollout, luck: torch.Generator) -> torch.Tensor:
+    """Of critics, or log-probabilities of a process reward near those of the policy."""
+    values = torch.rand(*rollout.mask.shape, algorithm.critics, generator=luck)
+    return rollout.logprobs + 0.1 * values[..., 0] if algorithm.process_reward else values
 
 
 def experience_of(model: str, algorithm) -> Experience:
@@ -66,7 +76,7 @@ def experience_of(model: str, algorithm) -> Experience:
         chosen=rollout.mask,
         ended=rollout.ended,
         reference_logprobs=rollout.logprobs if algorithm.uses_reference else None,
-        values=torch.rand(*rollout.mask.shape, algorithm.critics, generator=luck) if algorithm.critics else None,
+        values=values_of(algorithm, rollout, luck) if algorithm.critics else None,
         greedy_rewards=torch.rand(P, generator=luck) if algorithm.needs_greedy else None,
     )
 
@@ -98,7 +108,15 @@ def closed_form(algorithm, given: dict[str, torch.Tensor]) -> float:
         ),
     }[algorithm.aggregation.name](algorithm.aggregation)
     found = (each * mask * weight).sum().item()
-    if algorithm.critic:
+    if algorithm.imitation:
+        good = (given["rewards"] > algorithm.imitation.above)[..., None] * mask
+        found -= algorithm.imitation.coefficient * (good * logprobs).sum().item() / mask.sum().item()
+    if algorithm.process_reward:  # whose model says 0.1 more of each action than the reference
+        logits = algorithm.critic.beta * 0.1 * size[..., 0]
+        right = given["right"]
+        lost = -(right * logits.sigmoid().log() + (1 - right) * (-logits).sigmoid().log())
+        found += algorithm.critic.coefficient * lost.mean().item()
+    elif algorithm.critic:
         missed = ((given["old_values"] - given["returns"]) ** 2 * mask[..., None]).sum() / mask.sum()
         found += algorithm.critic.coefficient * missed.item() / 2
     return found
@@ -196,3 +214,40 @@ def test_responses_that_are_left_out_take_no_part():
     unfinished[1, 0] = False
     kept = replace(algorithm, drop_unfinished=True).credit(replace(whole, ended=unfinished))
     assert kept["chosen"][1, 0].sum() == 0 and torch.equal(kept["chosen"][0], whole.chosen[0])
+
+
+AT_REFERENCE = {"online_dpo": math.log(2), "online_ipo": 25.0}  # 1 / (4 beta²)
+
+
+@pytest.mark.parametrize("algo", [algo for algo in EVERY if algo not in DRAWING])
+@pytest.mark.parametrize("model", ["tiny_qwen2", "tiny_llava"])
+def test_the_best_and_the_worst_draw_are_a_pair(model, algo):
+    """The loss is that of the objective on these two responses alone, and has its closed value at the reference."""
+    algorithm, policy = algorithm_of(algo), policy_of(model, "policy")
+    policy.zero_grad(set_to_none=True)
+    experience = experience_of(model, algorithm)
+    given = algorithm.credit(experience)
+    reward = experience.rewards["right"] + 0.5 * experience.rewards["short"]
+    assert given["pair"].tolist() == [[row.argmax().item(), row.argmin().item()] for row in reward]
+    batch = replace(drawn(model).batch, supervision=given)
+    step = Step(normalizer=torch.tensor(algorithm.normalizer(batch)), measured=True)
+    loss, metrics = algorithm(policy, batch, step)
+    assert loss.item() == pytest.approx(AT_REFERENCE[algo], rel=1e-5)
+    loss.backward()
+    assert sum(p.grad.abs().sum() for p in policy.parameters() if p.grad is not None) > 0
+    assert set(metrics) <= set(NAMES) and metrics["advantage/zero"].item() == 0
+    chosen = torch.stack(
+        [row[best] for row, best in zip(batch.response["mask"].sum(-1), reward.argmax(1), strict=True)]
+    )
+    assert metrics["length/chosen"].item() == pytest.approx(chosen.mean().item())
+
+
+def test_equal_rewards_make_pairs_that_teach_nothing():
+    algorithm, policy = algorithm_of("online_dpo"), policy_of("tiny_qwen2", "policy")
+    experience = experience_of("tiny_qwen2", algorithm)
+    experience.rewards = {name: torch.ones(P, K) for name in experience.rewards}
+    policy.zero_grad(set_to_none=True)
+    loss, metrics = algorithm(policy, replace(drawn("tiny_qwen2").batch, supervision=algorithm.credit(experience)))
+    loss.backward()
+    assert metrics["advantage/zero"].item() == 1.0
+    assert max(p.grad.abs().max() for p in policy.parameters() if p.grad is not None) < 1e-7

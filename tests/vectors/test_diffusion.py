@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from aa_lightning.models.diffusion.denoiser import Denoiser, noised, target
+from aa_lightning.algos.experience import Experience
+from aa_lightning.models.diffusion.denoiser import Denoiser, noised, step_logprob, target, transition
 from aa_lightning.types import LogLikelihood
 from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_batch, vector, vectors
+from tests.vectors.test_policy_gradient import GivenActions
 
 each_precision = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 SFT = [pytest.param(case, id=case["id"]) for _, case in vectors("diffusion", "diffusion_sft")]
@@ -108,4 +110,38 @@ def test_the_papers_beta_on_squared_norms_is_the_same_loss_as_ours_on_mean_error
     beta = given["beta"] * given["T"] * given["omega"] * len(case["inputs"]["target"])
     policy, reference = (bound(errors(case["inputs"], of, dtype)) for of in ("policy", "ref"))
     loss, _ = algorithm("dpo", beta=beta)(GivenTerms(policy, reference), empty_batch(1))
+    assert_close(loss, case["expected"]["loss"], dtype)
+
+
+@each_precision
+def test_a_denoising_step_has_the_worked_mean_deviation_and_log_probability(dtype):
+    case = vector("diffusion", "ddpo_ddim_logprob", "one_step")
+    given = {key: torch.tensor(value, dtype=dtype) for key, value in case["inputs"].items()}
+    noisy, predicted, drawn = (given[key].view(1, 1, 1, 2) for key in ("x_t", "eps_pred", "x_prev"))
+    level, after = (given[key].view(1, 1, 1, 1) for key in ("alpha_bar_t", "alpha_bar_prev"))
+    mean, std = transition(noisy, predicted, level, after, case["params"]["eta"], "epsilon")
+    assert_close(mean.flatten(), case["expected"]["mean"], dtype)
+    assert_close(std.flatten()[0], case["expected"]["std"], dtype)
+    assert_close(step_logprob(drawn, mean, std)[0], case["expected"]["logprob_mean"], dtype)
+
+
+@each_precision
+def test_a_reward_on_a_chain_is_learned_in_each_of_its_steps(dtype):
+    """−10 · 0.7 · mean log π + 0.01 · mean KL. The divergence of a step, which the vector gives, is here d²/2 of its
+    log-ratio d = √(2 KL)."""
+    case = vector("diffusion", "dpok", "reinforce_plus_kl")
+    given, params = case["inputs"], case["params"]
+    steps = torch.tensor([[given["step_logprob"]]], dtype=dtype)
+    apart = (2 * torch.tensor([[given["step_kl_to_pretrained"]]], dtype=dtype)).sqrt()
+    dpok = algorithm("dpok")
+    assert dpok.loss_kl.coefficient == params["kl_weight"]
+    scored = Experience(
+        rewards={"picture": torch.tensor([[given["reward"]]], dtype=dtype)},
+        weights={"picture": params["reward_weight"]},
+        old_logprobs=steps,
+        chosen=torch.ones_like(steps),
+        ended=torch.ones(1, 1, dtype=torch.bool),
+        reference_logprobs=steps - apart,
+    )
+    loss, _ = dpok(GivenActions(steps), empty_batch(1, supervision=dpok.credit(scored)))
     assert_close(loss, case["expected"]["loss"], dtype)

@@ -1,5 +1,7 @@
 """Surrogates, advantages and divergences against worked numbers, values and gradients."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import Tensor
@@ -185,7 +187,7 @@ def test_a_divergence_in_the_reward_is_summed_over_a_response(dtype):
     given = case["inputs"]
     ours, theirs = (padded(*([row] for row in leaves(given[k], dtype))) for k in ("policy_logps", "ref_logps"))
     fields = {"old_logprobs": ours.terms, "chosen": ours.mask, "reference_logprobs": theirs.terms}
-    rloo = algorithm("rloo", reward_kl={"coefficient": case["params"]["beta"], "estimator": "k1"})
+    rloo = algorithm("rloo", reward_kl={"coefficient": case["params"]["beta"], "estimator": "k1", "adaptive": None})
     found = rloo.credit(experience([given["rewards"]], dtype, **fields))
     assert_close(found["advantages"][0], case["expected"]["advantages"], dtype)
     assert not found["advantages"].requires_grad
@@ -224,9 +226,9 @@ def test_returns_are_whitened_over_all_actions(dtype):
     scores = torch.stack([row.detach()[-1] for row in rows])[:, None]
     fields = {"old_logprobs": padded(penalty).terms, "chosen": given.mask}
     fields["reference_logprobs"] = torch.zeros_like(fields["old_logprobs"])
-    objective = algorithm("reinforce_pp", reward_kl={"coefficient": 1.0, "estimator": "k1"})
+    objective = algorithm("reinforce_pp", reward_kl={"coefficient": 1.0, "estimator": "k1", "adaptive": None})
     found = objective.credit(experience({"given": scores.tolist()}, dtype, **fields))["advantages"]
-    plain = algorithm("reinforce_pp", reward_kl={"coefficient": 1.0, "estimator": "k1"}, whiten=False)
+    plain = algorithm("reinforce_pp", reward_kl={"coefficient": 1.0, "estimator": "k1", "adaptive": None}, whiten=False)
     returns = plain.credit(experience({"given": scores.tolist()}, dtype, **fields))["advantages"]
     for row, size in enumerate(map(len, rows)):
         assert_close(returns[row, 0, :size], case["expected"]["returns"][row], dtype)
@@ -287,6 +289,48 @@ def test_better_answers_are_imitated_and_worse_ones_unlearned_half_as_much(dtype
     assert_close(loss, expected["loss"], dtype)
     for row, name in zip(new, ("pos_logps", "neg_logps"), strict=True):
         assert_close(row.grad, case["gradients"][name], dtype)
+
+
+@each_precision
+def test_the_coefficient_of_a_divergence_follows_it(dtype):
+    """256 responses of 9 nats each: the second rollout is penalised by the grown coefficient."""
+    case = vector("policy_gradient", "adaptive_kl", "ziegler")
+    given, params = case["inputs"], case["params"]
+    adaptive = {"target": params["target"], "horizon": params["horizon"]}
+    kl = {"coefficient": given["kl_coef"], "estimator": "k1", "adaptive": adaptive}
+    objective = algorithm("reinforce_pp", whiten=False, reward_kl=kl)
+    assert objective.remembers == ("log_penalty",)
+    apart = torch.full((64, 4, 1), float(given["current_kl"]), dtype=dtype)
+    assert apart.numel() == params["n_steps"]
+    fields = {"old_logprobs": apart - 9, "reference_logprobs": 0 * apart - 9}
+    memory = {"log_penalty": torch.zeros((), dtype=torch.float64)}
+    for coefficient in (given["kl_coef"], case["expected"]["new_kl_coef"]):
+        found = objective.credit(experience(torch.zeros(64, 4).tolist(), dtype, **fields), memory=memory)
+        assert_close(found["advantages"][0, 0], [-9 * coefficient], dtype)
+
+
+@each_precision
+def test_a_process_reward_is_taught_by_answers_and_pays_for_tokens(dtype):
+    """The vector's token rewards q, in a group with an answer without any: over the leave-one-out mean 2 q − (mean q + 0),
+    and (1 − 0) with the last; advantages are the sums from a token on."""
+    case = vector("reward", "prime_implicit_reward", "correct_answer")
+    ours, theirs = (leaves([case["inputs"][key]], dtype) for key in ("prm_token_logps", "ref_token_logps"))
+    now, fixed = padded(ours), padded(theirs)
+    prime = algorithm("prime")
+    assert prime.critic.beta == case["params"]["beta_train"]
+    given = {"reference_logprobs": fixed.terms.detach(), "right": torch.tensor([[case["inputs"]["label"]]])}
+    loss = prime.critic(now.terms, given, now.mask, torch.tensor([1.0, 4.0, 4.0]))
+    loss.backward()
+    assert_close(loss, case["expected"]["loss"], dtype)
+    assert_close(ours[0].grad, case["gradients"]["prm_token_logps"], dtype)
+    two = {name: torch.cat([one.terms.detach(), fixed.terms.detach()], 1) for name, one in (("v", now), ("r", fixed))}
+    fields = {"old_logprobs": two["r"], "chosen": torch.cat([now.mask] * 2, 1), "values": two["v"]}
+    plain = algorithm("prime", whiten=False, advantage={**asdict(prime.advantage), "process": 1.0, "outcome": 1.0})
+    found = plain.credit(experience([[1.0, 0.0]], dtype, reference_logprobs=two["r"], **fields))
+    q = torch.tensor(case["expected"]["token_process_reward_q"], dtype=dtype)
+    each = 2 * q - q.mean() + torch.tensor([0.0, 0.0, 0.0, 1.0])
+    assert_close(found["advantages"][0, 0, :4], each.flip(0).cumsum(0).flip(0).tolist(), dtype)
+    assert found["right"].tolist() == [[True, False]]
 
 
 @each_precision

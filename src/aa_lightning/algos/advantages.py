@@ -22,6 +22,7 @@ class Advantage(Component):
     """An estimator of advantages.
 
     Attributes:
+        process_reward: whether the critic is a model of likelihoods.
         per_action: whether the KL in the reward is given action by action, else as a sum over the response.
         critics: how many it reads. needs_greedy, needs_group: what it reads besides: the reward of the likeliest response,
             more than one response to each prompt.
@@ -29,6 +30,7 @@ class Advantage(Component):
 
     per_action: ClassVar[bool] = False
     critics: ClassVar[int] = 0
+    process_reward: ClassVar[bool] = False
     needs_greedy: ClassVar[bool] = False
     needs_group: ClassVar[bool] = False
 
@@ -62,7 +64,7 @@ class Group(Advantage):
         return self.scale == "group" or self.baseline in ("group", "leave_one_out", "length_weighted")
 
     def __call__(self, experience: Experience, rewards: Tensor, penalty: Tensor, summed: Summed) -> Credit:
-        reward = _filled(rewards + penalty.sum(-1), experience.counted)
+        reward = filled(rewards + penalty.sum(-1), experience.counted)
         return {"advantages": self.of(reward, experience, summed)}
 
     def of(self, reward: Tensor, experience: Experience, summed: Summed) -> Tensor:
@@ -107,7 +109,7 @@ class EachReward(Advantage):
     def __call__(self, experience: Experience, rewards: Tensor, penalty: Tensor, summed: Summed) -> Credit:
         group = Group(name="group", baseline="group", scale="group", eps=self.eps, population=False)
         parts = {name: reward.to(rewards.dtype) for name, reward in experience.rewards.items()}
-        each = {name: group.of(_filled(part, experience.counted), experience, summed) for name, part in parts.items()}
+        each = {name: group.of(filled(part, experience.counted), experience, summed) for name, part in parts.items()}
         found = sum(experience.weights[name] * advantages for name, advantages in each.items()) + penalty.sum(-1)
         mean, variance = losses.advantages.moments(found, experience.counted, summed)
         return {"advantages": (found - mean) / (variance.sqrt() + self.eps) * experience.counted}
@@ -133,11 +135,11 @@ class Returns(Advantage):
         return {"advantages": found}
 
 
-def _filled(reward: Tensor, counted: Tensor) -> Tensor:
-    """0 where there is no reward."""
+def filled(reward: Tensor, counted: Tensor) -> Tensor:
+    """(P, K) rewards, and 0 where there is none."""
     return reward.where(counted > 0, 0)
 
 
 def each_action(experience: Experience, rewards: Tensor, penalty: Tensor) -> Tensor:
     """(P, K, A) the penalty of each action (P, K, A), and the reward (P, K) with the last."""
-    return penalty + losses.advantages.at_last(_filled(rewards, experience.counted), experience.chosen)
+    return penalty + losses.advantages.at_last(filled(rewards, experience.counted), experience.chosen)

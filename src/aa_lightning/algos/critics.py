@@ -139,25 +139,27 @@ class Critic(Component):
         clip: how far a value may go from that at the time of drawing before it learns no more; None: as far as it likes.
     """
 
+    name: Literal["values"]
     coefficient: Positive
     clip: Positive | None
 
-    def __call__(self, values: Tensor, given: dict[str, Tensor], mask: Tensor, count: Tensor | float) -> Tensor:
+    def __call__(self, values: Tensor, given: dict[str, Tensor], mask: Tensor, count: Tensor) -> Tensor:
         """() of values (P, K, A) or (P, K, A, C), summed over critics.
 
         Args:
             given: the minibatch's supervision, with `returns` and `old_values` (P, K, A, C).
             mask: (P, K, A) the actions that count.
-            count: actions of the whole step.
+            count: (3,) the step's, as `aggregations.counts` gives them.
         """
         values, there = values.view(given["returns"].shape), mask[..., None] > 0
         old, returns = (given[name].to(values.dtype).where(there, 0) for name in ("old_values", "returns"))
         lost = losses.policy_gradient.value_loss(values.where(there, 0), old, returns, self.clip).sum(-1)
-        return self.coefficient * losses.policy_gradient.aggregated(lost, mask, "token", count)
+        return self.coefficient * losses.policy_gradient.aggregated(lost, mask, "token", count[1].clamp(min=1))
 
     @staticmethod
-    def metrics(given: dict[str, Tensor], mask: Tensor) -> Metrics:
-        """Share () of the first critic's returns (P, K, A) that its values explained; 0: no more than their mean."""
+    def metrics(values: Tensor, given: dict[str, Tensor], mask: Tensor) -> Metrics:
+        """Share () of the first critic's returns that its values explained at the time of drawing, (P, K, A) each; 0: no more
+        than their mean did."""
         returns, old = (given[name][..., 0] for name in ("returns", "old_values"))
         of = losses.advantages
         missed, spread = of.moments(returns - old, mask)[1], of.moments(returns, mask)[1]

@@ -23,7 +23,8 @@ class Experience:
         old_logprobs, chosen: (P, K, A) log-probabilities under the policy that drew, and 1 where there was a choice.
         ended: (P, K) whether a response came to its own end within the limit.
         reference_logprobs: (P, K, A) where the algorithm uses a reference.
-        values: (P, K, A) the critic's, (P, K, A, C) of C critics, where the algorithm has some.
+        values: (P, K, A) the critic's, (P, K, A, C) of C critics, where the algorithm has some; log-probabilities of one that
+            is a process reward.
         greedy_rewards: (P,) of the likeliest response to each prompt, where the algorithm asks for it.
         engine_logprobs: (P, K, A) as what drew them reported, where that was another program than the one that trains.
     """

@@ -58,6 +58,7 @@ class Objective:
     speaks: ClassVar = 0
     draws_responses: ClassVar = False
     critics: ClassVar = 0
+    process_reward: ClassVar = False
     needs_greedy: ClassVar = False
     needs_group: ClassVar = False
 

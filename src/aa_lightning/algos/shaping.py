@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from aa_lightning import losses
-from aa_lightning.algos.experience import Actions
+from aa_lightning.algos.experience import Actions, Experience
 from aa_lightning.algos.hyperparameters import Component, NonNegative, Positive, hyperparameters
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from aa_lightning.losses.advantages import Summed
 
 
 @hyperparameters
@@ -29,6 +31,57 @@ class Penalty(Component):
         reference = reference.to(logprobs.dtype).where(mask > 0, 0)
         kl = losses.policy_gradient.kl_estimate(logprobs.where(mask > 0, 0), reference, self.estimator)
         return self.coefficient * kl
+
+
+@hyperparameters
+class Adaptive(Component):
+    """A coefficient that follows the divergence: times 1 + clip(KL / target − 1, −0.2, 0.2) · responses / horizon with each
+    rollout (1909.08593 section 2.2).
+
+    Attributes:
+        target: of the divergence of a response, in nats.
+        horizon: responses over which it follows.
+    """
+
+    target: Positive
+    horizon: Positive
+
+
+@hyperparameters
+class RewardPenalty(Penalty):
+    """The same in the reward.
+
+    Attributes:
+        adaptive: how the coefficient follows the divergence; None: it stays.
+    """
+
+    adaptive: Adaptive | None
+
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        """The logarithm of how much the coefficient has grown."""
+        return ("log_penalty",) if self.adaptive else ()
+
+    def __call__(self, experience: Experience, chosen: Tensor, summed: Summed, memory: dict | None) -> Tensor:
+        """(P, K, A) of the drawn actions; the coefficient takes its step then.
+
+        Args:
+            chosen: (P, K, A) the actions that count.
+            summed: sums a tensor of any shape over processes.
+            memory: log_penalty (); None: 0.
+        """
+        found = self.of(experience.old_logprobs, experience.reference_logprobs, chosen)
+        if self.adaptive is None or memory is None:
+            return found
+        level = memory["log_penalty"]
+        apart = (experience.old_logprobs - experience.reference_logprobs).where(chosen > 0, 0).sum(-1)
+        count = (chosen.sum(-1) > 0).to(apart.dtype)
+        divergence, responses = summed(apart.sum()), summed(count.sum())
+        grown = losses.advantages.growth(
+            divergence / responses.clamp(min=1), self.adaptive.target, self.adaptive.horizon, responses
+        )
+        memory["log_penalty"] = level + grown.log().to(level)
+        return found * level.exp().to(found)
 
 
 @hyperparameters
@@ -61,3 +114,20 @@ class Overlong(Component):
     def __call__(self, lengths: Tensor) -> Tensor:
         """(P, K) what is added to the reward of responses of these lengths (P, K)."""
         return losses.advantages.overlong_penalty(lengths, self.limit, self.margin)
+
+
+@hyperparameters
+class Imitation(Component):
+    """coefficient · −log π of the actions of responses whose reward is above a bound (VAPO, 2504.05118).
+
+    Attributes:
+        coefficient: beside the policy's gain. above: the bound.
+    """
+
+    coefficient: Positive
+    above: float
+
+    def __call__(self, actions: Actions, rewards: Tensor) -> Tensor:
+        """(P, K, A) of the actions of a minibatch with rewards (P, K); the mean is over all of its actions."""
+        good = (rewards > self.above).to(actions.mask.dtype)[..., None]
+        return -self.coefficient * good * actions.logprobs

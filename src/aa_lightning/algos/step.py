@@ -36,6 +36,13 @@ def computed(algorithm: Algorithm, policy: Any, batch: Batch, step: Step) -> tup
     return algorithm(policy, batch, step) if takes_step(algorithm) else algorithm(policy, batch)
 
 
+def credited(algorithm: Algorithm, experience: Any, memory: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Turn a rollout's rewards into what is learned from, (P, K, …) each, by an algorithm that draws responses; it gets the
+    memory where its `credit` has a parameter of that name."""
+    given = {"memory": memory} if "memory" in signature(type(algorithm).credit).parameters else {}
+    return algorithm.credit(experience, **given)
+
+
 def prepared(policy: Any, batch: Batch) -> Batch:
     """Make a batch and its branches ready to be read."""
     batch = policy.prepare(batch)

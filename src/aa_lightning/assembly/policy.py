@@ -54,9 +54,9 @@ def build_policy(cfg: DictConfig, algorithm: Algorithm, start: str | None, weigh
         return load.load_scorer(model, _limits(cfg), checkpoint, algorithm.heads, algorithm.speaks, weightless)
     if algorithm.critics and cfg.model.critic_init is not None:
         model = replace(model, critic_init=weights_at(cfg.model.critic_init, "model.critic_init"))
-    return load.load_policy(
-        model, _limits(cfg), algorithm.uses_reference, checkpoint, algorithm.noise, weightless, algorithm.critics
-    )
+    critics, process = algorithm.critics, algorithm.process_reward
+    reference, noise = algorithm.uses_reference, algorithm.noise
+    return load.load_policy(model, _limits(cfg), reference, checkpoint, noise, weightless, critics, process)
 
 
 def keeps_reference(cfg: DictConfig, algorithm: Algorithm) -> bool:

@@ -41,6 +41,20 @@ def leave_one_out(rewards: Tensor, counted: Tensor) -> Tensor:
     return size / (size - 1).clamp(min=1) * (rewards - group_mean(rewards, counted)) * counted
 
 
+def leave_one_out_of_actions(values: Tensor, mask: Tensor) -> Tensor:
+    """(P, K, A) K/(K−1) v − Σ_j v̄_j / (K−1), with the mean v̄_j over the actions of each response of the group. PRIME,
+    2502.01456 eq. 7.
+
+    Args:
+        values, mask: (P, K, A) and 1 for the actions that count.
+    """
+    counted = (mask.sum(-1, keepdim=True) > 0).to(values.dtype)  # (P, K, 1)
+    means = (values * mask).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    size = counted.sum(1, keepdim=True)
+    others = (size - 1).clamp(min=1)
+    return (size * values - means.sum(1, keepdim=True)) / others * mask * (size > 1)
+
+
 def group_std(rewards: Tensor, counted: Tensor, correction: int = 1) -> Tensor:
     """(P, 1) the standard deviation of a group's rewards (P, K), over n − correction of those counted (P, K)."""
     apart = (rewards - group_mean(rewards, counted)).square() * counted
@@ -119,6 +133,16 @@ def overlong_penalty(lengths: Tensor, limit: float, margin: float) -> Tensor:
         Of the same shape.
     """
     return -((lengths - (limit - margin)) / margin).clamp(0, 1)
+
+
+def growth(divergence: Tensor, target: float, horizon: float, responses: Tensor) -> Tensor:
+    """() by how much a coefficient of a divergence grows: 1 + clip(KL / target − 1, −0.2, 0.2) · n / horizon. 1909.08593.
+
+    Args:
+        divergence: () nats of a response in the mean.
+        responses: () n.
+    """
+    return 1 + (divergence / target - 1).clamp(-0.2, 0.2) * responses / horizon
 
 
 def mixed(reward: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ def load_policy(
     noise: float = 0.0,
     weightless: bool = False,
     critics: int = 0,
+    process_reward: bool = False,
 ) -> AutoregressivePolicy | DiffusionPolicy:
     """Load a policy with the reference that its algorithm needs.
 
@@ -61,6 +62,7 @@ def load_policy(
         noise: α of the noise on token embeddings in training.
         weightless: whether its weights are on the meta device, to count and to plan; token models alone.
         critics: how many the algorithm learns with; of token models alone.
+        process_reward: whether the critic is a model of likelihoods, whatever `model.critic` says.
     """
     if options.likelihood == "elbo":
         from aa_lightning.models.diffusion.policy import load_diffusion
@@ -72,7 +74,10 @@ def load_policy(
         _take_backbone(model, of_checkpoint(checkpoint, options.family), checkpoint)
     form = choose_form(options.reference, options.lora.rank, reference)
     copied = frozen(writer.network(copy.deepcopy(model))) if form == "frozen" else None
-    critic = _critic(options, limits, model, writer, critics, weightless) if critics else None
+    if process_reward:
+        critic = _likelihoods(options, model, writer)
+    else:
+        critic = _critic(options, limits, model, writer, critics, weightless) if critics else None
     store = store_of(model, writer.beside, options) if form == "kept" and not weightless else None
     adapters = prepare_training(model, writer.family, options, stands_alone and checkpoint is None)
     if not weightless:  # what towers have read is found again by its numbers
@@ -117,6 +122,14 @@ def load_scorer(
     if not weightless:
         _keep_frozen(model, None, writer.family, options)
     return writer.reward_model(model, Head(weight, heads, speaks), adapters)
+
+
+def _likelihoods(options: ModelOptions, model: nn.Module, writer: TextWriter) -> nn.Module:
+    """Make a second network of the policy's weights, which trains as the policy does."""
+    model = copy.deepcopy(model)
+    network = writer.network(model)
+    prepare_training(model, writer.family, options)
+    return network
 
 
 def _critic(

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from aa_lightning.algos.experience import Experience
-from aa_lightning.algos.step import prepared
+from aa_lightning.algos.step import credited, prepared
 from aa_lightning.configuration.schema import Rollouts
 from aa_lightning.engines.engine import Engine
 from aa_lightning.models.reference import evaluating
@@ -100,7 +100,7 @@ class Drawing:
             engine_logprobs=told.get("engine_logprobs"),
         )
         sizes = [group.told["chosen"].shape[2] for group in groups]
-        return parted(self.algorithm.credit(experience), sizes)
+        return parted(credited(self.algorithm, experience, self._running().lightning_module.memory), sizes)
 
     def total(self, group: Group) -> Tensor:
         """(1, K) the weighted sum of a group's rewards."""

@@ -32,7 +32,7 @@ class AutoregressivePolicy(nn.Module):
         super().__init__()
         self.network, self.encoder = network, encoder
         self.reference, self.adapters = reference, adapters
-        self.critic: ValueHead | OwnCritic | None = None  # until it is given one
+        self.critic: ValueHead | OwnCritic | TokenNetwork | None = None  # until it is given one
         for other in reference.modules():  # which reads the same prompts
             other.positions = network.positions
 
@@ -110,7 +110,8 @@ class AutoregressivePolicy(nn.Module):
         return self.network.action_logprobs(rollout)
 
     def values(self, batch: Batch) -> Tensor:
-        """(P, K, A), or (P, K, A, C) of C > 1 critics: what is still to come before each action of the responses.
+        """(P, K, A), or (P, K, A, C) of C > 1 critics: what is still to come before each action of the responses; of a
+        process reward, log-probabilities of the actions.
 
         Raises:
             ValueError: the policy was built without a critic.
@@ -120,6 +121,9 @@ class AutoregressivePolicy(nn.Module):
                 "the algorithm reads policy.values(batch), and the policy was built without a critic: write critics = 1 into "
                 "the algorithm's class"
             )
+        if isinstance(self.critic, TokenNetwork):
+            mask = batch.response["mask"][: len(batch)]
+            return self.critic.action_logprobs(Rollout(batch, [], mask, mask, mask[..., 0]))
         if isinstance(self.critic, ValueHead):
             found = self.network(batch, statistic=self.critic).statistic
         else:
