@@ -163,4 +163,4 @@ class Critic(Component):
         returns, old = (given[name][..., 0] for name in ("returns", "old_values"))
         of = losses.advantages
         missed, spread = of.moments(returns - old, mask)[1], of.moments(returns, mask)[1]
-        return {"value/explained": 1 - missed / spread.clamp(min=1e-9)}
+        return {"value/explained": (1 - missed / spread.clamp(min=1e-9)) * (spread > 1e-9)}
