@@ -11,8 +11,9 @@ from torch import Tensor
 
 from aa_lightning.models.token.choice import choose
 from aa_lightning.models.token.encoder import TokenEncoder
+from aa_lightning.models.token.few_rows import laid_out
 from aa_lightning.models.token.network import TokenNetwork
-from aa_lightning.models.token.rows import begun
+from aa_lightning.models.token.rows import Rows, begun
 from aa_lightning.types import Batch, Sampling
 
 FREE = -1  # no token must stand here
@@ -81,33 +82,52 @@ def draw(network: TokenNetwork, rules: Rules, encoder: TokenEncoder, batch: Batc
         encoder: says which token ends a response, and which one pads.
         batch: P prompts; responses in it are not looked at.
     """
-    rows, most = begun(network, batch, n, sampling.max_new_tokens), sampling.max_new_tokens
-    count, device = len(rows.live), rows.live.device
-    tokens = torch.full((count, most), encoder.pad, device=device)
-    logprobs = torch.zeros(count, most, device=device)
-    said, chosen = (torch.zeros(count, most, dtype=torch.bool, device=device) for _ in range(2))
-    ended = torch.zeros(count, dtype=torch.bool, device=device)
-    for step in range(most):
-        live, open_ = rows.live, ~ended[rows.live]
-        chances = torch.rand(count, dtype=torch.float64, device=device)[live]
-        banned, must = rules.next(tokens[live, :step])
-        token, logprob = choose(
-            network.next_logits(rows.states), banned, rules.renormalise, sampling.temperature, chances
-        )
-        free = open_ if must is None else open_ & (must == FREE)
-        token = token if must is None else token.where(must == FREE, must)
-        tokens[live, step] = token.where(open_, encoder.pad)
-        logprobs[live, step], said[live, step], chosen[live, step] = logprob * free, open_, free
-        ended[live] |= open_ & (token == encoder.end)
-        if step + 1 == most:
-            break
-        if device.type == "cpu" or step % _LOOK == _LOOK - 1:
-            going = (~ended[live]).nonzero()[:, 0]
-            if not len(going):
+    rows = begun(network, batch, n, sampling.max_new_tokens)
+    said = _Said(len(rows.live), sampling.max_new_tokens, encoder, rows.live.device)
+    written = [*network.writer.get_decoder().modules(), *network.head.modules()]
+    with laid_out(written, sampling.max_new_tokens):
+        for step in range(sampling.max_new_tokens):
+            chances = torch.rand(len(said.ended), dtype=torch.float64, device=rows.live.device)[rows.live]
+            banned, must = rules.next(said.tokens[rows.live, :step])
+            logits = network.next_logits(rows.states)
+            said.put(rows.live, step, must, *choose(logits, banned, rules.renormalise, sampling.temperature, chances))
+            if step + 1 == sampling.max_new_tokens or not _go_on(rows, said, step):
                 break
-            if len(going) < len(live):
-                rows.keep(going)
-        rows.append(tokens[:, : step + 1])
-    width = int(said.any(0).sum())
-    drawn = tokens[:, :width], logprobs[:, :width], said[:, :width].float(), chosen[:, :width].float(), ended
-    return Drawn(*(value.unflatten(0, (-1, n)) for value in drawn))
+            rows.append(said.tokens[:, : step + 1])
+    return said.drawn(n)
+
+
+def _go_on(rows: Rows, said: _Said, step: int) -> bool:
+    """Let responses that have ended leave, and tell whether there are others."""
+    if rows.live.device.type != "cpu" and step % _LOOK < _LOOK - 1:
+        return True
+    going = (~said.ended[rows.live]).nonzero()[:, 0]
+    if 0 < len(going) < len(rows.live):
+        rows.keep(going)
+    return len(going) > 0
+
+
+class _Said:
+    """The tokens of R responses so far; attributes as of what was drawn."""
+
+    def __init__(self, count: int, most: int, encoder: TokenEncoder, device: torch.device):
+        self.encoder = encoder
+        self.tokens = torch.full((count, most), encoder.pad, device=device)
+        self.logprobs = torch.zeros(count, most, device=device)
+        self.said, self.chosen = (torch.zeros(count, most, dtype=torch.bool, device=device) for _ in range(2))
+        self.ended = torch.zeros(count, dtype=torch.bool, device=device)
+
+    def put(self, live: Tensor, step: int, must: Tensor | None, token: Tensor, logprob: Tensor) -> None:
+        """Put down what some responses (N,) say next: a token that they chose, (N,), or the one that must stand there."""
+        goes_on = ~self.ended[live]
+        free = goes_on if must is None else goes_on & (must == FREE)
+        token = token if must is None else token.where(must == FREE, must)
+        self.tokens[live, step] = token.where(goes_on, self.encoder.pad)
+        self.logprobs[live, step], self.said[live, step], self.chosen[live, step] = logprob * free, goes_on, free
+        self.ended[live] |= goes_on & (token == self.encoder.end)
+
+    def drawn(self, n: int) -> Drawn:
+        """(P, n, …) of all that was said."""
+        width = int(self.said.any(0).sum())
+        columns = self.tokens, self.logprobs, self.said.float(), self.chosen.float()
+        return Drawn(*(part[:, :width].unflatten(0, (-1, n)) for part in columns), self.ended.unflatten(0, (-1, n)))
