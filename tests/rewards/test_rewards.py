@@ -208,9 +208,9 @@ def test_the_help_page_lists_all_rewards():
 # ---------------------------------------------------------------- faults
 
 
-def made(function, **keys):
+def made(function="", **keys):
     """A reward named mine, without a whole configuration around it."""
-    settings = {"weight": 1.0, "seconds": 5.0, "on_fault": "error", "retries": 2}
+    settings = {"weight": 1.0, "seconds": 5.0, "on_fault": "error", "retries": 2, "apart": False}
     return build_rewards(OmegaConf.create({"reward": {"mine": {"_target_": f"{OWN}.{function}", **settings, **keys}}}))
 
 
@@ -310,6 +310,35 @@ def test_the_alarm_is_as_it_was_and_rings_no_more():
     del own.WAYS["swallowing"]
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [
+        ("crash", "SIGSEGV"),
+        pytest.param("endless", "took longer than 0.5 s", marks=pytest.mark.slow),
+        pytest.param("leaves", "exit code 3", marks=pytest.mark.slow),
+    ],
+)
+def test_what_crashes_or_hangs_in_c_ends_a_process_of_its_own_alone(way, why):
+    """Neither can be interrupted in Python: the alarm rings in vain."""
+    keys = {"_target_": "tests.rewards.crashing.faulty", "way": way, "apart": True, "seconds": 0.5}
+    with pytest.raises(RewardFault, match=f"row-0: .*{why}"):
+        made(**keys)(prompts("a", fails=[0]), said(["x"]))
+    rewards = made(**keys, on_fault="skip")
+    found = rewards(prompts("a", "b", fails=[1]), said(["x", "y"], ["x", "y"]))["mine"]
+    assert found[0].tolist() == [1, 1]
+    assert found[1].isnan().all()
+
+
+@pytest.mark.slow
+def test_apart_a_reward_gives_what_it_gives_here():
+    drawn = prompts("red", "blue"), said(["red", "not blue"], ["", "a b c d"]), torch.tensor([[1, 2], [3, 4]])
+    for name, keys in {"length": {"target": 2}, "Weighed": {"factor": 0.5}, "counted": {}, "of_torch": {}}.items():
+        here, there = (made(name, apart=apart, **keys)(*drawn)["mine"] for apart in (False, True))
+        assert here.tolist() == there.tolist()
+    with pytest.raises(RewardFault, match="prompt row-1: ValueError: no good"):
+        made("faulty", way="value_error", apart=True)(prompts("a", "b", fails=[1]), said(["x"], ["x"]))
 
 
 def test_random_generators_are_as_they_were():

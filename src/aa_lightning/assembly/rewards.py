@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.configuration.folders import PACKAGE
-from aa_lightning.configuration.rewards import SETTINGS, TAKES, how_called, named_reward
+from aa_lightning.configuration.rewards import SETTINGS
 from aa_lightning.configuration.schema import RewardSettings
-from aa_lightning.rewards.models import OfModel
+from aa_lightning.rewards.apart import judging_apart
+from aa_lightning.rewards.calling import judging
 from aa_lightning.runs.layout import RunFolder
 
 if TYPE_CHECKING:
-    from aa_lightning.rewards.reward import Drawn, Rewards
+    from aa_lightning.rewards.drawn import Drawn
+    from aa_lightning.rewards.reward import Rewards
     from aa_lightning.types import Algorithm
 
 _RULES = "aa_lightning.rewards"
@@ -37,14 +38,8 @@ def build_rewards(cfg: DictConfig) -> Rewards:
     from aa_lightning.rewards.reward import NamedReward, Rewards
 
     said = OmegaConf.to_container(cfg.reward, resolve=True)
-    return Rewards(
-        NamedReward(
-            name,
-            _called(f"reward.{name}", keys),
-            RewardSettings(**{key: keys[key] for key in SETTINGS}),
-        )
-        for name, keys in said.items()
-    )
+    settings = {name: RewardSettings(**{key: keys[key] for key in SETTINGS}) for name, keys in said.items()}
+    return Rewards(NamedReward(name, _judging(name, said[name], one), one) for name, one in settings.items())
 
 
 def against_rewards(cfg: DictConfig, name: str, algorithm: Algorithm, data: Any) -> list[tuple[bool, str]]:
@@ -75,54 +70,12 @@ def against_rewards(cfg: DictConfig, name: str, algorithm: Algorithm, data: Any)
     ]
 
 
-def _called(path: str, keys: dict[str, Any]) -> Callable[[Drawn], Any]:
-    """A reward as a function of what was drawn."""
-    target = keys["_target_"]
-    named = named_reward(path, target)
-    own = {key: value for key, value in keys.items() if key not in (*SETTINGS, "_target_")}
-    if target.startswith(f"{PACKAGE.name}.") and "path" in own:
+def _judging(name: str, keys: dict[str, Any], settings: RewardSettings) -> Callable[[Drawn], Any]:
+    """A reward as a function of what was drawn, in this process or in one of its own."""
+    own = {key: value for key, value in keys.items() if key not in SETTINGS}
+    if own["_target_"].startswith(f"{PACKAGE.name}.") and "path" in own:
         own["path"] = _export_of(own["path"])
-    how = how_called(path, target, named)
-    judge, given = (_made(path, named, own), {}) if inspect.isclass(named) else (named, own)
-    last = TAKES[how][2]
-    wants = inspect.signature(judge).parameters.get(last)
-    optional = wants is not None and wants.default is None
-
-    def length(drawn: Drawn, p: int, k: int) -> dict[str, Any]:
-        if wants is None or (optional and drawn.lengths is None):
-            return {}
-        return {last: int(drawn.known_lengths[p, k])}
-
-    def one_by_one(drawn: Drawn) -> Any:
-        return [
-            [
-                judge(prompt=prompt, response=response, **length(drawn, p, k), **given)
-                for k, response in enumerate(responses)
-            ]
-            for p, (prompt, responses) in enumerate(zip(drawn.prompts, drawn.responses, strict=True))
-        ]
-
-    def together(drawn: Drawn) -> Any:
-        more = {} if wants is None else {last: drawn.lengths if optional else drawn.known_lengths}
-        return judge(prompts=drawn.prompts, responses=drawn.responses, **more, **given)
-
-    return one_by_one if how == "each" else together
-
-
-def _made(path: str, named: Callable[..., Any], keys: dict[str, Any]) -> Any:
-    """A reward of its class.
-
-    Raises:
-        ValueError: it cannot be made, with the name of the reward.
-    """
-    try:
-        judge = named(**keys)
-        if isinstance(judge, OfModel):
-            judge.load()
-        return judge
-    except Exception as error:
-        said = str(error).replace("model.path=", f"{path}.path=") or type(error).__name__
-        raise ValueError(f"{path} cannot be made: {said}") from error
+    return judging_apart(f"reward.{name}", own, settings.seconds) if settings.apart else judging(f"reward.{name}", own)
 
 
 def _export_of(path: str) -> str:

@@ -144,6 +144,7 @@ class RewardSettings:
     seconds: PositiveFloat | None
     on_fault: Literal["error", "skip", "retry"]
     retries: PositiveInt
+    apart: bool
 
 
 @dataclass(config=STRICT, kw_only=True)

@@ -34,7 +34,12 @@ class TooSlow(MediaError):
 
 
 def call(
-    function: Callable[..., Arrays], *arguments: Any, what: str, limits: GuardOptions, within: float | None = None
+    function: Callable[..., Arrays],
+    *arguments: Any,
+    what: str,
+    limits: GuardOptions,
+    within: float | None = None,
+    writes: bool = False,
 ) -> Arrays:
     """Call a function in the guarded process of this thread.
 
@@ -44,19 +49,20 @@ def call(
         what: is made of them, for errors: the sound of 'a.mp3'.
         limits: of the call.
         within: seconds in all, waiting too; None: so many times those of computing that a busy machine refuses nothing.
+        writes: whether it may write files and print, as code of the user's own does; it then has another process.
 
     Raises:
         MediaError: of the function, of its time or memory, or of its death.
     """
-    if _own.guarded is None or not _own.guarded.serves:
-        _own.guarded = _Guarded()
-    return _own.guarded.call((function, arguments, limits, within or limits.seconds * PATIENCE), what)
+    if writes not in _own.guarded or not _own.guarded[writes].serves:
+        _own.guarded[writes] = _Guarded(writes)
+    return _own.guarded[writes].call((function, arguments, limits, within or limits.seconds * PATIENCE), what)
 
 
 class _Guarded:
     """A process that serves the thread that started it, and ends with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, writes: bool) -> None:
         self._owner = os.getpid()
         found = {
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -64,7 +70,16 @@ class _Guarded:
             "OPENBLAS_NUM_THREADS": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", "-m", "aa_lightning.media.guarded", str(self._owner)],
+            [
+                sys.executable,
+                "-P",
+                "-W",
+                "ignore",
+                "-m",
+                "aa_lightning.media.guarded",
+                str(self._owner),
+                *["writes"] * writes,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **found},
@@ -117,7 +132,8 @@ class _Guarded:
 class _Own(threading.local):
     """State of each thread."""
 
-    guarded: _Guarded | None = None
+    def __init__(self) -> None:
+        self.guarded: dict[bool, _Guarded] = {}
 
 
 _own = _Own()

@@ -1,6 +1,6 @@
 """The guarded process of `guard.py`: it calls what it is told to within limits, and ends with who started it.
 
-`python -m aa_lightning.media.guarded <id of the process that asks>`
+`python -m aa_lightning.media.guarded <id of the process that asks> [writes]`
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     if sys.platform == "linux":
         die_with(int(sys.argv[1]))  # elsewhere it ends when nothing more is asked
         _widen(answers.fileno())
-    _leave_no_traces()
+    _leave_no_traces("writes" in sys.argv)
     answers.write(b"ready\n")
     answers.flush()
     while True:
@@ -91,15 +91,19 @@ def _widen(pipe: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
-def _leave_no_traces() -> None:
-    """No core dumps, no files, and nothing in the terminal: decoders print what they find."""
+def _leave_no_traces(writes: bool) -> None:
+    """No core dumps, no files, and nothing in the terminal: decoders print what they find. What may write prints to stderr."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if not writes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if writes:
+        os.dup2(2, 1)
+        return
     nowhere: BinaryIO
     with open(os.devnull, "r+b") as nowhere:
         os.dup2(nowhere.fileno(), 1)

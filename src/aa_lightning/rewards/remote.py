@@ -16,9 +16,9 @@ from aa_lightning.configuration.schema import STRICT
 from aa_lightning.media import audio
 from aa_lightning.rewards import http
 from aa_lightning.rewards.answers import spoken
+from aa_lightning.rewards.drawn import Partly
 from aa_lightning.rewards.http import Body
 from aa_lightning.rewards.models import OfModel, asked_of
-from aa_lightning.rewards.reward import Partly
 from aa_lightning.types import Part, Prompt, Response
 
 Responses = Sequence[Sequence[Response]]

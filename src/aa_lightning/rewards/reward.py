@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aa_lightning.configuration.schema import RewardSettings
+from aa_lightning.rewards.drawn import Drawn, Partly, Told
 from aa_lightning.rewards.limits import within
 from aa_lightning.system.random_state import capture, restore
 from aa_lightning.system.shown import one_line
@@ -33,49 +34,6 @@ class Reward(Protocol):
 
 class RewardFault(ValueError):
     """A reward gave no finite number; the message names the reward, the prompt, and what to do."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """P prompts with K responses each, and the number of tokens or steps of each, (P, K), where it is known."""
-
-    prompts: Sequence[Prompt]
-    responses: Sequence[Sequence[Response]]
-    lengths: Tensor | None = None
-
-    def row(self, number: int) -> Drawn:
-        """One prompt alone."""
-        one = slice(number, number + 1)
-        return Drawn(self.prompts[one], self.responses[one], None if self.lengths is None else self.lengths[one])
-
-    def rows(self, numbers: Sequence[int]) -> Drawn:
-        """Some of the prompts."""
-        lengths = None if self.lengths is None else self.lengths[list(numbers)]
-        return Drawn([self.prompts[n] for n in numbers], [self.responses[n] for n in numbers], lengths)
-
-    @property
-    def known_lengths(self) -> Tensor:
-        """(P, K).
-
-        Raises:
-            ValueError: they are not known.
-        """
-        if self.lengths is None:
-            raise ValueError("it asks for the lengths of responses, and they are not known here")
-        return self.lengths
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(P, K)."""
-        return len(self.prompts), len(self.responses[0]) if self.responses else 0
-
-
-@dataclass(frozen=True)
-class Partly:
-    """Numbers (P, K) of a reward, NaN where it has none, and by the place of a prompt why."""
-
-    values: Any
-    why: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -160,13 +118,13 @@ class NamedReward:
         state = capture()
         try:
             with torch.no_grad():
-                given = within(self.settings.seconds, self._function, drawn)
+                given = within(None if self.settings.apart else self.settings.seconds, self._function, drawn)
             some = given if isinstance(given, Partly) else Partly(given, {})
             return Partly(_numbers(some.values, drawn.shape), some.why)
         except (Exception, SystemExit) as error:
             if isinstance(error, Stopped):
                 raise
-            kind = "" if isinstance(error, TimeoutError | _Misshapen) else f"{type(error).__name__}: "
+            kind = "" if isinstance(error, TimeoutError | Told) else f"{type(error).__name__}: "
             return Fault(f"{kind}{_said(error)}", error)
         finally:
             restore(state)
@@ -226,10 +184,6 @@ class Rewards:
         return {name: reward(drawn) for name, reward in self._named.items()}
 
 
-class _Misshapen(ValueError):
-    """Rewards of another shape than (P, K), or no numbers."""
-
-
 def _numbers(given: Any, shape: tuple[int, int]) -> Tensor:
     """(P, K) what a reward gave; None inside becomes NaN."""
     if isinstance(given, Tensor):
@@ -238,11 +192,9 @@ def _numbers(given: Any, shape: tuple[int, int]) -> Tensor:
         try:
             found = torch.from_numpy(np.asarray(given, dtype=np.float64)).float()
         except (TypeError, ValueError) as error:
-            raise _Misshapen(
-                f"it gave {_glimpse(given)}, which is no list of numbers for each prompt ({error})"
-            ) from error
+            raise Told(f"it gave {_glimpse(given)}, which is no list of numbers for each prompt ({error})") from error
     if found.shape != shape:
-        raise _Misshapen(
+        raise Told(
             f"it gave numbers of shape {tuple(found.shape)}, and {shape[0]} prompts with {shape[1]} responses each need "
             f"{shape}"
         )
