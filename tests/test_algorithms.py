@@ -18,6 +18,7 @@ from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.assembly.data import data_options, read_examples, wanted_of
 from aa_lightning.assembly.policy import build_algorithm
 from aa_lightning.configuration.compose import compose
+from aa_lightning.configuration.typed import with_parts_added
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.training.datamodule import EncodedExamples, refined
 from aa_lightning.types import Batch, Feedback, LogLikelihood, text
@@ -221,3 +222,19 @@ def test_a_part_without_options_is_chosen_by_its_name_alone():
 def test_a_part_whose_options_are_missing_says_how_to_type_them():
     with pytest.raises(ConfigError, match=r"type: 'algo.loss=\{name:hinge,target:"):
         compose(["algo.loss=hinge"])
+
+
+def test_a_part_of_another_name_takes_the_place_of_the_one_before():
+    """What the error of a part with missing options says can be typed."""
+    typed = compose(["++algo.loss={name:hinge,target:2.0}"]).algo.loss
+    assert typed == {"name": "hinge", "target": 2.0}
+    plain = ["algo.beta=2", "algo.loss={name:hinge,target:2.0}", "algo.loss=ipo"]
+    assert with_parts_added(plain) == [plain[0], f"++{plain[1]}", plain[2]]
+    gate = compose(["algo=grpo", "++algo.surrogate={name:soft_gate,positive:1.0,negative:1.05}"]).algo.surrogate
+    assert gate == {"name": "soft_gate", "positive": 1.0, "negative": 1.05}
+    same = compose(["algo=grpo", "algo.surrogate={name:clip,high:0.3}"]).algo.surrogate
+    assert (same.low, same.high) == (0.2, 0.3)
+    with pytest.raises(
+        ConfigError, match=r"algo\.surrogate\.ratio=action cannot be used: .*soft_gate has no such option"
+    ):
+        compose(["algo=grpo", "++algo.surrogate={name:soft_gate,positive:1.0,negative:1.05,ratio:action}"])

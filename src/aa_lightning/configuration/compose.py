@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aa_lightning.configuration.changes import with_changes
 from aa_lightning.configuration.check import check_config
-from aa_lightning.configuration.composed import composed, section, with_algorithm
+from aa_lightning.configuration.composed import composed, section, with_algorithm, with_whole_parts
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.rewards import with_rewards
 from aa_lightning.configuration.typed import ROWS, check_options
@@ -51,7 +51,8 @@ def finished(cfg: DictConfig, hydra: DictConfig, config_name: str | None, folder
     Raises:
         ConfigError: a value that cannot work.
     """
-    return with_changes(checked(with_algorithm(cfg, hydra.runtime.choices), config_name, folders), hydra, folders)
+    whole = with_whole_parts(with_algorithm(cfg, hydra.runtime.choices), hydra, folders)
+    return with_changes(checked(whole, config_name, folders), hydra, folders)
 
 
 def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -> DictConfig:

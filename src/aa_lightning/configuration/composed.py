@@ -32,7 +32,7 @@ def composed(
     """
     with _hydra(folders):
         whole = hydra_compose(config_name, with_search_path(overrides, folders), return_hydra_config=True)
-    with_algorithm(whole, whole.hydra.runtime.choices)
+    with_whole_parts(with_algorithm(whole, whole.hydra.runtime.choices), whole.hydra, folders)
     if not with_choices:
         with open_dict(whole):
             whole.pop("hydra")
@@ -87,6 +87,27 @@ def with_algorithm(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
                 OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
         with open_dict(cfg):
             cfg.pop("for_algo")
+    return cfg
+
+
+def with_whole_parts(cfg: DictConfig, hydra: DictConfig, folders: Sequence[Path]) -> DictConfig:
+    """Put each part of an algorithm that is typed whole, by another name than its file's, in place of that one: Hydra merges
+    mappings, so that options of the part before would stand beside its own.
+
+    Args:
+        cfg: what Hydra composed.
+        hydra: what Hydra says of it: choices and overrides.
+        folders: of configuration groups, ours first.
+    """
+    typed = [one for one in hydra.overrides.task if one.lstrip("+").startswith("algo.") and "={" in one]
+    parts = {one.key_or_group: one.value() for one in parsed(typed)}
+    parts = {key: part for key, part in parts.items() if isinstance(part, Mapping) and "name" in part}
+    if parts:
+        alone = section("algo", hydra.runtime.choices.algo, folders)
+        for key, part in parts.items():
+            before = OmegaConf.select(alone, key)
+            if isinstance(before, DictConfig) and before.get("name") not in (None, part["name"]):
+                OmegaConf.update(cfg, key, part, merge=False)
     return cfg
 
 

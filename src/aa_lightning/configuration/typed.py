@@ -130,6 +130,13 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides([*overrides])
 
 
+def with_parts_added(typed: Sequence[str]) -> list[str]:
+    """Let each part of an algorithm that is typed whole, `algo.loss={name:hinge,target:1}`, have options that the part in the
+    algorithm's file lacks."""
+    whole = re.compile(r"algo\.[\w.]+=\{.*\bname:")
+    return [f"++{one}" if whole.match(one) else one for one in typed]
+
+
 def check_options(overrides: Sequence[str], config_name: str, folders: Sequence[Path]) -> None:
     """Refuse an option of a group that has no file, and a group that is chosen in another way.
 

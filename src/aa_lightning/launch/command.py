@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from aa_lightning.configuration.hydra_errors import check_jobs, explain
 from aa_lightning.configuration.literal import literal, literal_paths
-from aa_lightning.configuration.typed import Line
+from aa_lightning.configuration.typed import Line, with_parts_added
 from aa_lightning.launch.job import JOB, JobFailed, run_job, run_rank
 from aa_lightning.runs.resume import with_recorded_overrides
 from aa_lightning.system.processes import is_worker, leave
@@ -67,7 +67,7 @@ def command(
                     typed = sys.argv[1:]
                     for key in filter(None, (resumes, reads)):
                         typed = with_recorded_overrides(typed, key, same_folder=key == resumes)
-                    typed = literal_paths(literal(typed, words, files), ("init", "model.path"))
+                    typed = literal_paths(literal(with_parts_added(typed), words, files), ("init", "model.path"))
                     with _ready(Line.of(typed, config_name), function) as (job, ended):
                         ended(job_return=job())
             except SystemExit as end:
