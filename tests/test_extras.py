@@ -22,6 +22,7 @@ OPTIONAL = ["diffusers", "deepspeed", "av", "soundfile", "soxr", "math_verify", 
         ("modality=t2i", "model.family=stable_diffusion", "diffusers", "diffusion"),
         ("strategy=deepspeed_zero2", "strategy=deepspeed_zero2", "deepspeed", "deepspeed"),
         ("model.quantization=int8", "model.quantization=int8", "bitsandbytes", "quantization"),
+        ("rollout.engine=vllm", "rollout.engine=vllm", "vllm", "vllm"),
         ("logger=wandb", "logger=wandb", "wandb", "wandb"),
         ("logger=mlflow", "logger=mlflow", "mlflow", "mlflow"),
     ],
@@ -46,7 +47,7 @@ def test_every_extra_that_an_error_or_a_page_names_exists():
     (whole,) = EXTRAS["all"]
     assert set(re.search(r"\[(.+)\]", whole)[1].split(",")) == set(EXTRAS) - {
         *("all", "dev"),
-        *("quantization", "wandb", "mlflow"),
+        *("quantization", "vllm", "wandb", "mlflow"),
     }
 
 

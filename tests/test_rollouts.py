@@ -88,6 +88,7 @@ class ByHand:
 def options(**changed):
     known = {"responses": K, "prompts": 8, "batch_size": None, "epochs": 1, "max_new_tokens": 3, "temperature": 1.0}
     known |= {"skip_equal": False, "refill": 0, "engine": "own", "stop_on_alarm": False}
+    known["endpoint"] = {"url": None, "model": None, "timeout": 1, "tries": 1, "parallel": 1, "key_env": None}
     return Rollouts(**{**known, **changed})
 
 

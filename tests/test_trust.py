@@ -89,6 +89,8 @@ def test_every_option_of_our_own_files_is_taken():
             "would import aa_lightning.algos.weighted_sum.WeightedSum",
         ),
         ("algo._target_=lightning.Trainer", "would import lightning.Trainer"),
+        ("rollout.endpoint.url=http://far:1/v1", "would send prompts and answers to a server"),
+        ("rollout.endpoint.key_env=SECRET", "would send prompts and answers to a server"),
         ("data.train.path=${oc.env:HOME}", "would read the environment"),
         ("model.trust_remote_code=true", "would run Python code that lies beside the weights"),
         ("data.media.fetch=true", "would read from the addresses that rows name"),

@@ -95,7 +95,7 @@ def _data_module(cfg: DictConfig, algorithm: Algorithm, given: tuple) -> Any:
         *given,
         algorithm.normalizer,
         algorithm=algorithm,
-        engine=build_engine(rollouts.engine),
+        engine=build_engine(rollouts),
         rewards=build_rewards(cfg),
         rollouts=rollouts,
     )

@@ -18,12 +18,27 @@ if TYPE_CHECKING:
 Rules = list[tuple[bool, str]]  # what cannot work, and what is said then
 
 
-def build_engine(name: str) -> Engine:
-    """The engine that draws responses."""
-    from aa_lightning.engines.continuous import Continuous
+def build_engine(options: Rollouts) -> Engine:
+    """The engine that draws responses.
+
+    Raises:
+        ValueError: it is behind an endpoint with no address.
+    """
     from aa_lightning.engines.engine import Own
 
-    return {"own": Own, "continuous": Continuous}[name]()
+    if options.engine == "continuous":
+        from aa_lightning.engines.continuous import Continuous
+
+        return Continuous()
+    if options.engine == "vllm":
+        from aa_lightning.engines.vllm import Vllm
+
+        return Vllm()
+    if options.engine == "openai":
+        from aa_lightning.engines.openai import OpenAI
+
+        return OpenAI(options.endpoint)
+    return Own()
 
 
 def rollouts_for(options: Rollouts, batch_size: int, rows: int, processes: int) -> Rollouts:
@@ -74,6 +89,15 @@ def against_rollouts(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
             wanted.responses == 1 and (wanted.skip_equal or wanted.refill > 0),
             "rollout.skip_equal and rollout.refill look at groups whose responses all have the same reward, and with "
             "rollout.responses=1 every group is one: type rollout.skip_equal=false rollout.refill=0",
+        ),
+        (
+            wanted.engine == "openai" and not (wanted.endpoint.url and wanted.endpoint.model),
+            "rollout.engine=openai asks a model behind an endpoint, and none is named: type "
+            "rollout.endpoint.url=http://<host>:<port>/v1 rollout.endpoint.model=<its name there>",
+        ),
+        (
+            wanted.engine != "own" and (data.writes_media or offer.likelihood == "elbo"),
+            f"rollout.engine={wanted.engine} draws texts, and this run's responses hold media: type rollout.engine=own",
         ),
         (
             algorithm.uses_reference and cfg.model.reference == "kept",

@@ -31,6 +31,8 @@ def _needed(plain: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield f"model.quantization={kind}", "bitsandbytes", "quantization"
     if (strategy := strategy_of(trainer)).is_deepspeed:
         yield f"strategy=deepspeed_zero{strategy.stage}", "deepspeed", "deepspeed"
+    if (engine := plain.get("rollout", {}).get("engine")) == "vllm":
+        yield f"rollout.engine={engine}", "vllm", "vllm"
     for other in logger.get("others", []):
         for name in ("wandb", "mlflow"):
             if name in str(other.get("_target_")).lower():

@@ -39,6 +39,16 @@ class Loader:
 
 
 @dataclass(config=STRICT, kw_only=True)
+class Endpoint:
+    url: str | None
+    model: str | None
+    timeout: PositiveFloat
+    tries: PositiveInt
+    parallel: PositiveInt
+    key_env: str | None
+
+
+@dataclass(config=STRICT, kw_only=True)
 class Rollouts:
     responses: PositiveInt
     prompts: PositiveInt | None
@@ -48,7 +58,8 @@ class Rollouts:
     temperature: PositiveFloat
     skip_equal: bool
     refill: NonNegativeInt
-    engine: Literal["own", "continuous"]
+    engine: Literal["own", "continuous", "vllm", "openai"]
+    endpoint: Endpoint
     stop_on_alarm: bool
 
 

@@ -145,7 +145,7 @@ class Judge(_Served):
         told = {"prompt": _conversation(prompt), "response": spoken(response), "answer": prompt.answer or ""}
         asked = _FIELD.sub(lambda found: told[found[1]], self.template)
         media = [part for message in prompt.messages for part in message["content"]] + response
-        shown = [_as_openai(part) for part in media if part["type"] != "text"]
+        shown = [as_openai(part) for part in media if part["type"] != "text"]
         content = [{"type": "text", "text": asked}, *shown] if shown else asked
         return {
             "model": self.model,
@@ -205,7 +205,12 @@ def _as_data(part: Part) -> Part:
     return {"type": part["type"], part["type"]: f"data:{kind};base64,{base64.b64encode(data).decode()}"}
 
 
-def _as_openai(part: Part) -> Part:
+def as_openai(part: Part) -> Part:
+    """A picture or a sound as messages of OpenAI's interface hold it.
+
+    Raises:
+        ValueError: it is a video.
+    """
     kind, data = _file(part)
     encoded = base64.b64encode(data).decode()
     if part["type"] == "image":

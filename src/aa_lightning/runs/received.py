@@ -167,7 +167,8 @@ def _refused_value(path: Steps, value: Any) -> str | None:
     for switch, (harmless, does) in _ASKS.items():
         if path[-len(switch) :] == switch and value is not harmless:
             return f"would {does}"
-    if path[0] == "reward" and path[-1] in ("url", "key_env"):
+    served = path[0] == "reward" or path[:2] == ("rollout", "endpoint")
+    if served and path[-1] in ("url", "key_env") and value is not None:
         return "would send prompts and answers to a server"
     if path[:2] == ("logger", "others") and path[-1] not in _keys_of_loggers():
         return "would have a logger write or send elsewhere"
