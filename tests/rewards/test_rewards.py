@@ -77,6 +77,21 @@ def test_a_function_or_class_of_ones_own_is_a_reward(mine, expected):
     assert found["mine"].dtype == torch.float32
 
 
+def test_reward_functions_of_trl_run_as_they_are():
+    kept = [
+        Prompt(id=f"row-{n}", messages=[], answer=answer, keep={"kind": "colour"})
+        for n, answer in enumerate(("red", "blue"))
+    ]
+    drawn = said(["red", "blue"], ["red", "blue"])
+    assert made("of_trl", points=2.0)(kept, drawn)["mine"].tolist() == [[2, 0], [0, 2]]
+    with pytest.raises(
+        RewardFault, match=r"row-0.*asks for the column kind, and rows keep fails: type .data.template.keep.kind"
+    ):
+        made("of_trl")(prompts("red", "blue"), drawn)
+    with pytest.raises(RewardFault, match=r"numbers of shape \(1,\)|numbers of shape \(3,\)"):
+        made("flat_of_texts")(prompts("red", "blue"), drawn)
+
+
 def test_a_second_one_of_a_kind_has_a_name_of_its_own():
     cfg = compose(["modality=t2i", "reward=answer", "+reward.graded={like:near,unit:characters,weight:0.5}"])
     assert cfg.reward.graded.modality == "t2i"

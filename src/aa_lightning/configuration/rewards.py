@@ -23,11 +23,13 @@ from aa_lightning.configuration.validation import mistakes_in
 from aa_lightning.configuration.wording import ConfigError, Everywhere, nearest, show, unknown
 
 SETTINGS = tuple(field.name for field in fields(RewardSettings))
-TAKES = {
+How = Literal["each", "all", "flat"]  # the last takes one list of all responses, as reward functions of TRL do
+TAKES: dict[How, tuple[str, str, str]] = {  # the last one if it wants to
     "each": ("prompt", "response", "length"),
     "all": ("prompts", "responses", "lengths"),
-}  # the last if it wants to
-_GIVEN = tuple(name for names in TAKES.values() for name in names)
+}
+_FLAT = "completions"
+_GIVEN = (*(name for names in TAKES.values() for name in names), _FLAT)
 _CALLED = "reward(prompts, responses), which gives a list of numbers for each prompt, or reward(prompt, response)"
 
 
@@ -94,8 +96,8 @@ def schema_of_reward(path: str, target: str) -> type | None:
         ConfigError: it is none.
     """
     named = named_reward(path, target)
-    how_called(path, target, named)
-    return arguments_of(named, () if inspect.isclass(named) else _GIVEN)
+    of_rows = columns_of(named) if how_called(path, target, named) == "flat" else ()
+    return arguments_of(named, () if inspect.isclass(named) else (*_GIVEN, *of_rows))
 
 
 def named_reward(path: str, target: str) -> Callable[..., Any]:
@@ -108,7 +110,7 @@ def named_reward(path: str, target: str) -> Callable[..., Any]:
     try:
         if not module:
             raise ImportError("it names no module")
-        found = vars(importlib.import_module(module)).get(name)
+        found = getattr(importlib.import_module(module), name, None)  # some packages load their names lazily
     except Exception as error:  # whatever a module of the user's does when it is imported
         raise ConfigError(
             f"{path}._target_={target} cannot be imported ({type(error).__name__}: {error})\ntype: "
@@ -122,8 +124,15 @@ def named_reward(path: str, target: str) -> Callable[..., Any]:
     raise ConfigError(f"{path}._target_={target} cannot be used: the module {module} has no {name} to call\n{hint}")
 
 
-def how_called(path: str, target: str, named: Callable[..., Any]) -> Literal["each", "all"]:
-    """Tell whether a reward judges all responses in one call, or each in its own.
+def columns_of(judge: Callable[..., Any]) -> list[str]:
+    """List the columns of rows that a function of one list asks for: its arguments without a default."""
+    arguments = inspect.signature(judge).parameters.values()
+    asked = [one for one in arguments if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    return [one.name for one in asked if one.name not in (_FLAT, "prompts")]
+
+
+def how_called(path: str, target: str, named: Callable[..., Any]) -> How:
+    """Tell whether a reward judges all responses in one call, each in its own, or all in one list.
 
     Raises:
         ConfigError: its arguments say neither.
@@ -137,7 +146,9 @@ def how_called(path: str, target: str, named: Callable[..., Any]) -> Literal["ea
     names = [name for name in inspect.signature(called).parameters if name != "self"]
     for how, given in TAKES.items():
         if set(given[:2]) <= set(names):
-            return how  # type: ignore[return-value]
+            return how
+    if _FLAT in names:
+        return "flat"
     raise ConfigError(
         f"{path}._target_={target} cannot be used: it takes {', '.join(names) or 'nothing'}\nwrite: {_CALLED}"
     )

@@ -6,9 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aa_lightning.configuration.rewards import TAKES, how_called, named_reward
-from aa_lightning.rewards.drawn import Drawn
+from aa_lightning.configuration.rewards import TAKES, columns_of, how_called, named_reward
+from aa_lightning.rewards.answers import spoken
+from aa_lightning.rewards.drawn import Drawn, Told
 from aa_lightning.rewards.models import OfModel
+from aa_lightning.types import Prompt
 
 
 def judging(path: str, keys: Mapping[str, Any]) -> Callable[[Drawn], Any]:
@@ -26,6 +28,8 @@ def judging(path: str, keys: Mapping[str, Any]) -> Callable[[Drawn], Any]:
     own = {key: value for key, value in keys.items() if key != "_target_"}
     how = how_called(path, target, named)
     judge, given = (_made(path, named, own), {}) if inspect.isclass(named) else (named, own)
+    if how == "flat":
+        return lambda drawn: _flat(judge, given, drawn)
     last = TAKES[how][2]
     wants = inspect.signature(judge).parameters.get(last)
     optional = wants is not None and wants.default is None
@@ -49,6 +53,33 @@ def judging(path: str, keys: Mapping[str, Any]) -> Callable[[Drawn], Any]:
         return judge(prompts=drawn.prompts, responses=drawn.responses, **more, **given)
 
     return one_by_one if how == "each" else together
+
+
+def _flat(judge: Callable[..., Any], given: Mapping[str, Any], drawn: Drawn) -> Any:
+    """Call a function as TRL does: each prompt stands in the list as often as it has responses, and so do its columns."""
+    asked = [prompt for prompt, group in zip(drawn.prompts, drawn.responses, strict=True) for _ in group]
+    said = [[{"role": "assistant", "content": spoken(one)}] for group in drawn.responses for one in group]
+    parameters, names = inspect.signature(judge).parameters, columns_of(judge)
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        names = [*dict.fromkeys([*names, *(name for prompt in drawn.prompts for name in prompt.keep), "answer"])]
+    columns = {name: [_column(prompt, name) for prompt in asked] for name in names if name not in given}
+    if "prompts" in parameters:
+        columns["prompts"] = [prompt.messages for prompt in asked]
+    told = judge(completions=said, **columns, **given)
+    if not isinstance(told, list) or len(told) != len(said):
+        return told
+    rest = iter(told)
+    return [[next(rest) for _ in group] for group in drawn.responses]
+
+
+def _column(prompt: Prompt, name: str) -> Any:
+    """A column of a prompt's row."""
+    if name in prompt.keep:
+        return prompt.keep[name]
+    if name in ("answer", "solution"):
+        return prompt.answer
+    kept = ", ".join(prompt.keep) or "none"
+    raise Told(f"it asks for the column {name}, and rows keep {kept}: type +data.template.keep.{name}=<column>")
 
 
 def _made(path: str, named: Callable[..., Any], keys: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor
 from aa_lightning.configuration.schema import RewardSettings
 from aa_lightning.rewards.drawn import Drawn, Partly, Told
 from aa_lightning.rewards.limits import within
+from aa_lightning.system.console import say
 from aa_lightning.system.random_state import capture, restore
 from aa_lightning.system.shown import one_line
 from aa_lightning.system.signals import Stopped
@@ -23,6 +24,7 @@ from aa_lightning.types import Prompt, Response
 _PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds before the first try again; each next one takes twice as long
 _HUNG = 3  # prompts of one call that are waited for in vain; the others are not tried then
 _ALL_FAILED = 3  # calls in a row in which no prompt got a reward
+_SAID = 3  # prompts that are left out aloud; all of them are counted
 _SHOWN = 300  # characters of what others say
 
 
@@ -77,6 +79,9 @@ class NamedReward:
             first = min(faults)
             raise RewardFault(self._told(drawn.prompts[first].id, len(faults), faults[first])) from faults[first].cause
         values[sorted(faults)] = math.nan
+        for row in sorted(faults)[: max(_SAID - self.skipped, 0)]:
+            why = one_line(faults[row].why)[:_SHOWN]
+            say(f"reward.{self.name} leaves out prompt {one_line(drawn.prompts[row].id)}: {why}")
         self.skipped += len(faults)
         return values
 
