@@ -104,3 +104,46 @@ def test_the_report_says_what_the_run_was_warned_of_and_nothing_twice(tmp_path: 
     assert len(found) == 2
     assert "lost 2.2 nats per token" in found[0] or "lost 2.3 nats per token" in found[0]
     assert "from 0.5 to 11.3" in found[1]
+
+
+DRAWN = {"reward": 0.3, "length": 20.0, "cut": 0.1, "equal": 0.3, "entropy": 0.5, "kl": 0.0}
+
+
+def follow_drawn(callback: Alarms, steps: int, right: float = 0.5, **changed: float) -> SimpleNamespace:
+    """Steps of a run that learns from what it draws, and answers held-out prompts."""
+    logged = {f"rollout/{name}": torch.tensor(value) for name, value in {**DRAWN, **changed}.items()}
+    logged["val/answer_accuracy"] = torch.tensor(right)
+    trainer = SimpleNamespace(callback_metrics=logged, should_stop=False)
+    for _ in range(steps):
+        callback.on_train_batch_end(trainer, None, None, None, 0)
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("changed", "words", "stops"),
+    [
+        ({"reward": 0.6, "right": 0.4}, ["from 0.3 to 0.6", "fell from 50% to 40%", "the reward is gamed"], True),
+        ({"length": 60.0, "cut": 0.7}, ["from 20 to 60 actions", "70% of them are cut", "algo.overlong"], True),
+        ({"kl": 25.0}, ["25 nats from the reference (0.0 at the start)", "algo.loss_kl"], True),
+        ({"equal": 0.9}, ["In 90% of the groups", "rollout.refill=4"], False),
+        ({"entropy": 0.04}, ["from 0.5 to 0.04 nats per action", "algo=dapo"], False),
+    ],
+    ids=["gamed", "longer", "divergence", "equal", "entropy"],
+)
+def test_drawn_responses_that_get_out_of_hand_are_warned_of_and_end_a_run_on_request(changed, words, stops, capsys):
+    told_only, ending = Alarms(), Alarms(stops=True)
+    for callback in (told_only, ending):
+        follow_drawn(callback, WINDOW)
+        assert told(capsys) == []
+        trainer = follow_drawn(callback, 2 * WINDOW, **changed)
+        line, *ended = told(capsys)
+        assert line.startswith("warning: ") and all(word in line for word in words)
+        assert trainer.should_stop is (callback is ending and stops)
+        assert bool(ended) is trainer.should_stop
+
+
+def test_answers_that_get_right_sure_and_short_are_no_alarm(capsys):
+    callback = Alarms(stops=True)
+    follow_drawn(callback, WINDOW)
+    trainer = follow_drawn(callback, WINDOW, reward=0.9, right=0.9, entropy=0.02, length=8.0, equal=0.7)
+    assert told(capsys) == [] and not trainer.should_stop
