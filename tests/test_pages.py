@@ -24,10 +24,10 @@ PAGES = (
 FOLDERS = (ROOT, ROOT / "src" / "aa_lightning", ROOT / "docs", ROOT / "conf")
 MADE = re.compile(  # by a run, by a user, or by other programs
     r"(my_|outputs/|samples/|checkpoints/|export/|tensorboard/|\.hydra/|adapter/|base/|[A-Z]{3})|^(train|error)\.(log|txt)$|"
-    r"^(summary|before|after|sweep|dataset_info)\.(json|csv|html)$|^(config|mkdocs)\.yaml$|^(metrics|report)\.|last\.ckpt|"
+    r"^(summary|before|after|drawn_\w+|sweep|dataset_info)\.(json|csv|html)$|^(config|mkdocs)\.yaml$|^(metrics|report)\.|last\.ckpt|"
     r"\.safetensors$|\.sha256$|^README\.md$"
 )
-METRIC = re.compile(r"(train|val|heldout|time|throughput|memory)/|data/padding_share")
+METRIC = re.compile(r"(train|val|heldout|rollout|time|throughput|memory)/|data/padding_share")
 TYPED = re.compile(r"^'?\+{0,2}[a-z_]+([.@/][\w.]+)*=")
 
 

@@ -11,11 +11,11 @@ from omegaconf import DictConfig
 from aa_lightning.assembly.build import build_run
 from aa_lightning.assembly.compatibility import check_compatible
 from aa_lightning.assembly.data import data_options
+from aa_lightning.assembly.options import options_of
 from aa_lightning.assembly.policy import build_algorithm
 from aa_lightning.assembly.rollouts import rollouts_for
 from aa_lightning.check import check
 from aa_lightning.configuration.compose import compose
-from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.report import write_report
 from aa_lightning.types import Response, Rollout
 from tests.contract.support import modality
@@ -34,6 +34,8 @@ SHORT = [
     "data.train.size=32",
     "data.val.size=8",
     "loader.batch_size=4",
+    "rollout.prompts=null",
+    "rollout.skip_equal=false",
     "rollout.responses=4",
     "rollout.max_new_tokens=6",
     "reward=own",
@@ -195,13 +197,12 @@ REFUSED = {
     "one response": (["algo=grpo", "rollout.responses=1"], "rollout.responses=1 leaves nothing to compare"),
     "one response without groups": (
         ["algo=reinforce_pp", "rollout.responses=1", "rollout.refill=2"],
-        "every group is one: type rollout.skip_equal=false rollout.refill=0",
+        "every group is one: type rollout.refill=0",
     ),
     "a kept reference": (
         ["algo=grpo", "model.reference=kept", "algo.loss_kl={coefficient:0.1,estimator:k3,corrected:false}"],
         "draws responses anew, and model.reference=kept",
     ),
-    "no answers": (["algo=grpo", "reward=answer", "data.template.answer=null"], "which names none: name their column"),
     "no chance": (["algo=grpo", "modality=t2i", "model=tiny_sd", "model.sampling.eta=0"], "type model.sampling.eta=1"),
 }
 
@@ -217,16 +218,16 @@ def test_what_cannot_work_is_refused_before_weights_load(name):
 
 
 @pytest.mark.parametrize(
-    ("prompts", "batch", "rows", "processes", "advice"),
+    ("prompts", "batch", "rows", "found", "words"),
     [
-        (12, 8, 99, 1, "type: rollout.prompts=16"),
-        (9, 3, 99, 2, "type: rollout.prompts=10"),
-        (64, 8, 50, 1, "type: rollout.prompts=48"),
+        (64, 16, 4000, 64, ""),
+        ("null", 16, 4000, 16, ""),
+        (64, 24, 4000, 72, "a drawing takes 72 prompts and not 64: it is learned from in whole steps of 24"),
+        (64, 8, 50, 48, "a drawing takes 48 prompts and not 64: the data has no more"),
+        (4, 8, 50, 8, "a drawing takes 8 prompts and not 4: it is learned from in whole steps of 8"),
     ],
 )
-def test_drawings_that_do_not_divide_are_answered_with_what_to_type(prompts, batch, rows, processes, advice):
-    from aa_lightning.assembly.options import options_of
-
+def test_a_drawing_takes_whole_steps_of_the_prompts_that_there_are(prompts, batch, rows, found, words, capsys):
     options = options_of(compose([f"rollout.prompts={prompts}", "init=null"]), "rollout")
-    with pytest.raises(ConfigError, match=advice):
-        rollouts_for(options, batch, rows, processes)
+    assert rollouts_for(options, batch, rows).prompts == found
+    assert capsys.readouterr().out.strip() == words

@@ -56,6 +56,7 @@ class ByHand:
     everyone: list[int] | None = None
     seconds: dict[str, float] = field(default_factory=lambda: {"draw": 1.0})
     shown: tuple = ()
+    algorithm: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(reads_equal=False))
     rewards: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(weights={"points": 1.0}))
 
     def drawn(self, items, indices, number):
@@ -152,6 +153,21 @@ def test_groups_that_are_not_read_count_in_the_terms_of_their_step():
     for (read, _), (every, _) in zip(fewer, whole, strict=True):
         odd = [index for index in every if int(index) % 2]
         assert read == (odd or every[:1])
+
+
+def test_equal_groups_are_read_where_the_loss_has_more_than_advantages():
+    drawing = ByHand({*range(23)}, algorithm=SimpleNamespace(reads_equal=True))
+    assert [len(ids) for ids, _ in steps_of(loader(drawing=drawing, skip_equal=True), 4)] == [4] * 4
+
+
+def test_equal_groups_are_read_where_they_have_advantages_among_all():
+    """As of a mean over the whole rollout."""
+
+    class OverAll(ByHand):
+        def credited(self, groups):
+            return [{"advantages": group.rewards["points"] - 5, "chosen": group.told["chosen"]} for group in groups]
+
+    assert [len(ids) for ids, _ in steps_of(loader(drawing=OverAll({*range(23)}), skip_equal=True), 4)] == [4] * 4
 
 
 @pytest.mark.parametrize(("processes", "micro"), [(1, 1), (2, 2), (2, 1), (4, 1)])

@@ -170,10 +170,9 @@ class Batch:
 class LogLikelihood:
     """Per-term log-likelihoods of responses.
 
-    `terms` (P, K, T) are nats for an exact likelihood, minus mean squared errors for a bound. `mask` (P, K, T) weighs
-    them: 1 for a counted token, 0 for padding; 1/T for each of T draws. `statistic` is a further number of each term, and
-    `measures` are constants of each term by the names of metrics, where they were asked for. `scale` is how many nats an
-    error of 1 is taken for where responses are compared; 1 for an exact likelihood.
+    `terms` (P, K, T) are nats for an exact likelihood, minus mean squared errors for a bound. `mask` (P, K, T) weighs them:
+    1 for a counted token, 0 for padding; 1/T for each of T draws. `statistic` is another number of each term, `measures` are
+    constants of each by the names of metrics. `scale` is how many nats an error of 1 is taken for; 1 for an exact likelihood.
     """
 
     terms: Tensor
@@ -323,7 +322,7 @@ class Algorithm(Protocol):
         noise: α of the noise on a policy's token embeddings in training (NEFTune, 2310.05914); 0: none.
         heads, speaks: numbers that a reward model gives a response; tokens that it may say before.
         draws_responses: whether it learns from what the policy draws, by `credit(experience)`. Then `critics` read it (one of
-            likelihoods is a `process_reward`), `needs_greedy` responses to compare with, `needs_group` of several ones.
+            likelihoods is a `process_reward`), `needs_greedy` ones beside, `needs_group` of several, `reads_equal` ones.
     """
 
     supervision: Kind
@@ -344,6 +343,7 @@ class Algorithm(Protocol):
     draws_responses: bool
     needs_greedy: bool
     needs_group: bool
+    reads_equal: bool
 
     def normalizer(self, batch: Batch) -> float | list[float]: ...
 

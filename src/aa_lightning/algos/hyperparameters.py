@@ -61,6 +61,7 @@ class Objective:
     process_reward: ClassVar = False
     needs_greedy: ClassVar = False
     needs_group: ClassVar = False
+    reads_equal: ClassVar = True
 
     @property
     def needs_values(self) -> bool:

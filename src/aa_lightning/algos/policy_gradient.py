@@ -67,6 +67,11 @@ class PolicyGradient(Credited):
         return super().uses_reference or self.loss_kl is not None
 
     @property
+    def reads_equal(self) -> bool:
+        """Tell whether responses without an advantage are part of the loss, by what stands beside the surrogate."""
+        return any((self.loss_kl, self.critic, self.imitation, self.entropy))
+
+    @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
         """A denoising step has no distribution over tokens, and hidden states are those of tokens."""
         return ("exact",) if self.entropy or self.critic else ("exact", "elbo")

@@ -90,7 +90,7 @@ def _data_module(cfg: DictConfig, algorithm: Algorithm, given: tuple) -> Any:
 
     if not algorithm.draws_responses:
         return AlignmentData(*given, algorithm.normalizer)
-    rollouts = rollouts_for(options_of(cfg, "rollout"), given[4].batch_size, len(given[0]), processes_of(cfg))
+    rollouts = rollouts_for(options_of(cfg, "rollout"), given[4].batch_size, len(given[0]))
     return RolloutData(
         *given,
         algorithm.normalizer,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from aa_lightning.configuration.schema import Rollouts
-from aa_lightning.configuration.wording import ConfigError
+from aa_lightning.system.console import say
 from aa_lightning.types import Algorithm
 
 if TYPE_CHECKING:
@@ -41,33 +41,19 @@ def build_engine(options: Rollouts) -> Engine:
     return Own()
 
 
-def rollouts_for(options: Rollouts, batch_size: int, rows: int, processes: int) -> Rollouts:
-    """The options with the prompts of a drawing.
+def rollouts_for(options: Rollouts, batch_size: int, rows: int) -> Rollouts:
+    """The options with the prompts of a drawing: whole steps of them, and no more than there are rows.
 
     Args:
-        batch_size: prompts of a step.
-        rows: that prompts come from.
-
-    Raises:
-        ConfigError: a drawing is no whole number of steps, or cannot be divided among the processes.
+        batch_size: prompts of a step, which the processes can share.
+        rows: that prompts come from, a step's at least.
     """
-    prompts = options.prompts or batch_size
-    if prompts % batch_size:
-        raise ConfigError(
-            f"rollout.prompts={prompts} cannot be learned from in steps of loader.batch_size={batch_size} prompts\n"
-            f"type: rollout.prompts={max(round(prompts / batch_size), 1) * batch_size}"
-        )
-    if prompts % processes:
-        raise ConfigError(
-            f"rollout.prompts={prompts} cannot be divided among {processes} processes\n"
-            f"type: rollout.prompts={-(-prompts // processes) * processes}"
-        )
-    if prompts > rows:
-        raise ConfigError(
-            f"rollout.prompts={prompts} asks for more prompts at a time than the {rows} rows there are\n"
-            f"type: rollout.prompts={rows // batch_size * batch_size}"
-        )
-    return replace(options, prompts=prompts)
+    wanted = options.prompts or batch_size
+    steps = min(max(round(wanted / batch_size), 1), rows // batch_size)
+    if options.prompts and steps * batch_size != wanted:
+        why = "the data has no more" if wanted > rows else f"it is learned from in whole steps of {batch_size}"
+        say(f"a drawing takes {steps * batch_size} prompts and not {wanted}: {why}")
+    return replace(options, prompts=steps * batch_size)
 
 
 def against_rollouts(cfg: DictConfig, name: str, algorithm: Algorithm, offer: ModelOffer, data: Any) -> Rules:
@@ -86,9 +72,9 @@ def against_rollouts(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
             "type rollout.responses=8, or algo=reinforce_pp, which compares all responses of a drawing",
         ),
         (
-            wanted.responses == 1 and (wanted.skip_equal or wanted.refill > 0),
-            "rollout.skip_equal and rollout.refill look at groups whose responses all have the same reward, and with "
-            "rollout.responses=1 every group is one: type rollout.skip_equal=false rollout.refill=0",
+            wanted.responses == 1 and wanted.refill > 0,
+            "rollout.refill replaces groups whose responses all have the same reward, and with rollout.responses=1 every "
+            "group is one: type rollout.refill=0",
         ),
         (
             wanted.engine == "openai" and not (wanted.endpoint.url and wanted.endpoint.model),

@@ -28,6 +28,7 @@ from aa_lightning.training.rollout_statistics import statistics
 from aa_lightning.types import Algorithm, Batch
 
 SECONDS = ("time/draw_s", "time/score_s", "time/read_s")
+_ROUNDING = 1e-3  # of advantages, which are differences over standard deviations
 Step = tuple[list[int], list[int]]  # the places of groups that are read, and of those that are counted alone
 
 
@@ -62,9 +63,6 @@ class RolloutLoader:
         micro_batch_size: groups of a forward pass.
         seed: of the order in which groups are learned from.
         count: the terms of a batch that a mean over a step divides by.
-
-    Raises:
-        ConfigError: a drawing is no whole number of steps, or cannot be divided among the processes.
     """
 
     def __init__(
@@ -158,27 +156,26 @@ class RolloutLoader:
         for group, learned in zip(groups, self.drawing.credited(groups), strict=True):
             group.told = learned
         self._groups, self._place = dict(enumerate(groups)), 0
-        self._steps = self._dealt([self._teaches(group) for group in groups])
+        self._steps = self._dealt([self._is_read(group) for group in groups])
 
-    def _dealt(self, teaches: Sequence[bool]) -> list[Step]:
-        """The steps of a rollout, by which of its groups teach something."""
+    def _is_read(self, group: Group) -> bool:
+        """Tell whether a step would be another one without reading a group. Rewards that are equal have no advantage within
+        a group, up to the rounding of their mean; they may have one among all."""
+        if not self.options.skip_equal or self.drawing.algorithm.reads_equal or self._teaches(group):
+            return True
+        return bool(group.told["advantages"].abs().max() > _ROUNDING)
+
+    def _dealt(self, is_read: Sequence[bool]) -> list[Step]:
+        """The steps of a rollout, by which of its groups are read."""
         together, steps = self.accumulate * rank_of_processes()[1], []
         for epoch in range(self.options.epochs):
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.number) * 1009 + epoch)
-            order = torch.randperm(len(teaches), generator=generator).tolist()
+            order = torch.randperm(len(is_read), generator=generator).tolist()
             for start in range(0, len(order), self.batch_size):
                 step = order[start : start + self.batch_size]
                 if len(step) >= together:
-                    steps.append(self._read_first(step[: len(step) // together * together], teaches, together))
+                    steps.append(_read_first(step[: len(step) // together * together], is_read, together))
         return steps
-
-    def _read_first(self, step: list[int], teaches: Sequence[bool], together: int) -> Step:
-        """Divide a step's groups into those that are read, as many in each pass, and the others."""
-        if not self.options.skip_equal:
-            return step, []
-        first = sorted(step, key=lambda place: not teaches[place])
-        count = max(-(-sum(teaches[place] for place in step) // together), 1) * together
-        return first[:count], first[count:]
 
     def _teaches(self, group: Group) -> bool:
         """Tell whether any response of a group is better than another, and all have a reward."""
@@ -243,6 +240,13 @@ class RolloutLoader:
                 f"the checkpoint has a step of {len(self._steps[0][0])} groups left, which {together} forward passes cannot "
                 "share\ntype: the loader.micro_batch_size and trainer.devices of the first run"
             )
+
+
+def _read_first(step: list[int], is_read: Sequence[bool], together: int) -> Step:
+    """Divide a step's groups into those that are read, as many in each pass, and the others."""
+    first = sorted(step, key=lambda place: not is_read[place])
+    count = max(-(-sum(is_read[place] for place in step) // together), 1) * together
+    return first[:count], first[count:]
 
 
 class RolloutData(AlignmentData):
