@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aa_lightning.assembly.policy import build_algorithm, build_policy
-from aa_lightning.types import Sampling
+from aa_lightning.types import Batch, Rollout, Sampling
 from tests.contract.support import batch_of, change, config
 
 FAMILIES = ["tiny_qwen2", "tiny_llava", "tiny_chameleon", "tiny_qwen2_5_omni_speech"]
@@ -41,6 +41,22 @@ def test_a_value_stands_before_each_action_and_does_not_see_it(model, kind):
     if model in FAMILIES[:2]:  # elsewhere the spelling says what may stand there
         other = policy.values(replace(batch, response={**batch.response, "input_ids": said}))
         torch.testing.assert_close(other[..., :3] * mask[..., :3], values[..., :3] * mask[..., :3])
+
+
+@pytest.mark.parametrize("model", FAMILIES[:2])
+@each_kind
+def test_every_weight_of_a_critic_that_trains_has_a_gradient(model, kind):
+    """Or data-parallel training would wait for it."""
+    policy, batch = built(model, kind)
+    policy.train()
+    (policy.values(batch).sum() + policy.action_logprobs(as_rollout(batch)).sum()).backward()
+    idle = [name for name, p in policy.named_parameters() if name.startswith("critic.") and p.requires_grad]
+    assert idle and [name for name in idle if policy.get_parameter(name).grad is None] == []
+
+
+def as_rollout(batch: Batch) -> Rollout:
+    mask = batch.response["mask"]
+    return Rollout(batch, [], mask, mask, mask[..., 0])
 
 
 @each_kind

@@ -33,7 +33,6 @@ from tests.strategies.job import digest
 
 PAIRS = ["modality=ti2t", "model=tiny_llava"]
 DRAWING = [  # two drawings to the same prompts at a time on any number of processes, each learned from twice
-    "algo.loss_kl={coefficient:0.1,estimator:k3,corrected:false}",
     "reward=own",
     "reward.own._target_=tests.strategies.real.letters",
     "rollout.responses=4",
@@ -49,7 +48,10 @@ VARIANTS = {
     "tdpo2": [*PAIRS, "algo=tdpo2"],  # reads whole distributions beside the tokens
     "sft": [*PAIRS, "algo=sft"],
     "reward": [*PAIRS, "algo=reward_model"],
-    "grpo": [*PAIRS, "algo=grpo", *DRAWING],
+    "grpo": [*PAIRS, "algo=grpo", "algo.loss_kl={coefficient:0.1,estimator:k3,corrected:false}", *DRAWING],
+    "ppo": [*PAIRS, "algo=ppo", *DRAWING],
+    "own_critic_ppo": [*PAIRS, "algo=ppo", "model.critic=own", *DRAWING],
+    "prime": [*PAIRS, "algo=prime", "algo.advantage.right=6", *DRAWING],
     "pictures": ["modality=t2i", "algo=dpo", "algo.beta=100", "optimizer.lr=1e-5"],
 }
 SHAPES = ["data.train.size=12", "data.val.size=8", "loader.batch_size=4", "trainer.max_steps=5"]  # three steps an epoch

@@ -151,7 +151,7 @@ def test_the_held_out_numbers_equal_those_of_one_process(runs, strategy, variant
 @each
 def test_the_reference_says_the_same_before_and_after(runs, strategy, variant):
     found, alone = (runs.results[name][variant]["reference"] for name in (strategy, "single"))
-    if variant.endswith(("sft", "reward", "grpo")):
+    if variant.endswith(("sft", "reward", "grpo", "ppo", "prime")):
         assert found == []
         return
     before, after = found

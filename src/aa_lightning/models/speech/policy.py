@@ -79,9 +79,14 @@ class SpeechNetwork(TokenNetwork):
         return reduce_distribution(states, self._by_kind, of)
 
     @property
+    def heads(self) -> list[nn.Module]:
+        """That of texts, and those of the codec tokens of a step."""
+        return list(self._by_kind.heads)
+
+    @property
     def width(self) -> int:
         """H of the states of text or of speech, whichever are wider, and the mark of their kind."""
-        return max(head.in_features for head in self._by_kind.heads) + 1
+        return max(head.in_features for head in self.heads) + 1
 
     def predicting(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, H) the states that predict the counted tokens, and all hidden states of the thinker (R, L, H)."""

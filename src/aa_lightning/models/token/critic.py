@@ -48,7 +48,8 @@ class ValueHead(nn.Module):
 
 
 class OwnCritic(nn.Module):
-    """A critic with a network of its own.
+    """A critic with a network of its own. Its heads of tokens are never used, and do not train unless embeddings are tied
+    to them.
 
     Args:
         network: that reads batches in the (P, K) layout.
@@ -58,6 +59,9 @@ class OwnCritic(nn.Module):
     def __init__(self, network: nn.Module, head: ValueHead):
         super().__init__()
         self.network, self.head = network, head
+        embeddings = set(network.writer.get_input_embeddings().parameters())
+        for unused in {p for one in network.heads for p in one.parameters()} - embeddings:
+            unused.requires_grad_(False)
 
     def forward(self, batch: Batch) -> Tensor:
         """(P, K, T, C) before each token of the responses; 0 in padding."""

@@ -42,6 +42,11 @@ class TokenNetwork(nn.Module):
         """From the states that predict tokens to logits."""
         return self.writer.get_output_embeddings()
 
+    @property
+    def heads(self) -> list[nn.Module]:
+        """All that make logits of states."""
+        return [self.head]
+
     def forward(
         self,
         batch: Batch,
