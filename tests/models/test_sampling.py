@@ -122,6 +122,15 @@ def test_what_was_drawn_can_be_drawn_again_from_the_state_of_the_global_generato
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_model_whose_weights_are_broken_draws_nothing_and_says_why(broken):
+    policy, cfg = make("tiny_qwen2", "dpo")[1:]
+    with torch.no_grad():
+        policy.network.head.weight[3] = broken
+    with pytest.raises(ValueError, match=r"logits are no numbers .* type: a lower optimizer.lr"):
+        policy.eval().sample(batch_of(cfg, policy, "prompt", slice(0, 2)), 2, Sampling(max_new_tokens=4))
+
+
 def generated(policy, batch) -> torch.Tensor:
     """What the library writes, up to and including the end of the answer."""
     encoder = policy.encoder

@@ -58,7 +58,7 @@ def drawn(weights: Tensor, chances: Tensor) -> Tensor:
     block, left = _found(over, chances[:, None] * over[:, -1:])
     within = blocks[torch.arange(len(block), device=block.device), block[:, 0]].double().cumsum(-1)
     place, _ = _found(within, left)
-    return (block * _BLOCK + place)[:, 0]
+    return (block * _BLOCK + place)[:, 0].clamp(max=weights.shape[-1] - 1)
 
 
 def _found(function: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,6 +66,7 @@ def _found(function: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     most, and how far behind their beginning the points lie."""
     last = torch.searchsorted(function, function[:, -1:].contiguous())
     place = torch.searchsorted(function, points, right=True).minimum(last)
+    place = place.clamp(max=function.shape[-1] - 1)  # NaN is behind all
     below = function.gather(-1, (place - 1).clamp(min=0)).where(place > 0, 0.0)
     return place, points - below
 

@@ -81,6 +81,9 @@ def draw(network: TokenNetwork, rules: Rules, encoder: TokenEncoder, batch: Batc
         rules: which tokens may follow others.
         encoder: says which token ends a response, and which one pads.
         batch: P prompts; responses in it are not looked at.
+
+    Raises:
+        ValueError: the model's logits are no numbers.
     """
     rows = begun(network, batch, n, sampling.max_new_tokens)
     said = _Said(len(rows.live), sampling.max_new_tokens, encoder, rows.live.device)
@@ -127,7 +130,17 @@ class _Said:
         self.ended[live] |= goes_on & (token == self.encoder.end)
 
     def drawn(self, n: int) -> Drawn:
-        """(P, n, …) of all that was said."""
+        """(P, n, …) of all that was said.
+
+        Raises:
+            ValueError: some of it has no probability.
+        """
+        if not self.logprobs.isfinite().all():
+            raise ValueError(
+                "the model's logits are no numbers (NaN or infinite), so that nothing can be drawn: its weights are broken. "
+                "If training broke them, type: a lower optimizer.lr, or resume=<the run folder> to go on from its last "
+                "checkpoint"
+            )
         width = int(self.said.any(0).sum())
         columns = self.tokens, self.logprobs, self.said.float(), self.chosen.float()
         return Drawn(*(part[:, :width].unflatten(0, (-1, n)) for part in columns), self.ended.unflatten(0, (-1, n)))
