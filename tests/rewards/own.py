@@ -38,6 +38,11 @@ def flat_of_texts(prompts, completions):
     return [float(len(one[0]["content"])) for one in completions][:-1]
 
 
+def slow(prompt, response):
+    time.sleep(0.02)
+    return 1.0
+
+
 class Weighed:
     def __init__(self, factor: float):
         self.factor = factor

@@ -298,6 +298,11 @@ def test_when_several_prompts_hang_the_rest_is_not_waited_for():
     assert rewards.skipped == {"mine": 7}
 
 
+def test_many_responses_may_take_longer_than_one():
+    found = made("slow", seconds=0.3)(prompts(*["a"] * 4), said(*[["x"] * 8] * 4))["mine"]
+    assert found.sum() == 32
+
+
 def test_a_call_that_hangs_in_another_thread_is_left():
     rewards, told = made("faulty", way="endless", seconds=0.2), []
 

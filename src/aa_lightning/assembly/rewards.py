@@ -75,7 +75,8 @@ def _judging(name: str, keys: dict[str, Any], settings: RewardSettings) -> Calla
     own = {key: value for key, value in keys.items() if key not in SETTINGS}
     if own["_target_"].startswith(f"{PACKAGE.name}.") and "path" in own:
         own["path"] = _export_of(own["path"])
-    return judging_apart(f"reward.{name}", own, settings.seconds) if settings.apart else judging(f"reward.{name}", own)
+    make = judging_apart if settings.apart else judging
+    return make(f"reward.{name}", own, settings.seconds, at_once=settings.on_fault == "error")
 
 
 def _export_of(path: str) -> str:

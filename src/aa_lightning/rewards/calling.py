@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aa_lightning.configuration.rewards import TAKES, columns_of, how_called, named_reward
 from aa_lightning.rewards.answers import spoken
-from aa_lightning.rewards.drawn import Drawn, Told
+from aa_lightning.rewards.drawn import Drawn, Told, prompt_by_prompt
+from aa_lightning.rewards.limits import within
 from aa_lightning.rewards.models import OfModel
 from aa_lightning.types import Prompt
 
 
-def judging(path: str, keys: Mapping[str, Any]) -> Callable[[Drawn], Any]:
+def judging(path: str, keys: Mapping[str, Any], seconds: float | None, at_once: bool) -> Callable[[Drawn], Any]:
     """Make a reward a function of what was drawn.
 
     Args:
         path: its key, for errors.
         keys: its `_target_` and arguments.
+        seconds: of one call, which judges one response or all; None: no limit.
+        at_once: whether the first fault ends a call.
 
     Raises:
         ValueError: it cannot be made.
@@ -29,30 +35,57 @@ def judging(path: str, keys: Mapping[str, Any]) -> Callable[[Drawn], Any]:
     how = how_called(path, target, named)
     judge, given = (_made(path, named, own), {}) if inspect.isclass(named) else (named, own)
     if how == "flat":
-        return lambda drawn: _flat(judge, given, drawn)
+        return lambda drawn: within(seconds, _flat, judge, given, drawn)
     last = TAKES[how][2]
     wants = inspect.signature(judge).parameters.get(last)
-    optional = wants is not None and wants.default is None
+    asks = Asks(judge, given, None if wants is None else last, wants is not None and wants.default is None, seconds)
+    if how == "all":
+        return asks.together
+    return lambda drawn: prompt_by_prompt(len(drawn.prompts), lambda place: asks.each(drawn, place), at_once)
 
-    def length(drawn: Drawn, p: int, k: int) -> dict[str, Any]:
-        if wants is None or (optional and drawn.lengths is None):
-            return {}
-        return {last: int(drawn.known_lengths[p, k])}
 
-    def one_by_one(drawn: Drawn) -> Any:
-        return [
-            [
-                judge(prompt=prompt, response=response, **length(drawn, p, k), **given)
-                for k, response in enumerate(responses)
-            ]
-            for p, (prompt, responses) in enumerate(zip(drawn.prompts, drawn.responses, strict=True))
-        ]
+@dataclass(frozen=True)
+class Asks:
+    """A function that judges one response, or all.
 
-    def together(drawn: Drawn) -> Any:
-        more = {} if wants is None else {last: drawn.lengths if optional else drawn.known_lengths}
-        return judge(prompts=drawn.prompts, responses=drawn.responses, **more, **given)
+    Attributes:
+        judge: the function.
+        given: its options.
+        length: the argument by which it is told lengths; None: it has none.
+        optional: whether it can do without.
+        seconds: of one call.
+    """
 
-    return one_by_one if how == "each" else together
+    judge: Callable[..., Any]
+    given: Mapping[str, Any]
+    length: str | None
+    optional: bool
+    seconds: float | None
+
+    def together(self, drawn: Drawn) -> Any:
+        """Return what it gives for all responses."""
+        told = drawn.lengths if self.optional or self.length is None else drawn.known_lengths
+        more = {} if self.length is None else {self.length: told}
+        call = partial(self.judge, prompts=drawn.prompts, responses=drawn.responses, **more, **self.given)
+        return within(self.seconds, call)
+
+    def each(self, drawn: Drawn, place: int) -> list[float]:
+        """Return what it gives for each response to one prompt, one after another."""
+        more: dict[str, Any] = {}
+        found = []
+        for k, response in enumerate(drawn.responses[place]):
+            if self.length is not None and not (self.optional and drawn.lengths is None):
+                more = {self.length: int(drawn.known_lengths[place, k])}
+            call = partial(self.judge, prompt=drawn.prompts[place], response=response, **more, **self.given)
+            found.append(_number(within(self.seconds, call)))
+        return found
+
+
+def _number(given: Any) -> float:
+    try:
+        return math.nan if given is None else float(given)
+    except (TypeError, ValueError) as error:
+        raise Told(f"it gave {type(given).__name__} {given!r:.60}, which is no number") from error
 
 
 def _flat(judge: Callable[..., Any], given: Mapping[str, Any], drawn: Drawn) -> Any:

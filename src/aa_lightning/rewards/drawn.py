@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aa_lightning.system.signals import Stopped
 from aa_lightning.types import Prompt, Response
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+HUNG = 3  # prompts that are waited for in vain; the others are not asked for then
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,56 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Reason why a prompt has no reward, and the exception, if there was one."""
+
+    why: str
+    cause: BaseException | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Fault:
+        """A fault that an exception tells."""
+        try:
+            said = str(error)
+        except Exception:  # of one that cannot say what it is
+            said = ""
+        kind = "" if isinstance(error, TimeoutError | Told) else f"{type(error).__name__}: "
+        return cls(f"{kind}{said}", error)
+
+
+@dataclass(frozen=True)
 class Partly:
-    """Numbers (P, K) of a reward, NaN where it has none, and by the place of a prompt why."""
+    """Numbers of a reward, (P, K) or by the place of a prompt, and why the other prompts have none."""
 
     values: Any
-    why: Mapping[int, str]
+    faults: Mapping[int, Fault]
 
 
 class Told(Exception):
     """A fault of a reward in words, of which the kind of the exception says nothing more."""
+
+
+def prompt_by_prompt(count: int, judge: Callable[[int], Sequence[float]], at_once: bool) -> Partly:
+    """Judge one prompt after another, each with its own faults. After some that took too long no more are asked.
+
+    Args:
+        count: of prompts.
+        judge: gives the rewards (K,) of a prompt.
+        at_once: whether the first fault ends it.
+    """
+    values: dict[int, Sequence[float]] = {}
+    faults: dict[int, Fault] = {}
+    for place in range(count):
+        hung = sum(isinstance(fault.cause, TimeoutError) for fault in faults.values())
+        if hung >= HUNG:
+            faults[place] = Fault(f"it was not asked for, since {hung} prompts before took too long")
+            continue
+        try:
+            values[place] = judge(place)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, Stopped):
+                raise
+            faults[place] = Fault.of(error)
+            if at_once:
+                break
+    return Partly(values, faults)

@@ -16,7 +16,7 @@ from aa_lightning.configuration.schema import STRICT
 from aa_lightning.media import audio
 from aa_lightning.rewards import http
 from aa_lightning.rewards.answers import spoken
-from aa_lightning.rewards.drawn import Partly
+from aa_lightning.rewards.drawn import Fault, Partly
 from aa_lightning.rewards.http import Body
 from aa_lightning.rewards.models import OfModel, asked_of
 from aa_lightning.types import Part, Prompt, Response
@@ -171,11 +171,11 @@ class Judge(_Served):
 
 
 def partly(found: Sequence[float | str], responses: Responses) -> Partly:
-    """Numbers (P, K) of which some are missing, with the reason for each prompt that has such a one."""
+    """Rewards of prompts that have one for each response, and for each other prompt the reason."""
     told = iter(found)
     rows = [[next(told) for _ in group] for group in responses]
-    why = {row: reason for row, group in enumerate(rows) for reason in reversed(group) if isinstance(reason, str)}
-    return Partly([[one if isinstance(one, float) else math.nan for one in group] for group in rows], why)
+    faults = {row: Fault(why) for row, group in enumerate(rows) for why in reversed(group) if isinstance(why, str)}
+    return Partly({row: group for row, group in enumerate(rows) if row not in faults}, faults)
 
 
 def _number(given: Any) -> float | str:

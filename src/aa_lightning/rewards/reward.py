@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +12,7 @@ import torch
 from torch import Tensor
 
 from aa_lightning.configuration.schema import RewardSettings
-from aa_lightning.rewards.drawn import Drawn, Partly, Told
-from aa_lightning.rewards.limits import within
+from aa_lightning.rewards.drawn import Drawn, Fault, Partly, Told, prompt_by_prompt
 from aa_lightning.system.console import say
 from aa_lightning.system.random_state import capture, restore
 from aa_lightning.system.shown import one_line
@@ -22,7 +20,6 @@ from aa_lightning.system.signals import Stopped
 from aa_lightning.types import Prompt, Response
 
 _PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds before the first try again; each next one takes twice as long
-_HUNG = 3  # prompts of one call that are waited for in vain; the others are not tried then
 _ALL_FAILED = 3  # calls in a row in which no prompt got a reward
 _SAID = 3  # prompts that are left out aloud; all of them are counted
 _SHOWN = 300  # characters of what others say
@@ -36,14 +33,6 @@ class Reward(Protocol):
 
 class RewardFault(ValueError):
     """A reward gave no finite number; the message names the reward, the prompt, and what to do."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Reason why a prompt has no reward, and the exception, if there was one."""
-
-    why: str
-    cause: BaseException | None = None
 
 
 class NamedReward:
@@ -87,52 +76,50 @@ class NamedReward:
 
     def _attempt(self, drawn: Drawn, rows: Sequence[int], values: Tensor) -> dict[int, Fault]:
         """Fill in the rewards of some prompts, together, and one by one where that fails; the faults that are left."""
-        together = self._called(drawn.rows(rows))
-        if isinstance(together, Partly):
-            values[list(rows)] = together.values
-            faults = {row: _of_values(values[row], together.why.get(place)) for place, row in enumerate(rows)}
-            return {row: fault for row, fault in faults.items() if fault is not None}
-        if len(rows) == 1:
-            return {rows[0]: together}
-        faults = self._one_by_one(drawn, rows, values)
-        if not faults and self.settings.on_fault == "error":
-            return {
-                rows[0]: Fault(f"{together.why} (of {len(rows)} prompts together; alone, each has one)", together.cause)
-            }
-        return faults
+        at_once = self.settings.on_fault == "error"
+        try:
+            given = self._called(drawn.rows(rows))
+        except Exception as error:
+            if len(rows) == 1:
+                return {rows[0]: Fault.of(error)}
+            given = prompt_by_prompt(len(rows), lambda place: self._alone(drawn.row(rows[place])), at_once)
+            if at_once and not given.faults:
+                why = f"{Fault.of(error).why} (of {len(rows)} prompts together; alone, each has one)"
+                return {rows[0]: Fault(why, error)}
+        for place, value in given.values.items():
+            values[rows[place]] = value
+        faults = {place: given.faults.get(place) or _of_values(values[row]) for place, row in enumerate(rows)}
+        return {rows[place]: fault for place, fault in faults.items() if fault is not None}
 
-    def _one_by_one(self, drawn: Drawn, rows: Sequence[int], values: Tensor) -> dict[int, Fault]:
-        faults: dict[int, Fault] = {}
-        for row in rows:
-            hung = sum(isinstance(fault.cause, TimeoutError) for fault in faults.values())
-            if hung >= _HUNG:
-                faults[row] = Fault(f"it was not asked for, since {hung} prompts before took too long")
-                continue
-            found = self._called(drawn.row(row))
-            if isinstance(found, Partly):
-                values[row] = found.values[0]
-                found = _of_values(values[row], found.why.get(0))
-            if found is not None:
-                faults[row] = found
-                if self.settings.on_fault == "error":
-                    return faults
-        return faults
+    def _alone(self, drawn: Drawn) -> Tensor:
+        """(K,) of one prompt."""
+        given = self._called(drawn)
+        if 0 in given.faults:
+            raise Told(given.faults[0].why) from given.faults[0].cause
+        return given.values[0]
 
-    def _called(self, drawn: Drawn) -> Partly | Fault:
-        """Numbers (P, K), or why there is nothing of this form. Random generators are as they were."""
+    def _called(self, drawn: Drawn) -> Partly:
+        """Rewards (K,) of prompts by their places, and the faults of others. Random generators are as they were.
+
+        Raises:
+            Exception: whatever the reward raises for all prompts together.
+            Told: it gave something else than numbers (P, K).
+        """
         state = capture()
         try:
             with torch.no_grad():
-                given = within(None if self.settings.apart else self.settings.seconds, self._function, drawn)
-            some = given if isinstance(given, Partly) else Partly(given, {})
-            return Partly(_numbers(some.values, drawn.shape), some.why)
-        except (Exception, SystemExit) as error:
+                given = self._function(drawn)
+        except SystemExit as error:
             if isinstance(error, Stopped):
                 raise
-            kind = "" if isinstance(error, TimeoutError | Told) else f"{type(error).__name__}: "
-            return Fault(f"{kind}{_said(error)}", error)
+            raise Told(f"SystemExit: {error}") from error
         finally:
             restore(state)
+        if isinstance(given, Partly):
+            count = drawn.shape[1]
+            numbers = {place: _numbers([row], (1, count))[0] for place, row in given.values.items()}
+            return Partly(numbers, given.faults)
+        return Partly(dict(enumerate(_numbers(given, drawn.shape))), {})
 
     def _told(self, prompt: str, count: int, fault: Fault) -> str:
         others = f", and {count - 1} more of this call" if count > 1 else ""
@@ -206,26 +193,13 @@ def _numbers(given: Any, shape: tuple[int, int]) -> Tensor:
     return found
 
 
-def _of_values(rewards: Tensor, why: str | None) -> Fault | None:
-    """The fault of the rewards (K,) of a prompt; None: all are finite.
-
-    Args:
-        why: the reward has none for it, where it said so.
-    """
+def _of_values(rewards: Tensor) -> Fault | None:
+    """The fault of the rewards (K,) of a prompt; None: all are finite."""
     wrong = (~rewards.isfinite()).nonzero()
     if not len(wrong):
         return None
     place = int(wrong[0])
-    if why is not None:
-        return Fault(why)
     return Fault(f"it gave {rewards[place]:g} for response {place + 1} of {len(rewards)}")
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # of an exception that cannot say what it is
-        return ""
 
 
 def _glimpse(given: Any) -> str:
