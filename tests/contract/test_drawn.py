@@ -10,10 +10,11 @@ import torch
 
 from aa_lightning.algos.experience import Experience
 from aa_lightning.algos.metrics import NAMES
+from aa_lightning.algos.plain import completed
 from aa_lightning.algos.policy_gradient import PolicyGradient
-from aa_lightning.algos.step import Step
+from aa_lightning.algos.step import Step, credited
 from aa_lightning.types import Batch, Rollout, Sampling
-from tests.contract.support import ALGORITHMS, MODELS, batch_of, config
+from tests.contract.support import ALGORITHMS, CONF, MODELS, batch_of, config
 from tests.contract.test_algorithms import QUICK, algorithm_of, policy_of, refusal
 
 EVERY = [algo for algo in ALGORITHMS if algorithm_of(algo).draws_responses]
@@ -216,6 +217,32 @@ def test_responses_that_are_left_out_take_no_part():
     assert kept["chosen"][1, 0].sum() == 0 and torch.equal(kept["chosen"][0], whole.chosen[0])
 
 
+@pytest.mark.parametrize("model", ["tiny_qwen2", "tiny_llava"])
+def test_a_bonus_on_entropy_is_that_of_whole_distributions_and_raises_it(model):
+    policy, plain = policy_of(model, "policy"), algorithm_of("grpo")
+    batch = replace(drawn(model).batch, supervision=plain.credit(experience_of(model, plain)))
+    mask = batch.supervision["chosen"]
+
+    def spread() -> torch.Tensor:
+        with torch.no_grad():
+            return (policy.log_likelihood(batch, measure=True).measures["entropy"] * mask).sum() / mask.sum()
+
+    policy.zero_grad(set_to_none=True)
+    loss, _ = replace(plain, entropy=0.1)(policy, batch)
+    assert (plain(policy, batch)[0] - loss).item() == pytest.approx(0.1 * spread().item(), rel=1e-4)
+    none = replace(batch, supervision={**batch.supervision, "advantages": torch.zeros(P, K)})
+    replace(plain, entropy=1.0)(policy, none)[0].backward()
+    moved = [p for p in policy.parameters() if p.grad is not None]
+    before, kept = spread(), [p.detach().clone() for p in moved]
+    with torch.no_grad():
+        for p in moved:
+            p -= 0.05 * p.grad
+        after = spread()
+        for p, old in zip(moved, kept, strict=True):
+            p.copy_(old)
+    assert after > before
+
+
 AT_REFERENCE = {"online_dpo": math.log(2), "online_ipo": 25.0}  # 1 / (4 beta²)
 
 
@@ -251,3 +278,20 @@ def test_equal_rewards_make_pairs_that_teach_nothing():
     loss.backward()
     assert metrics["advantage/zero"].item() == 1.0
     assert max(p.grad.abs().max() for p in policy.parameters() if p.grad is not None) < 1e-7
+
+
+def test_the_class_of_the_page_imitates_the_best_draw():
+    """The loss is −log π of the tokens of the best responses, in the mean."""
+    page = (CONF.parent / "docs" / "algorithms.md").read_text(encoding="utf-8")
+    code = page.partition("## One of drawn responses")[2].partition("```python\n")[2].partition("```")[0]
+    there: dict = {}
+    exec(code, there)
+    own = completed(there["BestOfDraws"]())
+    assert (own.draws_responses, own.critics, own.uses_reference) == (True, 0, False)
+    experience = experience_of("tiny_qwen2", algorithm_of("grpo"))
+    batch = replace(drawn("tiny_qwen2").batch, supervision=credited(own, experience, {}))
+    loss, _ = own(Read("tiny_qwen2"), batch)
+    best = experience.reward.argmax(1)
+    terms = [(read("tiny_qwen2")[p, k], experience.chosen[p, k]) for p, k in enumerate(best)]
+    total, count = sum((one * mask).sum() for one, mask in terms), sum(mask.sum() for _, mask in terms)
+    assert loss.item() == pytest.approx(-(total / count).item(), rel=1e-5)
