@@ -20,6 +20,7 @@ from aa_lightning.rewards.reward import RewardFault
 from aa_lightning.rewards.rules import final, written
 from aa_lightning.rewards.texts import parsed, repeated
 from aa_lightning.types import Prompt, text
+from tests.vectors.support import vector
 
 PICTURE = Image.new("RGB", (200, 100))
 
@@ -140,8 +141,9 @@ def test_overlong_responses_are_punished_as_by_dapo():
 
 def test_repetition_is_the_share_of_ngrams_that_stood_there_before():
     """The values of TRL's get_repetition_penalty_reward(2, -1.0)."""
-    got = [-repeated(ids, 2) for ids in ([1, 2, 3, 4], [5, 5, 5, 5, 5], [1, 2, 1, 2, 1])]
-    assert got == [0, -0.75, -0.5]
+    case = vector("policy_gradient", "repetition_penalty", "bigram")
+    got = [-repeated(ids, case["params"]["ngram_size"]) for ids in case["inputs"]["completion_ids"]]
+    assert got == case["expected"]["rewards"] == [0, -0.75, -0.5]
     assert of("repetition", "so so so so so", n=2) == -0.75
     assert of("repetition", "北北北北北", n=2) == -0.75
     assert of("repetition", "so") == 0
@@ -210,8 +212,9 @@ def test_whatever_is_said_is_read(said):
 
 def test_intersection_over_union_is_that_of_vlm_r1():
     """[10, 10, 50, 60] and [20, 15, 60, 55]: 30·40 / (2000 + 1600 − 1200) = 0.5."""
-    assert iou((10, 10, 50, 60), (20, 15, 60, 55)) == 0.5
-    assert iou((0, 0, 5, 5), (6, 6, 9, 9)) == 0
+    for case in (vector("policy_gradient", "iou_reward", "rec"), vector("policy_gradient", "iou_reward", "disjoint")):
+        given = case["inputs"]
+        assert iou(tuple(given["box_pred"]), tuple(given["box_gt"])) == case["expected"]["iou_vlm_r1_code"]
     assert iou((5, 5, 5, 9), (5, 5, 5, 9)) == 0
     assert iou((9, 9, 0, 0), (0, 0, 9, 9)) == 0  # corners the wrong way round
 

@@ -36,8 +36,10 @@ def read_picture(picture: Image.Image) -> dict[Cell, Look]:
     """
     shown, cells = {}, _cells(picture)
     for cell in np.ndindex(GRID, GRID):
-        templates, looks = _templates(min(picture.size), cell)
-        look = looks[((templates - cells[cell].flatten()) ** 2).sum(-1).argmin()]
+        templates, squares, looks = _templates(min(picture.size), cell)
+        look = looks[
+            (squares - 2 * (templates @ cells[cell].flatten())).argmin()
+        ]  # the square of the cell is that of all
         if look is not None:
             shown[cell] = look
     return shown
@@ -59,12 +61,11 @@ def check_picture(expected: str, picture: Image.Image) -> bool:
     Raises:
         ValueError: it names neither a colour nor a shape.
     """
-    if not can_check(expected):
-        raise ValueError(
-            f"{expected!r} names neither a colour nor a shape of Shapes, so no picture can be checked with it"
-        )
-    words = _words(expected)
-    shown = read_picture(picture)
+    return _is_right(_checkable(expected), read_picture(picture))
+
+
+def _is_right(words: list[str], shown: dict[Cell, Look]) -> bool:
+    """Tell whether exactly the figures that words say are shown, as they shall stand."""
     colours, shapes = [w for w in words if w in COLOURS], [w for w in words if w in SHAPES]
     if len(colours) != len(shapes):
         index, wanted = (0, colours) if colours else (1, shapes)
@@ -89,10 +90,10 @@ def score_picture(expected: str, picture: Image.Image) -> float:
     Raises:
         ValueError: it names neither a colour nor a shape.
     """
-    if check_picture(expected, picture):
+    words, read = _checkable(expected), read_picture(picture)
+    if _is_right(words, read):
         return 1.0
-    words = _words(expected)
-    shown = list(read_picture(picture).values())
+    shown = list(read.values())
     colours, shapes = [w for w in words if w in COLOURS], [w for w in words if w in SHAPES]
     count = next((NUMBERS.index(word) for word in words if word in NUMBERS), 1)
     if len(colours) != len(shapes):
@@ -117,6 +118,14 @@ def _right_figures(wanted: list[Look], shown: list[Look]) -> float:
             Counter(look[index] for look in left.elements()) & Counter(look[index] for look in seen.elements())
         ).total()
     return whole.total() + min(half, left.total(), seen.total()) / 2
+
+
+def _checkable(expected: str) -> list[str]:
+    if not can_check(expected):
+        raise ValueError(
+            f"{expected!r} names neither a colour nor a shape of Shapes, so no picture can be checked with it"
+        )
+    return _words(expected)
 
 
 def _words(caption: str) -> list[str]:
@@ -144,8 +153,8 @@ def _cells(picture: Image.Image) -> np.ndarray:
 
 
 @cache
-def _templates(image_size: int, cell: Cell) -> tuple[np.ndarray, list[Look | None]]:
-    """(N, D) how a cell looks with each figure in each size and slightly moved, and which figure that is.
+def _templates(image_size: int, cell: Cell) -> tuple[np.ndarray, np.ndarray, list[Look | None]]:
+    """(N, D) how a cell looks with each figure in each size and slightly moved, (N,) the squares of that, and which figure it is.
 
     Each cell has its own: where the size is no multiple of three, cells do not begin at whole pixels.
     """
@@ -158,7 +167,8 @@ def _templates(image_size: int, cell: Cell) -> tuple[np.ndarray, list[Look | Non
         for colour, rgb in COLOURS.items():
             drawn.append(ground + ink[..., None] * (np.array(rgb, np.float32) / 255 - ground))
             looks.append((colour, shape))
-    return np.stack(drawn).reshape(len(drawn), -1), looks
+    templates = np.stack(drawn).reshape(len(drawn), -1)
+    return templates, (templates**2).sum(-1), looks
 
 
 def _ink(image_size: int, figure: Figure) -> np.ndarray:
