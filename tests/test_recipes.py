@@ -38,6 +38,9 @@ RECIPES = {  # held-out measures after a few dozen steps: name, and what it is a
     "symdpo": ("answer_accuracy", 0.3),  # one of the two symbols shown, of four
     "vlguard": ("harmful/answer_accuracy", 0.9),
 }
+REWARDED = (  # those that learn from rewards, of tests/test_recipes_of_rewards.py
+    *("easyr1_geometry", "llava_rlhf", "lmm_r1", "lmm_r1_text", "open_r1_video", "oreal", "safe_rlhf_v", "vlm_r1"),
+)
 PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
 FEW = "data.limit=60"
 
@@ -250,13 +253,13 @@ def test_a_round_trains_an_adapter_and_imitates_refined_captions():
 
 def test_every_recipe_stands_here_and_on_its_page():
     others = {"blank_control", "compose_two_stages", "pure_dpo"}  # of other pages
-    assert {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")} == set(RECIPES) | others
-    assert all(f"experiment={name}" in PAGE for name in RECIPES)
+    assert {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")} == {*RECIPES, *REWARDED, *others}
+    assert all(f"experiment={name}" in PAGE for name in (*RECIPES, *REWARDED))
 
 
 def commands():
     """Of every recipe, what is typed for a real model and real rows, as its file says it."""
-    for name in RECIPES:
+    for name in (*RECIPES, *REWARDED):
         text = (conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").replace("\\\n#", " ")
         for typed in re.findall(r"^# python -m aa_lightning.train (.*)$", text, re.MULTILINE):
             yield name, shlex.split(re.sub(r"<.*?>", "somewhere", typed), comments=True)
@@ -299,7 +302,10 @@ def test_the_commands_for_real_rows_compose(tmp_path, monkeypatch):
         assert typed[0] == f"experiment={name}" and "shapes" not in cfg.model.path
         algorithm = instantiate(cfg.algo, _convert_="all")
         assert all(can_serve(kind, algorithm.supervision) for kind in data.kinds.values())
-    assert {name for name, typed in commands() if any(word.startswith("data=") for word in typed)} == set(RECIPES)
+    assert {name for name, typed in commands() if any(word.startswith("data=") for word in typed)} == {
+        *RECIPES,
+        *REWARDED,
+    }
 
 
 def test_right_answers_alone_are_enough_for_symbols():

@@ -50,6 +50,26 @@ _WATCHED = {
 _MANY = {"image": stored("red"), "questions": ["Who?", "When?"], "answers": ["Ada", "1843"]}
 
 CASES: dict[str, Case] = {
+    "geometry3k": Case(
+        {"images": [stored("red")], "problem": "<image>Find x.", "answer": "2 \\sqrt { 3 }"},
+        "...|[red]Find x.",
+        [],
+        answer="2 \\sqrt { 3 }",
+    ),
+    "refcoco_r1": Case(
+        {"id": 1, "image": "a/1.jpg", "conversations": [human("<image>Where is the cup?"), gpt("[1, 2, 3, 4]")]},
+        "...|[red]Where is the cup?",
+        [],
+        answer="[1, 2, 3, 4]",
+        files={"a/1.jpg": picture("red")},
+    ),
+    "open_r1_video": Case(
+        {"video": "a/b.mp4", "problem": "Who moves? A. a cat B. a dog", "solution": "<answer> B </answer>"},
+        "...|[red clip]Who moves? A. a cat B. a dog",
+        [],
+        answer="B",
+        files={"a/b.mp4": clip("red")},
+    ),
     "refinements": Case(
         {"prompt": "Q?", "response": "draft", "refinement": "better", "image": picture("red")},
         "[red]Q?",

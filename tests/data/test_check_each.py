@@ -11,7 +11,7 @@ from aa_lightning.configuration.compose import compose
 from .cases import CASES, READ_BY
 from .test_datasets import missing, options_of, with_files
 
-ALGORITHMS = {"preference": "dpo", "feedback": "dpo", "demonstration": "sft", "rating": "kto", "prompt": "sft"}
+ALGORITHMS = {"preference": "dpo", "feedback": "dpo", "demonstration": "sft", "rating": "kto", "prompt": "grpo"}
 
 
 def media_of(name):
@@ -51,7 +51,7 @@ def algorithm_for(name):
     return "sft" if kind == "rating" and model_for(name) == "tiny_sd" else ALGORITHMS[kind]
 
 
-SHOWN = sorted(set(CASES) - set(READ_BY) - {"math_zero_rl"})  # prompts alone are for rewards
+SHOWN = sorted(set(CASES) - set(READ_BY))
 FIRST = {(algorithm_for(name), model_for(name)): name for name in reversed(SHOWN)}.values()
 
 

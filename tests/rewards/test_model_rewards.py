@@ -103,6 +103,21 @@ def test_a_model_that_criticises_speaks_as_many_words_as_it_was_trained_for(expo
     assert torch.allclose(found, criteria(scorer, asked(2), SAID[:2])[..., 0], atol=1e-5)
 
 
+def test_a_reward_model_is_told_facts_that_the_policy_is_not(exported):
+    """It reads the question, a line break and the facts, as where they stand in the question itself."""
+    run, _ = exported("t2t")
+    plain, told = asked(2), asked(2)
+    for prompt, other in zip(plain, told, strict=True):
+        prompt.keep["facts"] = "The square is red."
+        other.messages[-1]["content"][-1]["text"] += "\nThe square is red."
+    rewards = built("model", path=str(run), facts="facts")
+    found, without = rewards(plain, SAID[:2])["model"], built("model", path=str(run))(plain, SAID[:2])["model"]
+    assert torch.allclose(found, built("model", path=str(run))(told, SAID[:2])["model"], atol=1e-5)
+    assert (found - without).abs().min() > 1e-4
+    with pytest.raises(ValueError, match=r"it keeps nothing: type \+data.template.keep.facts=<column>"):
+        rewards(asked(1), SAID[:1])
+
+
 def test_a_reward_model_sees_the_pictures_of_prompts(exported):
     run, scorer = exported("ti2t")
     rewards = built("model", path=str(run))

@@ -12,9 +12,10 @@ from torch import Tensor
 from aa_lightning.models.reward.scorer import Scorer
 from aa_lightning.rewards import answers as verifiers
 from aa_lightning.rewards import mathematics
+from aa_lightning.rewards.rules import final
 from aa_lightning.system.console import bar
 from aa_lightning.system.lazy_packages import torchmetrics_lazily
-from aa_lightning.types import Batch, Check, Policy, Response, Rollout
+from aa_lightning.types import Batch, Check, Policy, Response, Rollout, text
 
 
 @dataclass
@@ -253,8 +254,14 @@ def answers(
     return told
 
 
+def _said(check: Check, expected: str, response: Response) -> bool | None:
+    """As rewards judge it: what a model thinks before it answers is no answer."""
+    spoken = any(part["type"] == "text" for part in response)
+    return verifiers.said(check, expected, [text(final(verifiers.spoken(response)))] if spoken else response)
+
+
 _VERIFIERS = {
-    "text": ("answer_accuracy", verifiers.said),
+    "text": ("answer_accuracy", _said),
     "image": ("picture_accuracy", verifiers.drew),
     "audio": ("sound_accuracy", verifiers.played),
 }

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from aa_lightning.configuration.schema import STRICT
 from aa_lightning.rewards.answers import spoken
+from aa_lightning.rewards.facts import with_facts
 from aa_lightning.types import Message, Prompt, Response, text
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class RewardModel(OfModel):
         revision: of a hub id.
         dtype: of the weights.
         device: auto: the GPU of the process, where there is one; else as torch names it.
+        facts: what the data keeps that it is told behind the question, and the policy is not (`facts.py`); null: nothing.
         batch_size: prompts in a forward pass, each with all its responses.
         heads: weight of each head; null: their mean.
         steps: of a process reward model: what of the rewards of steps, from 0 to 1, counts; null: the reward of the whole.
@@ -59,6 +61,7 @@ class RewardModel(OfModel):
     revision: str | None
     dtype: Dtype
     device: str
+    facts: str | None
     batch_size: PositiveInt
     heads: list[float] | None
     steps: Literal["last", "min", "mean", "product"] | None
@@ -80,6 +83,7 @@ class RewardModel(OfModel):
         """(P, K) rewards."""
         import torch
 
+        prompts = prompts if self.facts is None else [with_facts(prompt, self.facts) for prompt in prompts]
         encoder = self._scorer.encoder
         said = [[self._as_steps(encoder.without_control(one)) for one in group] for group in responses]
         found = []

@@ -42,6 +42,16 @@ def centre(figure: Figure) -> tuple[float, float]:
     return (column + 0.5 + right / 100) / GRID, (row + 0.5 + down / 100) / GRID
 
 
+def box(figure: Figure, image_size: int) -> tuple[int, int, int, int]:
+    """Return the pixels around a figure, (left, top, right, bottom), in a picture of so many pixels."""
+    radius = _RADIUS[figure.large] / GRID
+    across, down = zip(*_OUTLINES.get(figure.shape, [(-1.0, -1.0), (1.0, 1.0)]), strict=True)
+    x, y = centre(figure)
+    sides = (x + radius * min(across), y + radius * min(down), x + radius * max(across), y + radius * max(down))
+    left, top, right, bottom = (round(side * image_size) for side in sides)
+    return left, top, right, bottom
+
+
 def _draw_figure(pen: ImageDraw.ImageDraw, figure: Figure, cell: float) -> None:
     radius = _RADIUS[figure.large] * cell
     x, y = (share * cell * GRID for share in centre(figure))

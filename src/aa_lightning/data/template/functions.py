@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import pkgutil
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from aa_lightning.data.shapes.language import look
+from aa_lightning.data.shapes.render import box
+from aa_lightning.data.shapes.scenes import GRID, Figure
 from aa_lightning.data.sources.cells import literal
 from aa_lightning.data.template.selection import claim_score, csr_reward
 
@@ -137,6 +142,26 @@ def instructed(turns: Sequence[Mapping[str, str | None]], key: str) -> Columns:
     return {"asked": found[key], "said": found["response"]}
 
 
+def boxes(scene: str, size: int) -> Columns:
+    """The box of a figure of Shapes that looks like no other one of its scene, and one of the same size in another column.
+
+    Args:
+        scene: the ground truth as JSON.
+        size: of the picture, in pixels.
+
+    Returns:
+        look, such as `red circle`; box and elsewhere, as texts `[left, top, right, bottom]`.
+    """
+    figures = [
+        Figure(**{**told, "cell": tuple(told["cell"]), "shift": tuple(told["shift"])}) for told in json.loads(scene)
+    ]
+    looks = [look(figure) for figure in figures]
+    one = next(figure for figure in figures if looks.count(look(figure)) == 1)
+    row, column = one.cell
+    other = replace(one, cell=(row, (column + 1) % GRID))
+    return {"look": look(one), "box": str([*box(one, size)]), "elsewhere": str([*box(other, size)])}
+
+
 _OURS = (
     hh_transcript,
     majority,
@@ -148,6 +173,7 @@ _OURS = (
     self_rewards,
     claim_scores,
     instructed,
+    boxes,
 )
 FUNCTIONS: dict[str, Callable[..., Columns]] = {function.__name__: function for function in _OURS}
 
