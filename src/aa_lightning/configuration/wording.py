@@ -44,6 +44,14 @@ _ELSEWHERE = {
     "loader.workers": ("num_workers", "dataloader_num_workers"),
     "loader.max_prompt_tokens": ("max_prompt_length", "max_length", "cutoff_len"),
     "loader.max_response_tokens": ("max_completion_length", "max_response_length"),
+    "rollout.responses": ("num_generations", "n_samples_per_prompt", "group_size", "num_responses", "samples"),
+    "rollout.epochs": ("num_iterations", "ppo_epochs", "num_ppo_epochs", "updates"),
+    "rollout.prompts": ("rollout_batch_size", "generation_batch_size"),
+    "rollout.max_new_tokens": ("max_completion_length", "max_response_length", "max_tokens"),
+    "algo.surrogate.low": ("clip", "epsilon", "eps", "clip_range", "cliprange", "clip_ratio", "eps_clip", "clip_eps"),
+    "algo.surrogate.high": ("epsilon_high", "clip_high", "clip_ratio_high", "eps_clip_high"),
+    "algo.advantage.scale": ("scale_rewards",),
+    "algo.loss_kl": ("kl", "kl_coef", "kl_coefficient", "kl_loss_coef", "kl_beta", "use_kl_loss"),
     "trainer.max_steps": ("steps", "num_steps", "train_steps", "iterations"),
     "trainer.devices": ("gpus", "n_gpus", "num_gpus", "nproc_per_node", "num_processes"),
     "trainer.precision": ("bf16", "fp16", "mixed_precision"),
@@ -82,6 +90,8 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
     if "." in key and (slip := [name for name in others if is_slip(key, name)]):
         return slip[0]
     last = _last(key)
+    if key.startswith(("rollout.", "algo.")) and last == "num_generations":
+        return "rollout.responses"  # and not that of evaluations
     if called := [name for name in others if _last(name) == last]:
         return min(called, key=lambda name: (mistypings(key, name), name))
     meant = [ours for ours, theirs in _ELSEWHERE.items() if _letters(last) in theirs and ours in others]

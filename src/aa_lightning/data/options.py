@@ -61,6 +61,7 @@ class DataOptions:
     val_share: float | None = Field(gt=0, lt=1)
     template: TemplateOptions | None  # null: recognised from the columns
     templates: dict[Need, TemplateOptions]  # of the same rows, for algorithms that need another form
+    check: Check | None  # how answers are compared with what a model says; null: as the template says
     on_bad_row: Literal["error", "skip"]
     max_characters: int = Field(default=1_000_000, ge=1)
     limit: int | None = Field(ge=1)

@@ -32,15 +32,17 @@ _FORMS = (
 
 
 def completed(options: DataOptions) -> DataOptions:
-    """The options of a data set with the mapping that its columns tell, where none is written: so that what rows hold is
-    known before any of them is read.
+    """The options of a data set with the mapping that its columns tell, where none is written, and with its check: so that
+    what rows hold is known before any of them is read.
 
     Raises:
         FileNotFoundError, ValueError: as in `open_source` and `recognise`.
     """
-    if options.template is not None:
-        return options
-    return replace(options, template=recognise(Chain([open_source(origin) for origin in options.origins])))
+    template = options.template or recognise(Chain([open_source(origin) for origin in options.origins]))
+    if options.check is None:
+        return replace(options, template=template)
+    others = {need: replace(other, check=options.check) for need, other in options.templates.items()}
+    return replace(options, template=replace(template, check=options.check), templates=others)
 
 
 def _of_no_rows(source: Any) -> str:
