@@ -39,7 +39,17 @@ RECIPES = {  # held-out measures after a few dozen steps: name, and what it is a
     "vlguard": ("harmful/answer_accuracy", 0.9),
 }
 REWARDED = (  # those that learn from rewards, of tests/test_recipes_of_rewards.py
-    *("easyr1_geometry", "llava_rlhf", "lmm_r1", "lmm_r1_text", "open_r1_video", "oreal", "safe_rlhf_v", "vlm_r1"),
+    *(
+        "easyr1_geometry",
+        "llava_rlhf",
+        "lmm_r1",
+        "lmm_r1_text",
+        "open_r1_video",
+        "oreal",
+        "prime",
+        "safe_rlhf_v",
+        "vlm_r1",
+    ),
 )
 PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
 FEW = "data.limit=60"

@@ -35,6 +35,7 @@ SETTINGS = {  # as they were published
     "easyr1_geometry": {"algo.loss_kl.coefficient": 0.01, "rollout.responses": 5, "reward.answer.weight": 0.5},
     "llava_rlhf": {"algo.reward_kl.coefficient": 0.1, "algo.advantage.smoothing": 1.0, "rollout.epochs": 2},
     "safe_rlhf_v": {"algo.advantage.threshold": -0.5, "algo.advantage.limit": 20.0, "algo.reward_kl.coefficient": 0.02},
+    "prime": {"algo.critic.beta": 0.05, "rollout.responses": 4, "algo.advantage.name": "implicit_process"},
     "oreal": {"algo.loss_kl.coefficient": 0.01, "algo.aggregation.negative": 0.5, "rollout.responses": 16},
 }
 

@@ -55,7 +55,8 @@ class RewardPenalty(Penalty):
         adaptive: how the coefficient follows the divergence; None: it stays.
     """
 
-    adaptive: Adaptive | None
+    estimator: Literal["k1", "k2", "k3"] = "k1"
+    adaptive: Adaptive | None = None
 
     @property
     def remembers(self) -> tuple[str, ...]:
@@ -92,7 +93,8 @@ class LossPenalty(Penalty):
         corrected: the estimate times the ratio π / π_old: of k3, its gradient is then that of the divergence.
     """
 
-    corrected: bool
+    estimator: Literal["k1", "k2", "k3"] = "k3"
+    corrected: bool = False
 
     def __call__(self, actions: Actions, reference: Tensor, level: str) -> Tensor:
         """(P, K, A) of the actions of a minibatch; the ratio is that of the surrogate."""

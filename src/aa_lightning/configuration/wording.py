@@ -9,62 +9,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
+from aa_lightning.configuration.elsewhere import ELSEWHERE, EPOCHS
 from aa_lightning.configuration.schema import WHY
 from aa_lightning.configuration.schema_words import sample
 
 ALIKE = 0.6  # ratio of matching letters from which two words may be the same one
 FEW = 12  # options that an error lists; of more it names the help page
-
-# our key or group, and what other programs call it
-_ELSEWHERE = {
-    "algo": ("algorithm", "algorithms", "algos", "method", "objective", "loss", "loss_type"),
-    "data": ("dataset", "datasets", "dataset_name", "data_set"),
-    "model": ("models", "model_name", "checkpoint_name"),
-    "strategy": ("strat", "strategies", "parallel", "parallelism"),
-    "modality": ("modalities", "mode", "task"),
-    "experiment": ("experiments", "exp"),
-    "logger": ("loggers", "logging", "log", "report_to"),
-    "model.path": ("model_name_or_path", "model_path", "pretrained"),
-    "model.lora.rank": ("lora_rank", "lora_r", "lora", "r"),
-    "model.lora.alpha": ("lora_alpha",),
-    "model.dtype": ("torch_dtype",),
-    "data.train.path": ("train_file", "data_path", "file", "train_path"),
-    "data.val.path": ("val_file", "eval_file", "validation_file"),
-    "data.limit": ("max_samples", "max_train_samples", "limit_train_batches"),
-    "optimizer.lr": ("learning_rate",),
-    "optimizer.schedule": ("lr_scheduler", "lr_scheduler_type", "scheduler"),
-    "optimizer.warmup_ratio": ("warmup", "warmup_steps"),
-    "loader.batch_size": ("train_batch_size", "global_batch_size", "bs", "batch"),
-    "loader.micro_batch_size": (
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "accumulate_grad_batches",
-    ),
-    "loader.eval_batch_size": ("per_device_eval_batch_size",),
-    "loader.workers": ("num_workers", "dataloader_num_workers"),
-    "loader.max_prompt_tokens": ("max_prompt_length", "max_length", "cutoff_len"),
-    "loader.max_response_tokens": ("max_completion_length", "max_response_length"),
-    "rollout.responses": ("num_generations", "n_samples_per_prompt", "group_size", "num_responses", "samples"),
-    "rollout.epochs": ("num_iterations", "ppo_epochs", "num_ppo_epochs", "updates"),
-    "rollout.prompts": ("rollout_batch_size", "generation_batch_size"),
-    "rollout.max_new_tokens": ("max_completion_length", "max_response_length", "max_tokens"),
-    "algo.surrogate.low": ("clip", "epsilon", "eps", "clip_range", "cliprange", "clip_ratio", "eps_clip", "clip_eps"),
-    "algo.surrogate.high": ("epsilon_high", "clip_high", "clip_ratio_high", "eps_clip_high"),
-    "algo.advantage.scale": ("scale_rewards",),
-    "algo.loss_kl": ("kl", "kl_coef", "kl_coefficient", "kl_loss_coef", "kl_beta", "use_kl_loss"),
-    "trainer.max_steps": ("steps", "num_steps", "train_steps", "iterations"),
-    "trainer.devices": ("gpus", "n_gpus", "num_gpus", "nproc_per_node", "num_processes"),
-    "trainer.precision": ("bf16", "fp16", "mixed_precision"),
-    "trainer.gradient_clip_val": ("max_grad_norm", "gradient_clipping", "grad_clip"),
-    "trainer.log_every_n_steps": ("logging_steps",),
-    "trainer.val_check_interval": ("eval_steps",),
-    "checkpoint.every_n_steps": ("save_steps", "checkpoint_every"),
-    "checkpoint.keep": ("save_total_limit",),
-    "resume": ("resume_from_checkpoint", "ckpt_path", "run"),
-    "output": ("output_dir", "out", "save_dir"),
-    "n": ("num_samples", "num_return_sequences"),
-}
-EPOCHS = ("epochs", "epoch", "num_epochs", "max_epochs", "num_train_epochs", "n_epochs", "train_epochs")
 
 
 class ConfigError(ValueError):
@@ -94,7 +44,7 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
         return "rollout.responses"  # and not that of evaluations
     if called := [name for name in others if _last(name) == last]:
         return min(called, key=lambda name: (mistypings(key, name), name))
-    meant = [ours for ours, theirs in _ELSEWHERE.items() if _letters(last) in theirs and ours in others]
+    meant = [ours for ours, theirs in ELSEWHERE.items() if _letters(last) in theirs and ours in others]
     if meant:
         return meant[0]
     lasts = {_last(name): name for name in sorted(others, key=len, reverse=True)}

@@ -1,4 +1,4 @@
-"""What a reward model is told and the policy is not: the factually augmented rewards of LLaVA-RLHF, 2309.14525."""
+"""Facts that a reward model is told and the policy is not: the factually augmented rewards of LLaVA-RLHF, 2309.14525."""
 
 from __future__ import annotations
 
