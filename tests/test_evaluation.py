@@ -166,6 +166,17 @@ def test_answers_of_real_data_are_not_matched_by_the_words_of_shapes():
     assert answered(*wrong) == (0.0, 5)
 
 
+def test_what_is_thought_before_an_answer_is_none():
+    rows = [
+        ("exact", "Paris", "<think>London? No.</think> Paris"),
+        ("exact", "Paris", "<think>It is far.</think><answer>Paris</answer>"),
+        ("shapes", "red", "<think>blue, or red</think><answer>red</answer>"),
+        ("exact", "Paris", "<think>Paris"),
+        ("exact", "Paris", "<think>Paris</think><answer>London</answer>"),
+    ]
+    assert answered(*rows) == (0.6, 5)
+
+
 def test_each_answer_is_checked_as_its_own_data_says_and_rows_without_one_are_not():
     rows = [
         ("exact", "red", "The circle is red."),

@@ -1,4 +1,4 @@
-"""What other programs call our keys."""
+"""Names that other programs give to our keys."""
 
 # our key or group, and what other programs call it
 ELSEWHERE = {

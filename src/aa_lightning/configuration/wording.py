@@ -46,7 +46,7 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
         return min(called, key=lambda name: (mistypings(key, name), name))
     meant = [ours for ours, theirs in ELSEWHERE.items() if _letters(last) in theirs and ours in others]
     if meant:
-        return meant[0]
+        return min(meant, key=lambda ours: ours.partition(".")[0] != key.partition(".")[0])
     lasts = {_last(name): name for name in sorted(others, key=len, reverse=True)}
     return nearest(key, others) or lasts.get(nearest(last, lasts) or "")
 
