@@ -225,7 +225,7 @@ def test_symbols_in_place_of_answers_are_checked_exactly():
 class _Suite:
     """A suite that has answered the rows that one of two processes gets: 0, 1, 4, 5."""
 
-    def run(self, model, device, whole):
+    def run(self, model, device, whole, untrained=False):
         rows = ("0", "1", "4", "5")
         return heldout.Measured(
             responses={row: [text(f"answer {row}")] for row in rows}, verdicts=dict.fromkeys(rows, True)

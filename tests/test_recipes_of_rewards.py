@@ -100,13 +100,6 @@ def test_rows_without_a_template_say_how_their_answers_are_compared(tmp_path):
         assert build_rewards(cfg)([found[0]], [[[text("There are 3 dots.")]]])["answer"].item() == right
 
 
-def test_scales_say_what_holds_for_all_algorithms_that_learn_from_rewards():
-    rates = {typed: compose(typed.split()).optimizer.lr for typed in ("algo=grpo", "algo=ppo", "algo=dpo")}
-    assert rates == {"algo=grpo": 3e-4, "algo=ppo": 3e-4, "algo=dpo": 1e-3}
-    assert compose(["algo=grpo", "model=qwen2_5_vl_3b_instruct"]).optimizer.lr == 1e-6
-    assert compose(["algo=grpo", "optimizer.lr=0.5"]).optimizer.lr == 0.5
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(one, marks=[] if one in ("vlm_r1", "safe_rlhf_v") else pytest.mark.slow) for one in REWARDED]
 )

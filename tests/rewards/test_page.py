@@ -18,7 +18,7 @@ from aa_lightning.types import Prompt, text
 
 PAGE = (Path(__file__).parents[2] / "docs/rl.md").read_text(encoding="utf-8")
 TABLE = PAGE.partition("| `reward=` |")[2].partition("\n\n")[0].splitlines()[2:]
-FILES = {name: body for name, body in re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE, re.M | re.S)}
+FILES = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE, re.M | re.S))
 
 
 @pytest.fixture

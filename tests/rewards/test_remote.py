@@ -183,9 +183,11 @@ def test_nothing_goes_to_proxies_or_where_a_server_sends_on(monkeypatch):
         built("server", url=server.url)(prompts(1), TWO[:1])
         assert (len(server.asked), len(other.asked)) == (1, 0)
     with serving(servers.lengths) as other:
-        with serving(lambda handler, body: handler.answer(b"", 307, Location=other.url)) as server:
-            with pytest.raises(RewardFault, match=f"sends on to {other.url}, which was not named"):
-                built("server", url=server.url)(prompts(1), TWO[:1])
+        with (
+            serving(lambda handler, body: handler.answer(b"", 307, Location=other.url)) as server,
+            pytest.raises(RewardFault, match=f"sends on to {other.url}, which was not named"),
+        ):
+            built("server", url=server.url)(prompts(1), TWO[:1])
         assert other.asked == []
 
 

@@ -92,7 +92,7 @@ def _widen(pipe: int) -> None:
 
 
 def _leave_no_traces(writes: bool) -> None:
-    """No core dumps, no files, and nothing in the terminal: decoders print what they find. What may write prints to stderr."""
+    """No core dumps, no files, nothing in the terminal: decoders print what they find. What may write prints to stderr."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

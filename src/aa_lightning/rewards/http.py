@@ -33,7 +33,7 @@ _SHOWN = 200  # characters of what a server says
 
 
 class Refused(ConnectionError):
-    """A server gave no answer that can be used. `blame`: 1 where it gives none to anybody; a share of that, where it may be."""
+    """A server gave no answer that can be used. `blame`: 1 where it gives none to anybody; less where it may."""
 
     def __init__(self, message: str, blame: float = 0.0):
         super().__init__(message)
