@@ -154,7 +154,7 @@ def _cells(picture: Image.Image) -> np.ndarray:
 
 @cache
 def _templates(image_size: int, cell: Cell) -> tuple[np.ndarray, np.ndarray, list[Look | None]]:
-    """(N, D) how a cell looks with each figure in each size and slightly moved, (N,) the squares of that, and which figure it is.
+    """(N, D) how a cell looks with each figure in each size and slightly moved, (N,) the squares of that, and which it is.
 
     Each cell has its own: where the size is no multiple of three, cells do not begin at whole pixels.
     """
