@@ -22,6 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, ModelPa
 from torch import Tensor, nn
 from torch.utils._pytree import register_pytree_node
 
+from aa_lightning.models.diffusion.denoiser import Denoiser
 from aa_lightning.models.reference import Reference
 from aa_lightning.models.token.towers import release_towers
 from aa_lightning.types import LogLikelihood
@@ -199,7 +200,7 @@ def _gathers(strategy: Any) -> bool:
 
 
 def _shard(network: nn.Module, strategy: FSDP) -> None:
-    from torch.distributed.fsdp import FSDPModule, fully_shard
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
     if isinstance(network, FSDPModule):
         return
@@ -207,6 +208,8 @@ def _shard(network: nn.Module, strategy: FSDP) -> None:
     for block in blocks(network):
         fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
+    if isinstance(network, Denoiser):  # its chains are read step by step, and not by its forward
+        register_fsdp_forward_method(network, "action_logprobs")
 
 
 def _place_frozen(strategy: Any, network: nn.Module) -> None:
