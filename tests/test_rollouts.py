@@ -41,7 +41,7 @@ class Examples(list):
 
 
 def row(index):
-    return SimpleNamespace(encoded=index)
+    return SimpleNamespace(encoded=index, branches={})
 
 
 @dataclass

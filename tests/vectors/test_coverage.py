@@ -8,7 +8,7 @@ import pytest
 
 from tests.vectors.support import ROOT
 
-FAMILIES = ("supervised", "reward", "preference", "multimodal", "pairs")
+FAMILIES = ("supervised", "reward", "preference", "multimodal", "pairs", "policy_gradient")
 READERS = ("vector", "vectors", "Case")  # what tests read vectors with
 BY_NAME = {"vectors"}  # of these readers, those that read all of an algorithm's
 SOURCES = sorted((ROOT / "tests").rglob("test_*.py"))

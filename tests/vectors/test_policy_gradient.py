@@ -1,6 +1,6 @@
 """Surrogates, advantages and divergences against worked numbers, values and gradients."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -346,3 +346,23 @@ def test_a_critic_learns_beside_the_policy(dtype):
     loss, metrics = ppo(policy, empty_batch(2, supervision=credit))
     assert_close(loss, 0.1 * (0.25 + 0.0625) / 4, dtype)
     assert metrics["value/explained"].item() == pytest.approx(1 - 0.28125 / 0.5)  # variances of (0.5, −0.25) and (1, 0)
+
+
+@each_precision
+def test_ppo_ptx(dtype):
+    """The objective with a policy's loss that is zero, since its responses have no advantage: what is left is ptx."""
+    case = vector("policy_gradient", "ppo_ptx", "coef16")
+    logps = leaves([case["inputs"]["ptx_token_logps"]], dtype)
+    objective = algorithm("grpo", ptx={"coefficient": case["params"]["ptx_coef"]})
+    policy = GivenActions(torch.zeros(1, 1, 1, dtype=dtype))
+    policy.log_likelihood = lambda batch: padded(logps)
+    nothing = torch.zeros(1, 1, 1, dtype=dtype)
+    told = {"old_logprobs": nothing, "chosen": nothing + 1, "advantages": nothing[0], "rewards": nothing[0]}
+    batch = empty_batch(1, supervision={**told, "ended": nothing[0]})
+    shown = padded(logps)
+    batch.branches["auxiliary"] = replace(empty_batch(1), response={"mask": shown.mask})
+    loss, metrics = objective(policy, batch)
+    loss.backward()
+    assert_close(case["inputs"]["ppo_actor_loss"] + loss, case["expected"]["loss"], dtype)
+    assert_close(metrics["ptx/loss"], case["params"]["ptx_coef"] * case["expected"]["ptx_loss"], dtype)
+    assert_close(logps[0].grad, [-case["params"]["ptx_coef"] / 3] * 3, dtype)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from aa_lightning import losses
 from aa_lightning.algos.experience import Actions, Experience
 from aa_lightning.algos.hyperparameters import Component, NonNegative, Positive, hyperparameters
+from aa_lightning.types import LogLikelihood
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,3 +134,24 @@ class Imitation(Component):
         """(P, K, A) of the actions of a minibatch with rewards (P, K); the mean is over all of its actions."""
         good = (rewards > self.above).to(actions.mask.dtype)[..., None]
         return -self.coefficient * good * actions.logprobs
+
+
+@hyperparameters
+class Demonstrations(Component):
+    """coefficient · the mean of −log π over the tokens of demonstrations, which keeps what the model knew before (PPO-ptx,
+    2203.02155 eq. 2).
+
+    Attributes:
+        coefficient: beside the policy's gain.
+    """
+
+    coefficient: Positive
+
+    def __call__(self, likelihood: LogLikelihood, tokens: Tensor | None) -> Tensor:
+        """() of one demonstration for each prompt, (P, 1, T).
+
+        Args:
+            tokens: () of the whole step; None: those of this batch.
+        """
+        nll = losses.supervised.mean_nll(likelihood.terms, likelihood.mask, "token", tokens)
+        return self.coefficient * nll

@@ -58,6 +58,11 @@ class Wanted:
     criteria: tuple[str, ...] = ()
 
 
+def branches_of(encoder: Encoder, items: Sequence[Item]) -> dict[str, Batch]:
+    """Alternative inputs of P examples, by their names."""
+    return {name: encoder.collate([item.branches[name] for item in items]) for name in items[0].branches}
+
+
 class EncodedExamples(Sequence):
     """Examples, tokenised (or resized) when they are first asked for.
 
@@ -124,9 +129,7 @@ class EncodedExamples(Sequence):
         batch = self.encoder.collate([item.encoded for item in items])
         batch.checks = [item.example.check for item in items]
         batch.supervision = self._supervision(items, batch)
-        batch.branches = {
-            name: self.encoder.collate([item.branches[name] for item in items]) for name in items[0].branches
-        }
+        batch.branches = branches_of(self.encoder, items)
         return batch
 
     def _supervision(self, items: Sequence[Item], batch: Batch) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from aa_lightning.models.reference import evaluating
 from aa_lightning.rewards.reward import Rewards
 from aa_lightning.system.random_state import fixed_draws
 from aa_lightning.training import strategies
-from aa_lightning.training.datamodule import Item
+from aa_lightning.training.datamodule import Item, branches_of
 from aa_lightning.training.groups import Group, divided, joined, parted
 from aa_lightning.types import Algorithm, Batch, Prompt, Response, Rollout, Sampling
 
@@ -193,6 +193,7 @@ def batch_of(encoder: Any, items: Sequence[Item], groups: Sequence[Group]) -> Ba
     """Prompts with what was drawn to them."""
     batch = encoder.with_drawn([item.encoded for item in items], joined([group.response for group in groups]))
     batch.draws = joined([group.draws for group in groups])
+    batch.branches = branches_of(encoder, items)
     return batch
 
 
@@ -209,6 +210,7 @@ def longest_drawn(encoder: Any, items: Sequence[Item], algorithm: Algorithm, opt
     response = {"input_ids": torch.full(shape, encoder.end), "mask": torch.ones(shape)}
     batch = encoder.with_drawn([item.encoded for item in items], response)
     batch.draws = {"temperature": torch.tensor(options.temperature)}
+    batch.branches = branches_of(encoder, items)
     zeros = torch.zeros(shape)
     batch.supervision = algorithm.credit(
         Experience(
