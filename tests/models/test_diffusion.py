@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -299,7 +300,9 @@ def test_a_rollout_holds_pictures_whose_likelihood_can_be_asked_for(folder):
     picture = rollout.responses[2][1][0]["image"]
     assert isinstance(picture, Image.Image) and picture.size == (32, 32)
     assert torch.equal(policy.encoder.pixels(picture), rollout.batch.response["pixels"][2, 1])
-    assert policy.log_likelihood(policy.prepare(rollout.batch)).total.shape == (3, 2)
+    assert policy.prepare(rollout.batch) is rollout.batch  # whose chain is what is learned from
+    pictures = policy.prepare(replace(rollout.batch, draws={}))
+    assert policy.log_likelihood(pictures).total.shape == (3, 2)
     assert policy.training
 
 
