@@ -71,7 +71,8 @@ def remove_parts(folder: Path) -> None:
     """Remove what processes that are gone were writing."""
     for part in folder.glob(f".*{_PART}"):
         with contextlib.suppress(OSError), part.open("rb") as file:
-            if _try_lock(file.fileno()):
+            # its owner may have given that file its name meanwhile, and begun another of this one
+            if _try_lock(file.fileno()) and os.path.samestat(os.fstat(file.fileno()), part.stat()):
                 part.unlink()
 
 
