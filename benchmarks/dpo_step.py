@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
 import statistics
-import subprocess
-import sys
 
 import torch
 
@@ -37,16 +34,8 @@ def compare(
     return losses, machine.alternated(steps, repeats, device)
 
 
-def memory(side: str, device: str) -> float:
-    """MiB that two steps of one contender take above its loaded models, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.dpo_step", "--memory", side, "--device", device]
-    returned = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}  # freed tensors go back to the system: the peak is what is alive
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **returned})
-    return float(answer.stdout.strip().splitlines()[-1])
-
-
 def measure_memory(side: str, device: str) -> float:
-    """The same, in this process."""
+    """MiB that two steps of one contender take above its loaded models, in this process."""
     step = _SIDES[side](subject.make_policy(), subject.make_pairs(PAIRS, QUESTION, ANSWER), device)
     gc.collect()
     before = machine.memory_in_use(device)
@@ -91,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         print(measure_memory(options.memory, options.device))
         return
     losses, times = compare(subject.make_pairs(PAIRS, QUESTION, ANSWER), options.device, options.repeats)
-    peaks = [memory(side, options.device) for side in _SIDES]
+    peaks = [machine.memory_apart("benchmarks.dpo_step", side, "--device", options.device) for side in _SIDES]
     machine.write("dpo_step", options.device, "\n".join([*heading(options.device), table(losses, times, peaks)]))
 
 

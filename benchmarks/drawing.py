@@ -14,8 +14,6 @@ from aa_lightning.models.token.sampling import FREE, Drawn, Except, draw
 from aa_lightning.types import Batch, Prompt, Sampling, text
 from benchmarks import machine, subject
 
-SIZES = {"width": 384, "layers": 8, "heads": 8, "kv_heads": 4, "mlp": 1024, "vision_layers": 8}
-VOCABULARY = 32_000
 _NAMES = 100  # the first token of a response is this many behind its number, so that it is known which one it is
 
 
@@ -42,13 +40,6 @@ CASES = (
     Case("8 prompts of 264 to 500 tokens, an answer of 16 to 128 tokens to each", range(0, 240, 30), 1, _MIXED),
     Case("4 prompts of 264 to 500 tokens, 4 answers of 16 to 128 tokens to each", range(0, 240, 60), 4, _MIXED * 2),
 )
-
-
-def make_policy() -> AutoregressivePolicy:
-    """A LLaVA of 44 million random weights."""
-    policy = subject.make_policy(sizes=SIZES)
-    policy.network.model.resize_token_embeddings(VOCABULARY, mean_resizing=False)
-    return policy.eval()
 
 
 def batch_of(policy: AutoregressivePolicy, case: Case) -> Batch:
@@ -136,12 +127,12 @@ def measured(policy: AutoregressivePolicy, case: Case, repeats: int, device: str
 def main(argv: list[str] | None = None) -> None:
     options = machine.arguments(__doc__).parse_args(argv)
     torch.set_num_threads(options.threads)
-    policy = make_policy().to(options.device)
+    policy = subject.make_speaker().eval().to(options.device)
     rows = [measured(policy, case, options.repeats, options.device) for case in CASES]
-    weights = sum(weight.numel() for weight in policy.parameters())
+    weights, words = sum(weight.numel() for weight in policy.parameters()), policy.network.head.out_features
     lines = [
         "# Drawing responses\n",
-        f"LLaVA with {weights / 1e6:.0f} million random weights, {VOCABULARY:,} words; temperature 1, no top-k, float32; the "
+        f"LLaVA with {weights / 1e6:.0f} million random weights, {words:,} words; temperature 1, no top-k, float32; the "
         f"best of {options.repeats} alternated rounds, and the medians of their ratios. Answers end where they are told to, "
         "in both.\n",
         machine.described(options.device),

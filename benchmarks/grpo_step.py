@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
@@ -212,14 +209,6 @@ def measure_memory(side: str) -> float:
     return (machine.peak_memory("cpu") - before) / 2**20
 
 
-def memory(side: str) -> float:
-    """The same in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.grpo_step", "--memory", side]
-    returned = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}  # freed tensors go back to the system: the peak is what is alive
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **returned})
-    return float(answer.stdout.strip().splitlines()[-1])
-
-
 def table(taken: dict[str, Taken], apart: tuple[float, float], peaks: dict[str, float]) -> str:
     rows = []
     for side, name in NAMES.items():
@@ -257,7 +246,7 @@ def main(argv: list[str] | None = None) -> None:
         print(measure_memory(options.memory))
         return
     taken, apart = measure(options.repeats)
-    peaks = {side: memory(side) for side in NAMES}
+    peaks = {side: machine.memory_apart("benchmarks.grpo_step", side) for side in NAMES}
     heading = (
         f"# One GRPO step\n\nLLaVA with 44 M random weights, vocabulary 32,000, 256 picture tokens; one prompt, {RESPONSES} "
         f"responses of {TOKENS} tokens, one update of all weights, no reference; float32, nothing checkpointed.\n"

@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -72,6 +73,14 @@ def peak_memory(device: str) -> int:
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status").read_text()  # not ru_maxrss, which starts at the parent's
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def memory_apart(module: str, *arguments: str) -> float:
+    """MiB that `python -m <module> --memory …` prints last: what a contender takes, in a process of its own."""
+    returned = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}  # freed tensors go back to the system: the peak is what is alive
+    command = [sys.executable, "-m", module, "--memory", *arguments]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **returned})
+    return float(answer.stdout.strip().splitlines()[-1])
 
 
 def memory_in_use(device: str) -> int:

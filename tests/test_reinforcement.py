@@ -19,17 +19,11 @@ from aa_lightning.configuration.compose import compose
 from aa_lightning.report import write_report
 from aa_lightning.types import Response, Rollout
 from tests.contract.support import modality
+from tests.reliability.support import UNMEASURED
 
 OWN = f"{__name__}"
 SHORT = [
-    "init=null",
-    "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-    "evaluation.before=false",
-    "evaluation.num_examples=4",
-    "evaluation.num_generations=0",
-    "evaluation.samples=0",
-    "evaluation.blank_media_control=false",
+    *UNMEASURED,
     "logger.tensorboard=false",
     "data.train.size=32",
     "data.val.size=8",

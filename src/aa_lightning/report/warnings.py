@@ -35,6 +35,11 @@ def alarms(first: Means, last: Means) -> dict[str, str]:
     return {name: text for name, text in told.items() if text is not None}
 
 
+def _both(name: str, first: Means, last: Means) -> tuple[float, float]:
+    """A metric at the start and now; NaN where it was not logged."""
+    return first.get(name, math.nan), last.get(name, math.nan)
+
+
 def _likelihood(first: Means, last: Means) -> str | None:
     """Both responses of a pair may become less likely (2410.08847)."""
     before, after = _per_token(first), _per_token(last)
@@ -54,7 +59,7 @@ def _per_token(means: Means) -> float | None:
 
 
 def _margin(first: Means, last: Means) -> str | None:
-    before, after = (means.get("reward/margin", math.nan) for means in (first, last))
+    before, after = _both("reward/margin", first, last)
     if not (after > MARGIN and after > before):
         return None
     return (
@@ -65,7 +70,7 @@ def _margin(first: Means, last: Means) -> str | None:
 
 
 def _length(first: Means, last: Means) -> str | None:
-    before, after = (means.get("length/correlation", math.nan) for means in (first, last))
+    before, after = _both("length/correlation", first, last)
     if not abs(after) > CORRELATION:
         return None
     kind = "longer" if after > 0 else "shorter"
@@ -80,7 +85,7 @@ def _gamed(first: Means, last: Means) -> str | None:
     if not last.get("rollout/reward", 0.0) > first.get("rollout/reward", math.inf):
         return None
     for name in ("answer_accuracy", "picture_accuracy", "sound_accuracy"):
-        before, after = (means.get(f"val/{name}", math.nan) for means in (first, last))
+        before, after = _both(f"val/{name}", first, last)
         if before - after > FALLEN:
             return (
                 f"The reward has risen from {first['rollout/reward']:.3g} to {last['rollout/reward']:.3g} while held-out "
@@ -91,8 +96,8 @@ def _gamed(first: Means, last: Means) -> str | None:
 
 
 def _longer(first: Means, last: Means) -> str | None:
-    before, after = (means.get("rollout/length", math.nan) for means in (first, last))
-    cut, cut_now = (means.get("rollout/cut", math.nan) for means in (first, last))
+    before, after = _both("rollout/length", first, last)
+    cut, cut_now = _both("rollout/cut", first, last)
     if not (cut_now > CUT and cut_now > cut and after > GROWN * before):
         return None
     return (
@@ -103,7 +108,7 @@ def _longer(first: Means, last: Means) -> str | None:
 
 
 def _divergence(first: Means, last: Means) -> str | None:
-    before, after = (means.get("rollout/kl", math.nan) for means in (first, last))
+    before, after = _both("rollout/kl", first, last)
     if not (after > KL and after > before):
         return None
     return (
@@ -126,7 +131,7 @@ def _equal(first: Means, last: Means) -> str | None:
 
 def _entropy(first: Means, last: Means) -> str | None:
     """A policy that has found the answers is sure of them; one that has not should go on looking."""
-    before, after = (means.get("rollout/entropy", math.nan) for means in (first, last))
+    before, after = _both("rollout/entropy", first, last)
     if not 0 <= after < ENTROPY * before or last["rollout/reward"] > first["rollout/reward"]:
         return None
     return (

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import PositiveFloat
 
 from aa_lightning.rewards.answers import spoken
-from aa_lightning.rewards.rules import final, rule
+from aa_lightning.rewards.rules import answer_of, final, rule
 from aa_lightning.rewards.texts import parsed
 from aa_lightning.types import Prompt, Response
 
@@ -154,11 +154,10 @@ def _expected(prompt: Prompt) -> list[Box]:
     Raises:
         ValueError: there is no answer, or nothing in it is a box.
     """
-    if prompt.answer is None:
-        raise ValueError("its row has no answer with boxes (data.template.answer names their column)")
-    found = boxes_in(prompt.answer)
-    if not found and prompt.answer.strip() != "[]":
-        raise ValueError(f"its answer {prompt.answer!r:.60} has no box [x1, y1, x2, y2]")
+    expected = answer_of(prompt, "with boxes")
+    found = boxes_in(expected)
+    if not found and expected.strip() != "[]":
+        raise ValueError(f"its answer {expected!r:.60} has no box [x1, y1, x2, y2]")
     return found
 
 

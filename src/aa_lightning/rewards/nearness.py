@@ -11,7 +11,7 @@ from pydantic import PositiveFloat
 from aa_lightning.data.shapes import score_picture, score_sound
 from aa_lightning.rewards.answers import spoken
 from aa_lightning.rewards.numbers import whole
-from aa_lightning.rewards.rules import final, rule, written
+from aa_lightning.rewards.rules import answer_of, final, rule, written
 from aa_lightning.rewards.wording import announced, words
 from aa_lightning.types import Prompt, Response
 
@@ -41,22 +41,20 @@ class Near:
         Raises:
             ValueError: the prompt has no answer, or none that can be read off a picture or heard in a sound.
         """
-        if prompt.answer is None:
-            raise ValueError("its row has no answer to compare with (data.template.answer names their column)")
-        medium = written(self.modality)
+        expected, medium = answer_of(prompt), written(self.modality)
         parts = [part[medium] for part in response if part["type"] == medium]
         if medium == "image":
-            return score_picture(prompt.answer, parts[0]) if parts else 0.0
+            return score_picture(expected, parts[0]) if parts else 0.0
         if medium == "audio":
-            return score_sound(prompt.answer, parts[0]) if parts else 0.0
+            return score_sound(expected, parts[0]) if parts else 0.0
         said = final(spoken(response))
         stated = said if (found := announced(said)) is None else found
-        one, other = whole(prompt.answer), whole(stated)
+        one, other = whole(expected), whole(stated)
         if self.scale is not None and one is not None and other is not None:
             return 1 / (1 + float(abs(one.exact - other.exact)) / self.scale)
         if self.unit == "words":
-            return similarity(words(stated), words(prompt.answer))
-        return similarity(" ".join(stated.split()), " ".join(prompt.answer.split()))
+            return similarity(words(stated), words(expected))
+        return similarity(" ".join(stated.split()), " ".join(expected.split()))
 
 
 def similarity(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:

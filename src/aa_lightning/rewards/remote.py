@@ -19,6 +19,7 @@ from aa_lightning.rewards.answers import spoken
 from aa_lightning.rewards.drawn import Fault, Partly
 from aa_lightning.rewards.http import Body
 from aa_lightning.rewards.models import OfModel, asked_of
+from aa_lightning.rewards.texts import compiled
 from aa_lightning.types import Part, Prompt, Response
 
 Responses = Sequence[Sequence[Response]]
@@ -118,10 +119,7 @@ class Judge(_Served):
     @field_validator("score")
     @classmethod
     def _has_a_group(cls, score: str) -> str:
-        try:
-            groups = re.compile(score).groups
-        except re.error as error:
-            raise ValueError(f"it is no regular expression ({error})") from error
+        groups = compiled(score).groups
         if groups != 1:
             raise ValueError(f"it has {groups} groups in brackets, and one is needed, around the grade")
         return score

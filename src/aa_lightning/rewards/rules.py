@@ -35,20 +35,16 @@ class Answer:
         Raises:
             ValueError: the prompt has no answer, or none that can be read off a picture or heard in a sound.
         """
-        if prompt.answer is None:
-            raise ValueError("its row has no answer to compare with (data.template.answer names their column)")
-        medium = written(self.modality)
+        expected, medium = answer_of(prompt), written(self.modality)
         if medium == "image":
-            verdict = drew(prompt.check, prompt.answer, response)
+            verdict = drew(prompt.check, expected, response)
         elif medium == "audio":
-            verdict = played(prompt.check, prompt.answer, response)
+            verdict = played(prompt.check, expected, response)
         else:
             own = response if self.thoughts == "judged" else [text(final(spoken(response)))]
-            verdict = said(prompt.check, prompt.answer, own)
+            verdict = said(prompt.check, expected, own)
         if verdict is None:
-            raise ValueError(
-                f"the answer {prompt.answer!r:.60} cannot be checked in what modality {self.modality} writes"
-            )
+            raise ValueError(f"the answer {expected!r:.60} cannot be checked in what modality {self.modality} writes")
         return float(verdict)
 
 
@@ -72,6 +68,17 @@ class Format:
             return sum(once) / len(once)
         inside = r"\s*".join(f"<{name}>.*?</{name}>" for name in self.tags)
         return float(all(once) and re.fullmatch(rf"\s*{inside}\s*", said, re.DOTALL) is not None)
+
+
+def answer_of(prompt: Prompt, purpose: str = "to compare with") -> str:
+    """Return the expected answer.
+
+    Raises:
+        ValueError: the row has none for this purpose.
+    """
+    if prompt.answer is None:
+        raise ValueError(f"its row has no answer {purpose} (data.template.answer names their column)")
+    return prompt.answer
 
 
 def written(modality: str) -> Literal["text", "image", "audio"]:

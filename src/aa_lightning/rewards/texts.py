@@ -139,11 +139,7 @@ class Pattern:
     @field_validator("pattern")
     @classmethod
     def _is_one(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"it is no regular expression ({error})") from error
-        return pattern
+        return compiled(pattern).pattern
 
     def __call__(self, prompts: Sequence[Prompt], responses: Responses) -> Any:
         """Return the rewards of all responses.
@@ -209,6 +205,18 @@ def repeated(items: Sequence[Hashable], n: int) -> float:
     """Return the share of n-grams that stood there before: 1 − distinct / all; 0 where there is none."""
     grams = [tuple(items[i : i + n]) for i in range(len(items) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Read a regular expression.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"it is no regular expression ({error})") from error
 
 
 def parsed(said: str) -> Any:

@@ -193,7 +193,6 @@ def batch_of(encoder: Any, items: Sequence[Item], groups: Sequence[Group]) -> Ba
     """Prompts with what was drawn to them."""
     batch = encoder.with_drawn([item.encoded for item in items], joined([group.response for group in groups]))
     batch.draws = joined([group.draws for group in groups])
-    batch.branches = branches_of(encoder, items)
     return batch
 
 

@@ -20,7 +20,7 @@ from aa_lightning.configuration.schema import Rollouts
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.engines.engine import Engine
 from aa_lightning.rewards.reward import Rewards
-from aa_lightning.training.datamodule import AlignmentData, EncodedExamples, Item
+from aa_lightning.training.datamodule import AlignmentData, EncodedExamples, Item, branches_of
 from aa_lightning.training.drawing import Drawing, batch_of
 from aa_lightning.training.groups import Group, joined
 from aa_lightning.training.loader import TrainLoader, rank_of_processes
@@ -195,6 +195,7 @@ class RolloutLoader:
         items = [self._items.get(group.index) or self.examples[group.index] for group in groups]
         batch = batch_of(self.examples.encoder, items, groups)
         batch.supervision = joined([group.told for group in groups])
+        batch.branches = branches_of(self.examples.encoder, items)
         return batch
 
     def _terms(self, window: Sequence[Batch], counted: list[int]) -> Tensor:

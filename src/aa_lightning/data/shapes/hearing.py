@@ -44,9 +44,7 @@ def check_sound(expected: str, sound: Sound) -> bool:
     Raises:
         ValueError: it names no pitch.
     """
-    if not can_check_sound(expected):
-        raise ValueError(f"{expected!r} names no pitch of Shapes, so no sound can be checked with it")
-    return hear_tones(sound) == _pitches(expected)
+    return _checkable(expected) == hear_tones(sound)
 
 
 def score_sound(expected: str, sound: Sound) -> float:
@@ -60,9 +58,7 @@ def score_sound(expected: str, sound: Sound) -> float:
     Raises:
         ValueError: it names no pitch.
     """
-    if not can_check_sound(expected):
-        raise ValueError(f"{expected!r} names no pitch of Shapes, so no sound can be checked with it")
-    wanted, heard = _pitches(expected), hear_tones(sound)
+    wanted, heard = _checkable(expected), hear_tones(sound)
     above = [0] * (len(heard) + 1)
     for pitch in wanted:
         row = [0]
@@ -70,6 +66,12 @@ def score_sound(expected: str, sound: Sound) -> float:
             row.append(above[place - 1] + 1 if pitch == tone else max(above[place], row[-1]))
         above = row
     return 2 * above[-1] / (len(wanted) + len(heard))
+
+
+def _checkable(expected: str) -> list[str]:
+    if not can_check_sound(expected):
+        raise ValueError(f"{expected!r} names no pitch of Shapes, so no sound can be checked with it")
+    return _pitches(expected)
 
 
 def _pitches(expected: str) -> list[str]:
