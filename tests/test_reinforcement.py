@@ -137,6 +137,17 @@ def test_a_run_that_goes_on_after_any_step_is_the_run_that_was_never_stopped(tmp
         assert all(torch.equal(value, whole.weights[-1][name]) for name, value in again.weights[-1].items())
 
 
+def test_how_many_prompts_are_drawn_to_at_a_time_changes_no_response(tmp_path):
+    drawn = []
+    for size in ("null", "3", "1"):
+        seen = Batches()
+        cfg = composed("algo=grpo", "modality=ti2t", "trainer.max_steps=1", f"rollout.batch_size={size}")
+        fitted(cfg, tmp_path / size, seen)
+        drawn.append(seen.batches[0].response["input_ids"])
+    assert drawn[0].shape[:2] == (4, 4)
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+
+
 def test_a_step_without_its_equal_groups_is_the_step_with_them(tmp_path):
     """Rewards that most groups get alike; AdamW divides by gradients, of which some are rounding alone, hence eps."""
     shared = ["algo=grpo", "modality=ti2t", "optimizer.eps=1e-4", "trainer.max_steps=2", "loader.batch_size=8"]

@@ -206,13 +206,13 @@ class LogLikelihood:
 class Sampling:
     """Options of sampling responses; what a kind of policy has no use for is not looked at.
 
-    Attributes:
-        max_new_tokens: tokens of a text at most.
-        temperature: divides the logits; 0 takes the likeliest token every time.
+    A text has `max_new_tokens` at most. `temperature` divides the logits; 0 takes the likeliest token every time. Draws to
+    each of P prompts follow from its own of the `seeds`, whatever is drawn beside them; without, from the global generator.
     """
 
     max_new_tokens: int = 64
     temperature: float = 1.0
+    seeds: tuple[int, ...] = ()
 
 
 SAMPLING = Sampling()

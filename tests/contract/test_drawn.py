@@ -31,16 +31,42 @@ P, K = 2, 4
 def drawn(model: str):
     """Four short responses to each of two prompts; pictures of a diffusion model in three steps."""
     torch.manual_seed(0)
+    return sampled(model, slice(0, P), Sampling(max_new_tokens=5))
+
+
+def sampled(model: str, rows: slice, sampling: Sampling) -> Rollout:
     policy = policy_of(model, "policy")
-    prompts = batch_of(config(model, "dpo"), policy, "demonstration", slice(0, P))
+    prompts = batch_of(config(model, "dpo"), policy, "demonstration", rows)
     if policy.likelihood == "exact":
-        return policy.sample(prompts, K, Sampling(max_new_tokens=5))
+        return policy.sample(prompts, K, sampling)
     as_typed = policy.options.sampling
     policy.options.sampling = replace(as_typed, steps=3)
     try:
-        return policy.sample(prompts, K)
+        return policy.sample(prompts, K, sampling)
     finally:
         policy.options.sampling = as_typed
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=() if model in QUICK else pytest.mark.slow) for model in MODELS]
+)
+def test_what_is_drawn_to_a_prompt_follows_from_its_seed_whatever_is_drawn_beside_it(model):
+    """Nothing of it is drawn by the global generator, whose state is another one each time."""
+    known = [sampled(model, slice(0, 3), Sampling(max_new_tokens=5, seeds=seeds)) for seeds in ((7, 8, 9), (7, 5, 9))]
+    alone = [sampled(model, slice(row, row + 1), Sampling(max_new_tokens=5, seeds=(7 + row,))) for row in range(3)]
+    chains = [[chosen(one, row) for row in range(len(one.batch))] for one in (*known, *alone)]
+    for row in range(3):
+        torch.testing.assert_close(chains[0][row], chains[2 + row][0], rtol=0, atol=1e-4)
+    assert all(torch.equal(chains[0][row], chains[1][row]) for row in (0, 2))
+    assert chains[0][1].shape != chains[1][1].shape or not torch.equal(chains[0][1], chains[1][1])
+
+
+def chosen(rollout: Rollout, row: int) -> torch.Tensor:
+    """The tokens that were said to a prompt, or the latents of its pictures."""
+    if "chain" in rollout.batch.draws:
+        return rollout.batch.draws["chain"][row]
+    response = rollout.batch.response
+    return response["input_ids"][row][response["mask"][row].bool()]
 
 
 @cache

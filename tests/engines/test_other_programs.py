@@ -1,6 +1,7 @@
 """vLLM by its documented calls, and models behind endpoints, against doubles of both."""
 
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
@@ -48,10 +49,10 @@ class Double:
     @torch.no_grad()
     def generate(self, prompts, how, use_tqdm):
         self.how, self.prompts = how, prompts
-        torch.manual_seed(how.seed)
-        return [self._row(torch.tensor([one["prompt_token_ids"]]), how) for one in prompts]
+        return [self._row(torch.tensor([one["prompt_token_ids"]]), own) for one, own in zip(prompts, how, strict=True)]
 
     def _row(self, ids, how):
+        torch.manual_seed(how.seed)
         found = self.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
@@ -103,7 +104,11 @@ def test_vllm_draws_with_the_weights_of_now_and_an_adapter_is_added_to_them(vllm
     double = engine._llm
     assert double.settings["logprobs_mode"] == "processed_logprobs" and double.settings["generation_config"] == "vllm"
     assert double.calls == ["reload_weights", "reload_weights", "reset_prefix_cache"]
-    assert (double.how.n, double.how.top_k, double.how.top_p, double.how.temperature) == (3, -1, 1.0, 0.7)
+    how = double.how[1]
+    assert (how.n, how.top_k, how.top_p, how.temperature) == (3, -1, 1.0, 0.7)
+    seeded = replace(sampling, seeds=(5, 6))
+    drawn = [engine.generate(policy, prompts, batch, 3, seeded).batch.response["input_ids"] for _ in range(2)]
+    assert [one.seed for one in double.how] == [5, 6] and torch.equal(*drawn)
 
 
 def test_answers_of_vllm_to_another_prompt_are_refused(vllm, monkeypatch):

@@ -32,11 +32,10 @@ from aa_lightning.types import Prompt, Response
 from tests.strategies.job import digest
 
 PAIRS = ["modality=ti2t", "model=tiny_llava"]
-DRAWING = [  # two drawings to the same prompts at a time on any number of processes, each learned from twice
+DRAWING = [  # two drawings, each learned from twice
     "reward=own",
     "reward.own._target_=tests.strategies.real.letters",
     "rollout.responses=4",
-    "rollout.batch_size=2",
     "rollout.epochs=2",
     "rollout.max_new_tokens=12",
     "optimizer.lr=2e-3",

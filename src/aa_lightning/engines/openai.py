@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
-import torch
-
 from aa_lightning.configuration.schema import Endpoint
 from aa_lightning.engines.engine import Engine
 from aa_lightning.engines.tokens import Answer, drawn, why_not_tokens
+from aa_lightning.models.token.row_draws import seeds_of
 from aa_lightning.rewards import http
 from aa_lightning.rewards.remote import as_openai
 from aa_lightning.types import Batch, Message, Prompt, Rollout, Sampling, text
@@ -42,8 +41,8 @@ class OpenAI(Engine):
         return why_not_tokens(policy, "openai")
 
     def generate(self, policy: Any, prompts: Sequence[Prompt], batch: Batch, n: int, sampling: Sampling) -> Rollout:
-        seeds = torch.randint(2**31, (len(prompts), n)).tolist()
-        asked = [self._body(prompt, sampling, seed) for prompt, row in zip(prompts, seeds, strict=True) for seed in row]
+        seeded = zip(prompts, seeds_of(sampling.seeds, len(prompts)), strict=True)
+        asked = [self._body(prompt, sampling, (seed + k) % 2**31) for prompt, seed in seeded for k in range(n)]
         with ThreadPoolExecutor(self._options.parallel) as threads:
             told = list(threads.map(self._at.post, asked))
         said = [self._said(one) for one in told]

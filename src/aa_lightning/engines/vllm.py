@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from aa_lightning.engines.engine import Engine
 from aa_lightning.engines.tokens import Answer, drawn, prompt_tokens, why_not_tokens
+from aa_lightning.models.token.row_draws import seeds_of
 from aa_lightning.types import Batch, Prompt, Rollout, Sampling
 
 _SHARE = 0.4  # of a graphics card's memory, which the policy needs too
@@ -48,17 +49,20 @@ class Vllm(Engine):
 
         self._follow(policy)
         tokens = prompt_tokens(batch)
-        how = vllm.SamplingParams(
-            n=n,
-            temperature=sampling.temperature,
-            top_p=1.0,
-            top_k=-1,
-            max_tokens=sampling.max_new_tokens,
-            stop_token_ids=[policy.encoder.end],
-            logprobs=0,
-            detokenize=False,
-            seed=int(torch.randint(2**31, ())),
-        )
+        how = [
+            vllm.SamplingParams(
+                n=n,
+                temperature=sampling.temperature,
+                top_p=1.0,
+                top_k=-1,
+                max_tokens=sampling.max_new_tokens,
+                stop_token_ids=[policy.encoder.end],
+                logprobs=0,
+                detokenize=False,
+                seed=seed,
+            )
+            for seed in seeds_of(sampling.seeds, len(tokens))
+        ]
         asked = [_asked(policy.encoder, *one) for one in zip(prompts, tokens, strict=True)]
         found = self._llm.generate(asked, how, use_tqdm=False)
         for prompt, own, one in zip(prompts, tokens, found, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -46,7 +46,7 @@ class Drawing:
         rewards: of responses.
         options: the section `rollout`.
         micro_batch_size: prompts of a forward pass with what was drawn to them.
-        seed: of the draws; they depend on it, on the drawing's number, and on which prompts are drawn to at a time.
+        seed: of the draws; those to a prompt follow from it, the drawing's number and the prompt.
         running: gives the trainer of the run.
     """
 
@@ -78,7 +78,7 @@ class Drawing:
         self.engine.refuse(policy)
         with torch.no_grad(), evaluating(policy), trainer.precision_plugin.forward_context():
             with self._timed("draw"), strategies.whole_weights(trainer, policy):
-                parts = list(self._sampled(policy, items, number, trainer.strategy.root_device))
+                parts = list(self._sampled(policy, items, indices, number, trainer.strategy.root_device))
             groups = self._scored(items, indices, parts)
             with self._timed("read"):
                 self._read(policy, items, groups, trainer.strategy.root_device)
@@ -108,17 +108,19 @@ class Drawing:
 
     # ------------------------------------------------------------ one process
 
-    def _sampled(self, policy: Any, items: Sequence[Item], number: str, device: Any) -> Iterator[tuple[Rollout, Any]]:
+    def _sampled(
+        self, policy: Any, items: Sequence[Item], indices: Sequence[int], number: str, device: Any
+    ) -> Iterator[tuple[Rollout, Any]]:
         """Rollouts of a few prompts at a time, with greedy ones where the algorithm compares with them."""
         size = self.options.batch_size or len(items)
-        sampling = Sampling(max_new_tokens=self.options.max_new_tokens, temperature=self.options.temperature)
         greedy = Sampling(max_new_tokens=self.options.max_new_tokens, temperature=0.0)
         for start in range(0, len(items), size):
             part = items[start : start + size]
             prompts = [item.example for item in part]
             batch = policy.encoder.collate([item.encoded for item in part]).to(device)
-            named = f"{self.seed}/{number}/{part[0].example.id}"
-            with fixed_draws(crc32(named.encode())):
+            seeds = tuple(crc32(f"{self.seed}/{number}/{row}".encode()) for row in indices[start : start + size])
+            sampling = replace(greedy, temperature=self.options.temperature, seeds=seeds)
+            with fixed_draws(seeds[0]):  # of engines that take no seeds of prompts
                 rollout = self.engine.generate(policy, prompts, batch, self.options.responses, sampling)
                 yield rollout, policy.sample(batch, 1, greedy) if self.algorithm.needs_greedy else None
 

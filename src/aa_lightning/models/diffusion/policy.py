@@ -24,6 +24,7 @@ from aa_lightning.models.lora import BESIDE
 from aa_lightning.models.reference import Reference, choose_form, evaluating, frozen
 from aa_lightning.models.state_dict import below, folder_of, of_checkpoint, reading, take
 from aa_lightning.models.token.features import Features, Inputs, features_store
+from aa_lightning.models.token.row_draws import RowDraws, seeds_of
 from aa_lightning.models.whole import check_finite, check_folder, check_tokenizer, check_unet
 from aa_lightning.types import SAMPLING, Batch, LogLikelihood, Rollout, Sampling, Statistic
 
@@ -167,7 +168,7 @@ class DiffusionPolicy(nn.Module):
         Args:
             batch: prompts; pictures in it are not looked at.
             n: pictures per prompt.
-            sampling: of tokens, which there are none.
+            sampling: its seeds; there are no tokens.
 
         Returns:
             A rollout with one action per denoising step. Its log-probabilities are means over the latent elements;
@@ -175,11 +176,12 @@ class DiffusionPolicy(nn.Module):
         """
         with evaluating(self):
             drawn = replace(batch, draws=self._chain_inputs(batch, n), supervision={})
-            start = torch.randn(len(batch) * n, *self._latent_shape(), device=self.network.alphas_cumprod.device)
+            draws = RowDraws(seeds_of(sampling.seeds, len(batch)), n, self.network.alphas_cumprod.device)
+            start = draws.normal(*self._latent_shape())
             latents, logprobs, mask = [start], [], []
             for action in range(self.options.sampling.steps):
                 mean, std = self.network.step_of(drawn, latents[-1], action)
-                latents.append(mean + std * torch.randn_like(mean))
+                latents.append(mean + std * draws.normal(*mean.shape[1:]))
                 logprobs.append(step_logprob(latents[-1], mean, std))
                 mask.append((std > 0).float().flatten())
             pictures = self._pictures(latents[-1].unflatten(0, (len(batch), n)))

@@ -25,6 +25,7 @@ from aa_lightning.models.token.logprobs import Reduction, reduce_distribution
 from aa_lightning.models.token.multi_head import KindHeads, in_place, marked
 from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.models.token.policy import AutoregressivePolicy
+from aa_lightning.models.token.row_draws import RowDraws, seeds_of
 from aa_lightning.models.token.sampling import Drawn
 from aa_lightning.types import Batch, Response, Sampling
 
@@ -118,11 +119,12 @@ class SpeechNetwork(TokenNetwork):
             hook.remove()
         return hidden, told[0], layout
 
-    def speak(self, texts: Batch, longest: int, temperature: float) -> Drawn:
+    def speak(self, texts: Batch, longest: int, sampling: Sampling) -> Drawn:
         """Draw S steps of G codec tokens for each of P × K texts, as (P, K, S·G)."""
         _, told, layout = self._thought(texts)
-        begun = self.talker.begun(texts, told, layout)
-        return talker.speak(self.talker, begun, longest, temperature, texts.response["mask"].shape[1])
+        begun, k = self.talker.begun(texts, told, layout), texts.response["mask"].shape[1]
+        chances = RowDraws(seeds_of(sampling.seeds, len(texts)), k, begun.embeds.device, "speech").chances()
+        return talker.speak(self.talker, begun, longest, sampling.temperature, k, chances)
 
     def _texts(self, batch: Batch, written: Tensor) -> Batch:
         """The batch with the text of its responses alone."""
@@ -158,7 +160,7 @@ class SpeechPolicy(AutoregressivePolicy):
         """Texts, and speech behind each of them; codec tokens that stand for no sound are never drawn."""
         texts = super()._draw(batch, n, sampling)
         response = {"input_ids": texts.tokens, "mask": texts.said}
-        speech = self.network.speak(replace(batch, response=response), self.longest, sampling.temperature)
+        speech = self.network.speak(replace(batch, response=response), self.longest, sampling)
         said = torch.cat([texts.said, speech.said], -1)
         order = said.argsort(dim=-1, descending=True, stable=True)
         tokens = torch.cat([texts.tokens, speech.tokens + self.network.first_code], -1).gather(-1, order)

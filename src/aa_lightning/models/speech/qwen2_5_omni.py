@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from aa_lightning.media.audio import Sound
 from aa_lightning.models.speech.talker import RATE, Codes, Draw, Rows, Talker, prompts, text_steps
 from aa_lightning.models.token.layouts import Layout
+from aa_lightning.system.random_state import fixed_draws
 from aa_lightning.types import Batch
 
 VOICES = "spk_dict.pt"  # beside a checkpoint, where the library looks for its speakers
@@ -78,6 +79,7 @@ class Qwen25Talker(Talker):
         code, logprob = draw(self.heads[0](states), 0)
         return code[:, None], logprob[:, None]
 
+    @fixed_draws(0)  # its decoder begins with noise: what codes sound like is theirs alone
     def sound(self, codes: Tensor) -> Sound:
         wave = self.model.token2wav(
             codes[None, :, 0],

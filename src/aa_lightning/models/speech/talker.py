@@ -8,7 +8,7 @@ one step of text. p(step) = p(c₁ | text, steps before) · ∏ p(c_g | c₁ …
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,7 @@ def predicting(talker: Talker, begun: Rows, codes: Tensor, said: Tensor) -> Tens
 
 
 @torch.no_grad()
-def speak(talker: Talker, begun: Rows, longest: int, temperature: float, k: int) -> Drawn:
+def speak(talker: Talker, begun: Rows, longest: int, temperature: float, k: int, chances: Iterator[Tensor]) -> Drawn:
     """Draw codec tokens from softmax(logits / temperature); temperature 0 takes the likeliest every time.
 
     Tokens that stand for no sound are never drawn.
@@ -195,6 +195,7 @@ def speak(talker: Talker, begun: Rows, longest: int, temperature: float, k: int)
         begun: P × K rows without a step.
         longest: S, steps of each row at most, the end included.
         k: responses of a prompt.
+        chances: (P · K,) for each choice, as `choose` takes them.
 
     Returns:
         (P, K, S·G) tokens.
@@ -202,8 +203,7 @@ def speak(talker: Talker, begun: Rows, longest: int, temperature: float, k: int)
 
     def draw(logits: Tensor, group: int) -> tuple[Tensor, Tensor]:
         banned = talker.codes.silent(logits.shape[-1], group).to(logits.device)
-        chances = torch.rand(len(logits), dtype=torch.float64, device=logits.device)
-        return choose(logits.float(), banned, False, temperature, chances)
+        return choose(logits.float(), banned, False, temperature, next(chances))
 
     read = begun.moved(padding_first=True)
     new, cache = read.embeds.shape[1], None

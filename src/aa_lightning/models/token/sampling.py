@@ -13,6 +13,7 @@ from aa_lightning.models.token.choice import choose
 from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.models.token.few_rows import laid_out
 from aa_lightning.models.token.network import TokenNetwork
+from aa_lightning.models.token.row_draws import RowDraws, seeds_of
 from aa_lightning.models.token.rows import Rows, begun
 from aa_lightning.types import Batch, Sampling
 
@@ -74,8 +75,8 @@ def draw(network: TokenNetwork, rules: Rules, encoder: TokenEncoder, batch: Batc
     """Draw n responses to each prompt from softmax(logits / temperature) over the tokens that the rules allow.
 
     Temperature 0 takes the likeliest token and gives its probability at temperature 1. Each step takes one random number
-    for each response from the device's global generator, whether the response has ended or not: what is said does not depend
-    on how rows are laid out, or on when they leave the batch.
+    for each response, by the seed of its prompt, whether the response has ended or not: what is said does not depend on how
+    rows are laid out, on when they leave the batch, or on which prompts are drawn to beside.
 
     Args:
         rules: which tokens may follow others.
@@ -87,13 +88,14 @@ def draw(network: TokenNetwork, rules: Rules, encoder: TokenEncoder, batch: Batc
     """
     rows = begun(network, batch, n, sampling.max_new_tokens)
     said = _Said(len(rows.live), sampling.max_new_tokens, encoder, rows.live.device)
+    chances = RowDraws(seeds_of(sampling.seeds, len(batch)), n, rows.live.device).chances()
     written = [*network.writer.get_decoder().modules(), *network.head.modules()]
     with laid_out(written, sampling.max_new_tokens):
         for step in range(sampling.max_new_tokens):
-            chances = torch.rand(len(said.ended), dtype=torch.float64, device=rows.live.device)[rows.live]
             banned, must = rules.next(said.tokens[rows.live, :step])
             logits = network.next_logits(rows.states)
-            said.put(rows.live, step, must, *choose(logits, banned, rules.renormalise, sampling.temperature, chances))
+            where = next(chances)[rows.live]
+            said.put(rows.live, step, must, *choose(logits, banned, rules.renormalise, sampling.temperature, where))
             if step + 1 == sampling.max_new_tokens or not _go_on(rows, said, step):
                 break
             rows.append(said.tokens[:, : step + 1])
