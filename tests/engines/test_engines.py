@@ -1,11 +1,21 @@
 """Engines against the policy whose weights they follow."""
 
+import sys
+from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
+
 import pytest
 import torch
+import transformers as hf
 
+from aa_lightning.assembly.compatibility import check_compatible
+from aa_lightning.assembly.data import data_options
+from aa_lightning.assembly.policy import build_algorithm
+from aa_lightning.configuration.compose import compose
 from aa_lightning.engines.continuous import Continuous
 from aa_lightning.engines.engine import Own, gap
 from aa_lightning.engines.tokens import Answer, drawn
+from aa_lightning.models.families.offer import ModelOffer
 from aa_lightning.types import Sampling
 from tests.contract.support import MODELS, batch_of, borrow, make, modality
 
@@ -27,8 +37,7 @@ def test_the_policy_itself_is_an_engine_for_every_kind_of_model():
     torch.manual_seed(0)
     found = Own().generate(policy, [], asked, 2, Sampling(max_new_tokens=4))
     assert torch.equal(found.logprobs, expected.logprobs) and found.responses == expected.responses
-    assert Own.exact and Own.cannot == ()
-    Own().refuse(policy)
+    assert Own.exact
 
 
 @pytest.mark.parametrize("model", TEXTS)
@@ -36,7 +45,6 @@ def test_continuous_batching_draws_from_the_policy_and_says_with_which_probabili
     _, policy, cfg = borrow(model)
     asked = batch_of(cfg, policy, "prompt", slice(0, 3))
     engine, sampling = Continuous(), Sampling(max_new_tokens=6, temperature=0.7)
-    engine.refuse(policy)
     attention = policy.network.writer.config._attn_implementation
     torch.manual_seed(0)
     found = engine.generate(policy, [], asked, 2, sampling)
@@ -70,18 +78,43 @@ def test_continuous_batching_follows_the_weights():
     assert gap(policy.action_logprobs(after), after.logprobs, after.mask).item() < 1e-5
 
 
+def refused(*typed: str) -> str | None:
+    """What a run says before it loads weights."""
+    cfg = compose(["algo=grpo", "init=null", *typed])
+    algorithm = build_algorithm(cfg)
+    with pytest.raises(ValueError) as found:
+        check_compatible(cfg, algorithm, data_options(cfg).serving(algorithm))
+    return str(found.value)
+
+
 @pytest.mark.parametrize(
-    ("model", "why"),
+    ("typed", "why"),
     [
-        ("tiny_llava", "serves models of text alone, and llava reads image"),
-        ("tiny_gemma2", "leaves out the cap on attention scores"),
-        ("tiny_janus", "this model writes with a part of its own"),
-        ("tiny_sd", "this model writes with a part of its own"),
+        (["model=tiny_llava", "modality=ti2t"], "serves models of text alone, and llava reads image"),
+        (["model=tiny_gemma2", "modality=t2t"], "leaves out the cap on attention scores that this model has"),
+        (
+            ["model=tiny_janus", "modality=ti2ti"],
+            "models of family janus write image with a part that continuous has not",
+        ),
+        (["model=tiny_sd", "modality=t2i"], "models of family stable_diffusion write image with a part"),
+        (["model=tiny_qwen2", "modality=t2t", "strategy=fsdp"], "this strategy shards them"),
     ],
 )
-def test_what_continuous_batching_cannot_draw_is_refused_with_what_to_type(model, why):
-    with pytest.raises(ValueError, match=f"{why}.*type rollout.engine=own"):
-        Continuous().refuse(borrow(model)[1])
+def test_what_continuous_batching_cannot_draw_is_refused_before_weights_load_with_what_to_type(typed, why):
+    said = refused("rollout.engine=continuous", *typed)
+    assert said.startswith("rollout.engine=continuous ") and why in said and ": type rollout.engine=own" in said
+
+
+def test_layers_that_carry_a_state_are_refused_by_their_configuration():
+    config, text = hf.Qwen3NextConfig(num_hidden_layers=4), ModelOffer("qwen3_next", "exact", (), ())
+    assert Continuous().why_not(text, config) == "serves attention, and some layers of this model carry a state"
+    assert Continuous().why_not(text, hf.Qwen3Config()) is None
+
+
+def test_vllm_serves_one_process(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(__spec__=ModuleSpec("vllm", None)))
+    said = refused("rollout.engine=vllm", "model=tiny_qwen2", "modality=t2t", "strategy=ddp", "trainer.devices=2")
+    assert said.startswith("rollout.engine=vllm serves one process, and 2 train here: type rollout.engine=own")
 
 
 def test_answers_of_an_engine_stand_side_by_side_padded():

@@ -90,7 +90,6 @@ def test_vllm_draws_with_the_weights_of_now_and_an_adapter_is_added_to_them(vllm
     policy.eval()
     batch, prompts = batch_of(cfg, policy, "prompt", slice(0, 2)), read_once(data_options(cfg), "val", "prompt")[:2]
     engine, sampling = Vllm(), Sampling(max_new_tokens=5, temperature=0.7)
-    engine.refuse(policy)
     for _ in range(2):
         found = engine.generate(policy, prompts, batch, 3, sampling)
         assert found.batch.response["input_ids"].shape[:2] == (2, 3)
@@ -118,13 +117,6 @@ def test_answers_of_vllm_to_another_prompt_are_refused(vllm, monkeypatch):
     )
     with pytest.raises(ValueError, match=f"prompt {prompts[0].id} has .* tokens here and 1 others in vLLM"):
         Vllm().generate(policy, prompts, batch, 1, Sampling(max_new_tokens=2))
-
-
-def test_without_vllm_the_message_says_what_to_install():
-    with pytest.raises(ValueError, match=r"not installed \(pip install 'aa_lightning\[vllm\]'\).*rollout.engine=own"):
-        Vllm().refuse(borrow("tiny_qwen2")[1])
-    with pytest.raises(ValueError, match="writes with a part of its own that vllm has not"):
-        Vllm().refuse(borrow("tiny_janus")[1])
 
 
 # ---------------------------------------------------------------- endpoints

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.assembly.rewards import against_rewards
-from aa_lightning.assembly.rollouts import against_rollouts
+from aa_lightning.assembly.rollouts import against_rollouts, check_engine
 from aa_lightning.configuration.nested import dotted_keys
 from aa_lightning.configuration.strategy import strategy_of
 from aa_lightning.data.corruption.options import SPOILS, CorruptionOptions
@@ -57,6 +57,7 @@ def check_compatible(cfg: DictConfig, algorithm: Algorithm, data: Data) -> None:
     _refuse(against_rewards(cfg, name, algorithm, data))
     if algorithm.draws_responses:
         _refuse(against_rollouts(cfg, name, algorithm, offer, data))
+        check_engine(cfg, offer)
     elif cfg.model.reference == "kept" and algorithm.uses_reference:
         _refuse(_against_keeping(name, algorithm, offer))
     for origin in data.origins:

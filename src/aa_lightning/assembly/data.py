@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from aa_lightning.assembly.compatibility import check_reads, check_spoiled
-from aa_lightning.assembly.options import options_of
+from aa_lightning.assembly.options import options_of, processes_of
 from aa_lightning.assembly.rewards import build_rewards
 from aa_lightning.assembly.rollouts import build_engine, rollouts_for
 from aa_lightning.configuration.check import data_schema, split_batch
 from aa_lightning.data.kinds import can_serve
 from aa_lightning.data.options import DataOptions
-from aa_lightning.system.processes import is_worker
 from aa_lightning.types import Algorithm, Example, Kind
 
 if TYPE_CHECKING:
@@ -199,11 +197,3 @@ def only_fitting(cfg: DictConfig, found: Sequence[Example], encoder: Any, wanted
 
     long, bad = cfg.loader.overlong == "skip", found.on_bad_row == "skip"
     return Fitting(found, encoder, long, bad, wanted) if len(found) and (long or bad) else found
-
-
-def processes_of(cfg: DictConfig) -> int:
-    """Return the number of processes that train together."""
-    from aa_lightning.launch.job import processes
-
-    given = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS")
-    return int(given) if given and is_worker() else processes(OmegaConf.to_container(cfg.trainer, resolve=True))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from aa_lightning.assembly.data import processes_of, wanted_of
+from aa_lightning.assembly.data import wanted_of
 from aa_lightning.assembly.devices import GIB, Device, device_of
 from aa_lightning.assembly.memory import held
-from aa_lightning.assembly.options import options_of
+from aa_lightning.assembly.options import options_of, processes_of
 from aa_lightning.assembly.policy import build_policy
 from aa_lightning.configuration.check import split_batch
 from aa_lightning.configuration.strategy import Strategy, strategy_of

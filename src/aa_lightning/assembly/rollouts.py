@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.assembly.options import options_of, processes_of
 from aa_lightning.configuration.schema import Rollouts
+from aa_lightning.configuration.strategy import strategy_of
 from aa_lightning.system.console import say
 from aa_lightning.types import Algorithm
 
@@ -77,15 +79,6 @@ def against_rollouts(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
             "group is one: type rollout.refill=0",
         ),
         (
-            wanted.engine == "openai" and not (wanted.endpoint.url and wanted.endpoint.model),
-            "rollout.engine=openai asks a model behind an endpoint, and none is named: type "
-            "rollout.endpoint.url=http://<host>:<port>/v1 rollout.endpoint.model=<its name there>",
-        ),
-        (
-            wanted.engine != "own" and (data.writes_media or offer.likelihood == "elbo"),
-            f"rollout.engine={wanted.engine} draws texts, and this run's responses hold media: type rollout.engine=own",
-        ),
-        (
             algorithm.uses_reference and cfg.model.reference == "kept",
             f"{name} draws responses anew, and model.reference=kept keeps what a reference said of the rows' own: type "
             "model.reference=auto",
@@ -101,7 +94,55 @@ def against_rollouts(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
             f"{name} learns from choices that were drawn, and model.sampling.eta=0 denoises without any: type "
             "model.sampling.eta=1",
         ),
+        *_against_engine(cfg, offer),
     ]
+
+
+def _against_engine(cfg: DictConfig, offer: ModelOffer) -> Rules:
+    """List what an engine cannot draw, whatever the layers of the model are."""
+    wanted = cfg.rollout
+    return [
+        (
+            wanted.engine == "openai" and not (wanted.endpoint.url and wanted.endpoint.model),
+            "rollout.engine=openai asks a model behind an endpoint, and none is named: type "
+            "rollout.endpoint.url=http://<host>:<port>/v1 rollout.endpoint.model=<its name there>",
+        ),
+        (
+            wanted.engine != "own" and bool(offer.writes),
+            f"rollout.engine={wanted.engine} draws texts, and models of family {offer.family} write "
+            f"{', '.join(offer.writes)} with a part that {wanted.engine} has not: type rollout.engine=own",
+        ),
+        (
+            wanted.engine == "vllm" and processes_of(cfg) > 1,
+            f"rollout.engine=vllm serves one process, and {processes_of(cfg)} train here: type rollout.engine=own, or "
+            "strategy=single",
+        ),
+        (
+            wanted.engine == "continuous"
+            and strategy_of(OmegaConf.to_container(cfg.trainer, resolve=True)).shards_weights,
+            "rollout.engine=continuous reads whole weights, and this strategy shards them: type rollout.engine=own, or "
+            "strategy=ddp",
+        ),
+    ]
+
+
+def check_engine(cfg: DictConfig, offer: ModelOffer) -> None:
+    """Refuse an engine that cannot draw what the model writes, by what its configuration says of its layers.
+
+    Args:
+        offer: of the model.
+
+    Raises:
+        ValueError: why not, and what to type.
+    """
+    from aa_lightning.models.source import source_of
+
+    options = options_of(cfg, "rollout")
+    if options.engine == "own":
+        return
+    why = build_engine(options).why_not(offer, source_of(options_of(cfg, "model")).config)
+    if why is not None:
+        raise ValueError(f"rollout.engine={options.engine} {why}: type rollout.engine=own")
 
 
 def _eta(cfg: DictConfig) -> float:

@@ -4,39 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from aa_lightning.engines.engine import Engine
-from aa_lightning.engines.tokens import Answer, drawn, prompt_tokens, why_not_tokens
+from aa_lightning.engines.tokens import Answer, drawn, prompt_tokens
+from aa_lightning.models.families.offer import ModelOffer
+from aa_lightning.models.token.layouts import windows_of
 from aa_lightning.types import Batch, Prompt, Rollout, Sampling
 
 _PAGE = 32  # tokens; on graphics cards the library's own
 
 
 class Continuous(Engine):
-    """transformers' `generate_batch`, on the policy's own modules: models of text alone whose layers are all attention."""
+    """transformers' `generate_batch`, on the policy's own modules: models of text alone whose layers are all attention, of
+    which no process holds a part."""
 
-    cannot: ClassVar = (
-        "prompts with media, or models that have tokens for them",
-        "models with layers that carry a state, or with capped attention scores",
-        "weights that a strategy shards",
-    )
-
-    def why_not(self, policy: Any) -> str | None:
-        why = why_not_tokens(policy, "continuous")
-        if why is not None:
-            return why
-        family, attention = policy.encoder.family, policy.network.writer.config.to_dict()
-        if family.media:
-            return f"rollout.engine=continuous serves models of text alone, and {family.name} reads {', '.join(family.media)}"
-        if policy.network.windows is None:
-            return "rollout.engine=continuous serves attention, and some layers of this model carry a state"
-        if attention.get("attn_logit_softcapping"):
-            return "rollout.engine=continuous leaves out the cap on attention scores that this model has"
+    def why_not(self, offer: ModelOffer, config: Any) -> str | None:
+        if offer.reads:
+            return f"serves models of text alone, and {offer.family} reads {', '.join(offer.reads)}"
+        if windows_of(config) is None:
+            return "serves attention, and some layers of this model carry a state"
+        if config.get_text_config().to_dict().get("attn_logit_softcapping"):
+            return "leaves out the cap on attention scores that this model has"
         return None
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from aa_lightning.models.families.offer import ModelOffer
 from aa_lightning.types import Batch, Prompt, Rollout, Sampling
 
 
@@ -15,27 +16,20 @@ class Engine(ABC):
     """Draws responses with the weights that a policy has when it is asked.
 
     Attributes:
-        cannot: what it does not do, in words.
         reports: whether it gives the log-probabilities with which it drew; if not, those of its rollouts are 0.
         exact: whether those are the policy's own, as it trains. If not, both are compared (`gap`).
     """
 
-    cannot: ClassVar[tuple[str, ...]] = ()
     reports: ClassVar[bool] = True
     exact: ClassVar[bool] = False
 
-    def refuse(self, policy: Any) -> None:
-        """Refuse a policy whose responses it cannot draw; before anything is drawn.
+    def why_not(self, offer: ModelOffer, config: Any) -> str | None:
+        """Say why it cannot draw the responses of a model that writes texts, before weights load; None: it can.
 
-        Raises:
-            ValueError: why not, and what to type.
+        Args:
+            offer: of the model.
+            config: the library's, of the model.
         """
-        why = self.why_not(policy)
-        if why is not None:
-            raise ValueError(f"{why}: type rollout.engine=own")
-
-    def why_not(self, policy: Any) -> str | None:
-        """Say why it cannot draw the responses of a policy; None: it can."""
         return None
 
     @abstractmethod

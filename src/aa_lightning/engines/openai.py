@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any
 
 from aa_lightning.configuration.schema import Endpoint
 from aa_lightning.engines.engine import Engine
-from aa_lightning.engines.tokens import Answer, drawn, why_not_tokens
+from aa_lightning.engines.tokens import Answer, drawn
 from aa_lightning.models.token.row_draws import seeds_of
 from aa_lightning.rewards import http
 from aa_lightning.rewards.remote import as_openai
@@ -25,20 +25,12 @@ class OpenAI(Engine):
         ValueError: its address is none, or its key is not there.
     """
 
-    cannot: ClassVar = (
-        "the policy's own weights: what it draws is another model's",
-        "log-probabilities",
-        "prompts with clips, answers with media",
-    )
     reports = False
 
     def __init__(self, options: Endpoint):
         url = f"{(options.url or '').rstrip('/')}/chat/completions"
         self._options = options
         self._at = http.address(url, options.timeout, options.tries, options.parallel, options.key_env)
-
-    def why_not(self, policy: Any) -> str | None:
-        return why_not_tokens(policy, "openai")
 
     def generate(self, policy: Any, prompts: Sequence[Prompt], batch: Batch, n: int, sampling: Sampling) -> Rollout:
         seeded = zip(prompts, seeds_of(sampling.seeds, len(prompts)), strict=True)

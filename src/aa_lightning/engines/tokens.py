@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.models.token.sampling import Drawn
 from aa_lightning.types import Batch
 
@@ -24,15 +23,6 @@ def prompt_tokens(batch: Batch) -> list[list[int]]:
     """The tokens of each prompt of a batch (P, L), without padding."""
     ids, valid = (batch.prompt[key].cpu() for key in ("input_ids", "attention_mask"))
     return [row[mask.bool()].tolist() for row, mask in zip(ids, valid, strict=True)]
-
-
-def why_not_tokens(policy: Any, engine: str) -> str | None:
-    """Say why an engine cannot draw for a policy where it has the weights of a language model alone; None: it can."""
-    if type(policy) is not AutoregressivePolicy:
-        return (
-            f"rollout.engine={engine} draws texts, and this model writes with a part of its own that {engine} has not"
-        )
-    return None
 
 
 def drawn(answers: Sequence[Sequence[Answer]], pad: int, device: torch.device) -> Drawn:

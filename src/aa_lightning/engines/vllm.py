@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from aa_lightning.engines.engine import Engine
-from aa_lightning.engines.tokens import Answer, drawn, prompt_tokens, why_not_tokens
+from aa_lightning.engines.tokens import Answer, drawn, prompt_tokens
 from aa_lightning.models.token.row_draws import seeds_of
 from aa_lightning.types import Batch, Prompt, Rollout, Sampling
 
@@ -22,26 +20,13 @@ _SHARE = 0.4  # of a graphics card's memory, which the policy needs too
 class Vllm(Engine):
     """One `vllm.LLM` beside the policy, on the same device.
 
-    Log-probabilities are asked for as they are after the temperature (`logprobs_mode`), and no token is cut off.
+    Log-probabilities are asked for as they are after the temperature (`logprobs_mode`), and no token is cut off. It serves
+    one process, and no clips.
     """
-
-    cannot: ClassVar = ("clips", "answers with media", "more processes than one", "models that vLLM does not know")
 
     def __init__(self):
         self._llm: Any = None
         self._folder = tempfile.TemporaryDirectory(prefix="aa_vllm_")
-
-    def why_not(self, policy: Any) -> str | None:
-        why = why_not_tokens(policy, "vllm")
-        if why is not None:
-            return why
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            return f"rollout.engine=vllm serves one process, and there are {dist.get_world_size()}"
-        if find_spec("vllm") is None:
-            return (
-                "rollout.engine=vllm needs vllm, which is not installed (pip install 'aa_lightning[vllm]'). Otherwise"
-            )
-        return None
 
     @torch.no_grad()
     def generate(self, policy: Any, prompts: Sequence[Prompt], batch: Batch, n: int, sampling: Sampling) -> Rollout:

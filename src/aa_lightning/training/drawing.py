@@ -75,7 +75,6 @@ class Drawing:
         """
         trainer = self._running()
         policy, self.seconds = trainer.lightning_module.policy, {}
-        self.engine.refuse(policy)
         with torch.no_grad(), evaluating(policy), trainer.precision_plugin.forward_context():
             with self._timed("draw"), strategies.whole_weights(trainer, policy):
                 parts = list(self._sampled(policy, items, indices, number, trainer.strategy.root_device))
