@@ -16,6 +16,7 @@ from aa_lightning.assembly.policy import build_algorithm
 from aa_lightning.assembly.rollouts import rollouts_for
 from aa_lightning.check import check
 from aa_lightning.configuration.compose import compose
+from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.report import write_report
 from aa_lightning.types import Response, Rollout
 from tests.contract.support import modality
@@ -163,6 +164,27 @@ def test_a_step_without_its_equal_groups_is_the_step_with_them(tmp_path):
         torch.testing.assert_close(kept[1][name], value, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("algo", "share", "learned"), [("xpo", 1.0, 4), ("nash_md", 0.125, 2)])
+def test_half_of_a_group_is_drawn_with_a_share_of_the_reference(algo, share, learned, tmp_path, monkeypatch):
+    """Of four responses two are the policy's own. XPO learns from all of them, Nash-MD from these two."""
+    asked, sample, seen = [], AutoregressivePolicy.sample, Batches()
+
+    def spied(policy, batch, n, sampling):
+        asked.append((n, sampling.reference))
+        return sample(policy, batch, n, sampling)
+
+    monkeypatch.setattr(AutoregressivePolicy, "sample", spied)
+    monkeypatch.setattr(Batches, "on_train_batch_start", lambda self, *given: self.batches.append(given[2][0]))
+    cfg = composed(f"algo={algo}", "modality=ti2t", "trainer.max_steps=2", "optimizer.lr=1e-2")
+    run = fitted(cfg, tmp_path, seen)
+    assert asked == [(2, 0.0), (2, share)] * 2
+    assert {batch.response["input_ids"].shape[:2] for batch in seen.batches} == {(4, learned)}
+    row = run_row(tmp_path)
+    assert 0 <= row["rollout/won"] <= 1 and row["train/loss"] == row["train/loss"]
+    assert len(json.loads((tmp_path / "samples/drawn_latest.json").read_text())[0]["responses"]) == 4
+    assert run.policy.reference.form == "frozen"
+
+
 def rarely(prompt, response: Response) -> float:
     return float(len(response[0]["text"]) % 5 == 0)
 
@@ -208,6 +230,14 @@ REFUSED = {
         ["algo=grpo", "model.reference=kept", "algo.loss_kl={coefficient:0.1,estimator:k3,corrected:false}"],
         "draws responses anew, and model.reference=kept",
     ),
+    "rivals of three": (["algo=xpo", "rollout.responses=3"], "is odd: type rollout.responses=4"),
+    "rivals of another program": (
+        ["algo=nash_md", "rollout.engine=continuous"],
+        "has no reference: type rollout.engine=own",
+    ),
+    "rivals that speak": (["algo=xpo", "modality=t2a", "model=tiny_qwen2_5_omni_speech"], "whose sounds are not mixed"),
+    "rivals of a sharded reference": (["algo=nash_md", "strategy=fsdp"], "this strategy shards it: type strategy=ddp"),
+    "rivals in pictures": (["algo=nash_md", "modality=t2i", "model=tiny_sd"], "is defined on exact log-likelihoods"),
     "no chance": (["algo=grpo", "modality=t2i", "model=tiny_sd", "model.sampling.eta=0"], "type model.sampling.eta=1"),
 }
 

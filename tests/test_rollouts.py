@@ -13,7 +13,7 @@ from aa_lightning.configuration.schema import Rollouts
 from aa_lightning.configuration.wording import ConfigError
 from aa_lightning.training import loader as loaders
 from aa_lightning.training import rollouts
-from aa_lightning.training.groups import Group, divided, joined
+from aa_lightning.training.groups import Group, beside, divided, joined
 from aa_lightning.training.rollout_statistics import statistics
 from aa_lightning.types import Batch, Rollout
 
@@ -56,7 +56,7 @@ class ByHand:
     everyone: list[int] | None = None
     seconds: dict[str, float] = field(default_factory=lambda: {"draw": 1.0})
     shown: tuple = ()
-    algorithm: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(reads_equal=False))
+    algorithm: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(reads_equal=False, rivals=0.0))
     rewards: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(weights={"points": 1.0}))
 
     def drawn(self, items, indices, number):
@@ -156,7 +156,7 @@ def test_groups_that_are_not_read_count_in_the_terms_of_their_step():
 
 
 def test_equal_groups_are_read_where_the_loss_has_more_than_advantages():
-    drawing = ByHand({*range(23)}, algorithm=SimpleNamespace(reads_equal=True))
+    drawing = ByHand({*range(23)}, algorithm=SimpleNamespace(reads_equal=True, rivals=0.0))
     assert [len(ids) for ids, _ in steps_of(loader(drawing=drawing, skip_equal=True), 4)] == [4] * 4
 
 
@@ -315,3 +315,20 @@ def test_statistics_are_over_all_responses_of_a_rollout():
         "kl": 0.5,
     }
     assert found == pytest.approx({f"rollout/{name}": value for name, value in expected.items()})
+    against = statistics(groups, {"points": 2.0}, rivals=True)
+    expected |= {"reward/points": 0.5, "reward": 1.0, "reward_std": 0.0, "equal": 1.0, "length": 2.5, "cut": 0.0}
+    expected |= {"kl": 0.625, "won": 0.25}  # lengths 2 and 3; one lost, one tie
+    assert against == pytest.approx({f"rollout/{name}": value for name, value in expected.items()})
+
+
+def test_rivals_stand_behind_the_responses_that_they_are_compared_with():
+    def rollout(start: int, width: int) -> Rollout:
+        ids = start + torch.arange(2 * width).view(1, 2, width)
+        batch = Batch(["a"], {}, {"input_ids": ids, "mask": torch.ones(1, 2, width)})
+        ended = torch.tensor([[True, False]])
+        return Rollout(batch, [[[f"{start}"], ["more"]]], -ids.float(), torch.ones(1, 2, width), ended)
+
+    found = beside(rollout(1, 2), rollout(9, 3))
+    assert found.batch.response["input_ids"].tolist() == [[[1, 2, 0], [3, 4, 0], [9, 10, 11], [12, 13, 14]]]
+    assert found.mask.sum(-1).tolist() == [[2, 2, 3, 3]] and found.ended.tolist() == [[True, False] * 2]
+    assert found.responses == [[["1"], ["more"], ["9"], ["more"]]]

@@ -208,11 +208,13 @@ class Sampling:
 
     A text has `max_new_tokens` at most. `temperature` divides the logits; 0 takes the likeliest token every time. Draws to
     each of P prompts follow from its own of the `seeds`, whatever is drawn beside them; without, from the global generator.
+    `reference` is the share s of the reference in what is drawn from, π^(1−s) π_ref^s; at 1 it is the reference itself.
     """
 
     max_new_tokens: int = 64
     temperature: float = 1.0
     seeds: tuple[int, ...] = ()
+    reference: float = 0.0
 
 
 SAMPLING = Sampling()
@@ -266,9 +268,8 @@ class Likelihood(Protocol):
 
         Args:
             tokens: (P, K, T) other tokens, read in the places of the response's.
-            statistic: of each token's whole distribution, to come with the terms: log Σ_v p_v² (`collision`), KL(reference ‖
-                policy) (`divergence`, of a policy), its `entropy` in nats, the likeliest token (`argmax`), (P, K, T) each;
-                or all of it, (N, V) at the N counted tokens (`distribution`).
+            statistic: of each token's whole distribution, (P, K, T): log Σ_v p_v² (`collision`), KL(reference ‖ policy)
+                (`divergence`), `entropy` in nats, the likeliest (`argmax`); or (N, V) at the counted (`distribution`).
             measure: whether what only metrics need comes along as `measures`, where the likelihood is of tokens.
         """
 
@@ -310,19 +311,17 @@ class Algorithm(Protocol):
     parameter `step` (`algos/step.py`); `algos/plain.py` has the rest.
 
     Attributes:
-        supervision: the kind of rows that it learns from.
-        accepts: the likelihoods that it is defined for.
-        uses_reference: whether it reads `policy.as_reference()`.
-        of_reference: branches of which it reads the reference's log-probabilities besides the responses'; None: more.
+        supervision, accepts: the kind of rows that it learns from; the likelihoods that it is defined for.
+        uses_reference, of_reference: whether it reads `policy.as_reference()`; of which branches with responses, None: more.
         wants: what a batch must bring besides responses: `margin`, `safe`, `tie`, `ratings`, `critique`, `steps`,
             `changed`, `media` in its prompts, or a branch.
         corruption, criteria: what makes the `corrupted` branch, or None; what the `ratings` are of.
-        remembers: the running statistics that it keeps from step to step.
-        ref_sync: how the reference follows the policy, or None.
-        noise: α of the noise on a policy's token embeddings in training (NEFTune, 2310.05914); 0: none.
-        heads, speaks: numbers that a reward model gives a response; tokens that it may say before.
+        remembers, ref_sync: running statistics that it keeps from step to step; how the reference follows, or None.
+        noise, heads, speaks: α of the noise on a policy's token embeddings in training (NEFTune, 2310.05914); numbers that a
+            reward model gives a response, and tokens that it may say before.
         draws_responses: whether it learns from what the policy draws, by `credit(experience)`. Then `critics` read it (one of
             likelihoods is a `process_reward`), `needs_greedy` ones beside, `needs_group` of several, `reads_equal` ones.
+        rivals: share of the reference in what draws the second half of each group (`Sampling.reference`); 0: there is none.
     """
 
     supervision: Kind
@@ -344,6 +343,7 @@ class Algorithm(Protocol):
     needs_greedy: bool
     needs_group: bool
     reads_equal: bool
+    rivals: float
 
     def normalizer(self, batch: Batch) -> float | list[float]: ...
 

@@ -13,6 +13,7 @@ from aa_lightning.algos.metrics import NAMES
 from aa_lightning.algos.plain import completed
 from aa_lightning.algos.policy_gradient import PolicyGradient
 from aa_lightning.algos.step import Step, credited
+from aa_lightning.training.groups import first
 from aa_lightning.types import Batch, Rollout, Sampling
 from tests.contract.support import ALGORITHMS, CONF, MODELS, batch_of, config
 from tests.contract.test_algorithms import QUICK, algorithm_of, policy_of, refusal
@@ -84,7 +85,7 @@ class Read:
         self.logprobs = read(model)[prompts].clone().requires_grad_()
 
     def action_logprobs(self, rollout: Rollout) -> torch.Tensor:
-        return self.logprobs
+        return self.logprobs[:, : rollout.mask.shape[1]]
 
     def values(self, batch: Batch) -> torch.Tensor:
         given = batch.supervision
@@ -133,8 +134,8 @@ def closed_form(algorithm, given: dict[str, torch.Tensor]) -> float:
     weight = {
         "token": lambda how: 1 / mask.sum(),
         "token_of_batch": lambda how: 1 / mask.sum(),
-        "response": lambda how: 1 / (P * K * size),
-        "sum": lambda how: 1 / (P * K),
+        "response": lambda how: 1 / (mask[..., 0].numel() * size),
+        "sum": lambda how: 1 / mask[..., 0].numel(),
         "constant": lambda how: 1 / (P * K * how.length),
         "by_sign": lambda how: torch.where(
             advantages > 0, how.positive / (mask * better).sum(), how.negative / (mask * (1 - better)).sum()
@@ -155,6 +156,12 @@ def closed_form(algorithm, given: dict[str, torch.Tensor]) -> float:
     return found
 
 
+def learned(model: str, given: dict[str, torch.Tensor]) -> Batch:
+    """The draws of which something is learned, with it."""
+    batch = drawn(model).batch
+    return replace(batch, response=first(batch.response, given["chosen"].shape[1]), supervision=given)
+
+
 def memory_of(algorithm) -> dict[str, torch.Tensor]:
     return {name: torch.zeros((), dtype=torch.float64) for name in algorithm.remembers}
 
@@ -166,13 +173,14 @@ def test_a_step_on_the_policys_own_draws_has_the_closed_value(model, algo):
         assert "type" in refused
         return
     policy, given = Read(model), algorithm.credit(experience_of(model, algorithm))
-    batch = replace(drawn(model).batch, supervision=given)
+    batch = learned(model, given)
     normalizer = torch.tensor(algorithm.normalizer(batch))
     loss, metrics = algorithm(policy, batch, Step(normalizer=normalizer, memory=memory_of(algorithm), measured=True))
     assert loss.item() == pytest.approx(closed_form(algorithm, given), rel=1e-4, abs=2e-5)
     loss.backward()
     assert torch.isfinite(policy.logprobs.grad).all() and policy.logprobs.grad.abs().sum() > 0
-    assert (policy.logprobs.grad * (1 - given["chosen"])).abs().sum() == 0  # what was not chosen is not learned
+    left_out = policy.logprobs.grad[:, : given["chosen"].shape[1]] * (1 - given["chosen"])
+    assert left_out.abs().sum() == 0  # what was not chosen is not learned
     assert set(metrics) <= set(NAMES) and all(math.isfinite(value) for value in metrics.values())
     assert metrics["ratio/mean"].item() == pytest.approx(1, abs=1e-4)
     assert metrics["reward/mean"].item() == pytest.approx(given["rewards"].mean().item())
@@ -207,7 +215,7 @@ def test_micro_batches_of_a_step_add_up_to_it(algo):
     """Lightning averages the losses of two halves, each divided by half of what the whole step counts."""
     algorithm = algorithm_of(algo)
     given = algorithm.credit(experience_of("tiny_qwen2", algorithm))
-    whole = replace(drawn("tiny_qwen2").batch, supervision=given)
+    whole = learned("tiny_qwen2", given)
     halves = [half(whole, p) for p in range(P)]
     counts = torch.tensor([algorithm.normalizer(one) for one in halves])
 
@@ -280,7 +288,10 @@ def test_a_bonus_on_entropy_is_that_of_whole_distributions_and_raises_it(model):
 AT_REFERENCE = {"online_dpo": math.log(2), "online_ipo": 25.0}  # 1 / (4 beta²)
 
 
-@pytest.mark.parametrize("algo", [algo for algo in EVERY if algo not in DRAWING])
+PAIRED = [algo for algo in EVERY if algo not in DRAWING]
+
+
+@pytest.mark.parametrize("algo", [algo for algo in PAIRED if not algorithm_of(algo).rivals])
 @pytest.mark.parametrize("model", ["tiny_qwen2", "tiny_llava"])
 def test_the_best_and_the_worst_draw_are_a_pair(model, algo):
     """The loss is that of the objective on these two responses alone, and has its closed value at the reference."""
@@ -301,6 +312,37 @@ def test_the_best_and_the_worst_draw_are_a_pair(model, algo):
         [row[best] for row, best in zip(batch.response["mask"].sum(-1), reward.argmax(1), strict=True)]
     )
     assert metrics["length/chosen"].item() == pytest.approx(chosen.mean().item())
+
+
+def test_a_draw_and_its_rival_are_a_pair_the_farthest_apart():
+    """The policy drew the first two; at the reference the loss is ln 2, and α times the likelihood of the rival."""
+    algorithm, policy = algorithm_of("xpo"), policy_of("tiny_llava", "policy")
+    rewards = torch.tensor([[0.1, 0.9, 0.3, 0.4], [0.2, 0.5, 1.0, 0.0]])
+    experience = replace(experience_of("tiny_llava", algorithm), rewards={"right": rewards}, weights={"right": 1.0})
+    given = algorithm.credit(experience)
+    assert given["pair"].tolist() == [[1, 2], [2, 0]]
+    batch = replace(drawn("tiny_llava").batch, supervision=given)
+    with torch.no_grad():
+        said = policy.log_likelihood(batch).total
+    loss, metrics = replace(algorithm, optimism=0.01)(policy, batch, Step(measured=True))
+    rival = (said[0, 2] + said[1, 2]).item() / 2
+    assert metrics["logp/rival"].item() == pytest.approx(rival, rel=1e-5)
+    assert loss.item() == pytest.approx(math.log(2) + 0.01 * rival, rel=1e-5)
+    assert set(metrics) <= set(NAMES)
+
+
+def test_where_rewards_are_equal_a_rival_is_unlearned_and_compared_with_nothing():
+    algorithm, policy = replace(algorithm_of("xpo"), optimism=0.0), policy_of("tiny_qwen2", "policy")
+    experience = replace(
+        experience_of("tiny_qwen2", algorithm), rewards={"right": torch.ones(P, K)}, weights={"right": 1.0}
+    )
+    given = algorithm.credit(experience)
+    assert given["pair"].tolist() == [[2, 2]] * P and not given["apart"].any()
+    batch = replace(drawn("tiny_qwen2").batch, supervision=given)
+    for optimism, moves in ((0.0, False), (0.1, True)):
+        policy.zero_grad(set_to_none=True)
+        replace(algorithm, optimism=optimism)(policy, batch)[0].backward()
+        assert (max(p.grad.abs().max() for p in policy.parameters() if p.grad is not None) > 1e-6) == moves
 
 
 def test_equal_rewards_make_pairs_that_teach_nothing():

@@ -160,6 +160,37 @@ def generated(policy, batch) -> torch.Tensor:
     return tokens[0, batch.prompt["input_ids"].shape[1] :]
 
 
+@pytest.mark.parametrize("lora", [0, 4])
+@pytest.mark.parametrize("model", ["tiny_llava", "tiny_gemma2"])
+def test_a_share_of_the_reference_draws_from_the_geometric_mixture(model, lora):
+    """Of each drawn token (1 − s) log π + s log π_ref, less the log of the sum of its like over all tokens; at s = 1 that is
+    the reference. Both networks read responses by themselves, the policy's too where its adapter is off meanwhile."""
+    _, policy, cfg = make(model, "dpo", f"model.lora.rank={lora}", f"model.reference={'adapter' if lora else 'frozen'}")
+    policy.eval()
+    with torch.no_grad():
+        torch.manual_seed(1)
+        for parameter in policy.network.parameters():
+            parameter += 0.1 * torch.randn_like(parameter) * parameter.requires_grad
+    asked = batch_of(cfg, policy, "prompt", slice(0, 3))
+    for share in (0.3, 1.0):
+        drawn = policy.sample(asked, 4, Sampling(max_new_tokens=6, temperature=0.8, reference=share))
+        with torch.no_grad(), policy.as_reference() as reference:
+            theirs = _whole(reference, drawn, 0.8)
+        with torch.no_grad():
+            ours = _whole(policy, drawn, 0.8)
+        assert (ours - theirs).abs().max() > 0.1
+        mixed = ((1 - share) * ours + share * theirs).log_softmax(-1)
+        said = drawn.batch.response["mask"].bool()
+        tokens = drawn.batch.response["input_ids"][said]
+        expected = mixed.gather(-1, tokens[:, None])[:, 0]
+        assert torch.allclose(drawn.logprobs[said], expected, atol=2e-5)
+
+
+def _whole(model, drawn, temperature: float) -> torch.Tensor:
+    """(N, V) log-probabilities at the N tokens that were said, at a temperature."""
+    return model.log_likelihood(drawn.batch, statistic="distribution").statistic / temperature
+
+
 def test_banned_tokens_are_never_chosen_and_keep_their_share_or_give_it_to_the_others():
     """Logits log 1, log 2, log 5, the last one banned: 2 of 8, or 2 of 3."""
     logits, banned = torch.tensor([[1.0, 2.0, 5.0]]).log(), torch.tensor([False, False, True])

@@ -250,19 +250,14 @@ def test_the_means_that_the_paired_kto_compares_with_have_no_gradient():
 
 @each_precision
 @each_padding
-def test_xpo_is_a_mixture_in_which_samples_of_the_reference_are_unlearnt(dtype, side):
-    """Its extra term α log π(y ~ reference) is the summed likelihood of a branch at the weight −α."""
+def test_xpo_compares_with_samples_of_the_reference_and_unlearns_them(dtype, side):
+    """α log π(rival) beside the loss of each pair, whichever of the two is better."""
     case = Case("preference", "xpo", "alpha1e-5", dtype, side)
-    of = [0 if which == "chosen" else 1 for which in case.vector["params"]["reference_sample_is"]]
-    pairs = case.pairs("policy")
-    rows = torch.arange(3)
-    drawn = LogLikelihood(pairs.terms[rows, of][:, None], pairs.mask[rows, of][:, None])
-    mixed = WeightedSum(
-        objectives={"preference": algorithm("dpo"), "optimism": algorithm("sft", branch="gold", reduction="sum")},
-        weights={"preference": 1.0, "optimism": -case.vector["params"]["alpha"]},
-    )
-    loss, metrics = mixed(
-        GivenBranches({"pairs": pairs, "gold": drawn}, {"pairs": case.pairs("ref")}), batch_with("gold")
-    )
+    xpo = algorithm("xpo")
+    assert (xpo.optimism, xpo.objective.beta) == (case.vector["params"]["alpha"], case.vector["params"]["beta"])
+    order = [[0, 1] if which == "rejected" else [1, 0] for which in case.vector["params"]["reference_sample_is"]]
+    credit = {"pair": torch.tensor(order), "apart": torch.ones(3), "rewards": torch.ones(3, 2)}
+    given = GivenBranches({"pairs": case.pairs("policy")}, {"pairs": case.pairs("ref")})
+    loss, metrics = xpo(given, replace(batch_with(), supervision=credit))
     case.check(loss)
     assert_close(metrics["reward/margin"], case.vector["expected"]["reward_margin_mean"], dtype)

@@ -366,3 +366,42 @@ def test_ppo_ptx(dtype):
     assert_close(case["inputs"]["ppo_actor_loss"] + loss, case["expected"]["loss"], dtype)
     assert_close(metrics["ptx/loss"], case["params"]["ptx_coef"] * case["expected"]["ptx_loss"], dtype)
     assert_close(logps[0].grad, [-case["params"]["ptx_coef"] / 3] * 3, dtype)
+
+
+@pytest.mark.parametrize("case", [pytest.param(v, id=v["id"]) for _, v in vectors("policy_gradient", "nash_md")])
+@each_precision
+def test_a_response_is_learned_by_how_much_it_is_preferred_to_its_rival(case, dtype):
+    """Rivals are the second half of each group: they are compared with, and nothing is learned from them."""
+    given, penalty = case["inputs"], case["id"].removeprefix("divergence_of_").removesuffix("s")
+    options = {
+        **asdict(algorithm("nash_md").advantage),
+        "penalty": {"response": "response", "token": "action"}[penalty],
+    }
+    nash = algorithm("nash_md", advantage=options)
+    assert nash.reward_kl.coefficient == case["params"]["beta"]
+    new = leaves(given["new_logps"], dtype)
+    now, fixed = padded(new), padded(leaves(given["ref_logps"], dtype))
+    both = {"old_logprobs": now, "reference_logprobs": fixed}
+    both = {name: torch.cat([one.terms.detach(), 0 * one.terms.detach()], 1) for name, one in both.items()}
+    rewards = [*zip(given["rewards"], given["rival_rewards"], strict=True)]
+    credit = nash.credit(experience(rewards, dtype, chosen=torch.cat([now.mask, 1 - 0 * now.mask], 1), **both))
+    each = credit["advantages"][:, 0]
+    if penalty == "response":
+        assert_close(each, case["expected"]["advantages"], dtype)
+    else:
+        for row, expected in zip(each, case["expected"]["advantages"], strict=True):
+            assert_close(row[: len(expected)], expected, dtype)
+    loss, _ = nash(GivenActions(now.terms), empty_batch(len(new), supervision=credit))
+    loss.backward()
+    assert_close(loss, case["expected"]["loss"], dtype)
+    for row, expected in zip(new, case["gradients"]["new_logps"], strict=True):
+        assert_close(row.grad, expected, dtype)
+
+
+def test_a_verdict_can_be_all_that_counts_of_a_rival():
+    """½ for the larger reward, whatever the distance; nothing for equal ones."""
+    options = {"name": "against_rivals", "rivals": 0.5, "preference": "larger", "penalty": "response"}
+    nash = algorithm("nash_md", advantage=options, reward_kl=None)
+    found = nash.credit(experience([[3.0, 0.0, 1.0, 1.0, 0.5, 1.0]]))
+    assert found["advantages"].tolist() == [[0.5, -0.5, 0.0]]
+    assert found["rewards"].shape == found["ended"].shape == (1, 3) and nash.uses_reference

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
 from aa_lightning import losses
 from aa_lightning.algos.experience import Experience
 from aa_lightning.algos.hyperparameters import Component, NonNegative, Share, hyperparameters
@@ -25,7 +27,7 @@ class Advantage(Component):
         process_reward: whether the critic is a model of likelihoods.
         per_action: whether the KL in the reward is given action by action, else as a sum over the response.
         critics: how many it reads. needs_greedy, needs_group: what it reads besides: the reward of the likeliest response,
-            more than one response to each prompt.
+            more than one response to each prompt. rivals: as for algorithms.
     """
 
     per_action: ClassVar[bool] = False
@@ -33,6 +35,7 @@ class Advantage(Component):
     process_reward: ClassVar[bool] = False
     needs_greedy: ClassVar[bool] = False
     needs_group: ClassVar[bool] = False
+    rivals: ClassVar[float] = 0.0
 
 
 @hyperparameters
@@ -113,6 +116,33 @@ class EachReward(Advantage):
         found = sum(experience.weights[name] * advantages for name, advantages in each.items()) + penalty.sum(-1)
         mean, variance = losses.advantages.moments(found, experience.counted, summed)
         return {"advantages": (found - mean) / (variance.sqrt() + self.eps) * experience.counted}
+
+
+@hyperparameters
+class AgainstRivals(Advantage):
+    """The probability that a response is preferred to its rival, less ½; the geometric mixture π^(1−s) π_ref^s drew
+    rivals (Nash-MD, 2312.00886 section 7).
+
+    Attributes:
+        rivals: s, the share of the reference.
+        preference: bradley_terry: σ(r − r′) − ½ of their rewards; larger: ½ for the larger reward, −½ for the other.
+        penalty: the KL in the reward as a sum over the response (the paper), or each action's own alone (TRL).
+    """
+
+    name: Literal["against_rivals"]
+    rivals: Share = Field()  # to be given; the base has one
+    preference: Literal["bradley_terry", "larger"]
+    penalty: Literal["response", "action"]
+
+    needs_group: ClassVar[bool] = True
+
+    def __call__(self, experience: Experience, rewards: Tensor, penalty: Tensor, summed: Summed) -> Credit:
+        theirs = experience.rival_reward
+        found = losses.advantages.preferred(rewards, theirs)
+        if self.preference == "larger":
+            found = (rewards - theirs).sign() / 2
+        found = filled(found, experience.counted * theirs.isfinite())
+        return {"advantages": found + penalty.sum(-1) if self.penalty == "response" else found[..., None] + penalty}
 
 
 @hyperparameters

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from aa_lightning import losses
-from aa_lightning.algos.advantages import EachReward, Group, Returns
+from aa_lightning.algos.advantages import AgainstRivals, EachReward, Group, Returns
 from aa_lightning.algos.critics import Generalized, Lagrangian
 from aa_lightning.algos.experience import Experience
 from aa_lightning.algos.hyperparameters import PolicyObjective, Positive, hyperparameters
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from aa_lightning.losses.advantages import Summed
 
 AnyAdvantage = Annotated[
-    Group | EachReward | Returns | Generalized | Lagrangian | ImplicitProcess, Field(discriminator="name"), BY_NAME
+    Group | EachReward | AgainstRivals | Returns | Generalized | Lagrangian | ImplicitProcess,
+    Field(discriminator="name"),
+    BY_NAME,
 ]
 
 
@@ -55,7 +57,7 @@ class Credited(PolicyObjective):
 
     @property
     def uses_reference(self) -> bool:
-        return self.reward_kl is not None or self.process_reward
+        return self.reward_kl is not None or self.process_reward or self.rivals > 0
 
     @property
     def remembers(self) -> tuple[str, ...]:
@@ -82,6 +84,11 @@ class Credited(PolicyObjective):
         """Tell whether prompts need more than one response."""
         return self.advantage.needs_group
 
+    @property
+    def rivals(self) -> float:
+        """Return the share of the reference in what draws the rivals of responses; 0: there are none."""
+        return self.advantage.rivals
+
     def credit(
         self, experience: Experience, summed: Summed | None = None, memory: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
@@ -93,13 +100,15 @@ class Credited(PolicyObjective):
             memory: the running statistics that the algorithm remembers; None: it starts anew.
 
         Returns:
-            By name: `advantages` (P, K) or (P, K, A); `rewards`, `ended` (P, K); `old_logprobs`, `chosen` (P, K, A), the
+            By name, of the first half of each group where the second are rivals:
+            `advantages` (P, K) or (P, K, A); `rewards`, `ended` (P, K); `old_logprobs`, `chosen` (P, K, A), the
             latter 0 for responses left out; and where they are used, `reference_logprobs`, `importance` (P, K, A), `returns`,
             `old_values` (P, K, A, C) of C critics.
         """
         import torch
 
         summed = losses.advantages.alone if summed is None else summed
+        experience = experience.halved() if self.rivals else experience
         with torch.no_grad():
             chosen = self._counting(experience)
             penalty = self._penalty(experience, chosen, summed, memory)

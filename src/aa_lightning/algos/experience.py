@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ class Experience:
             is a process reward.
         greedy_rewards: (P,) of the likeliest response to each prompt, where the algorithm asks for it.
         engine_logprobs: (P, K, A) as what drew them reported, where that was another program than the one that trains.
+        rival_reward: (P, K) of what each response is compared with, where that is another response (`halved`).
     """
 
     rewards: dict[str, Tensor]
@@ -38,6 +39,15 @@ class Experience:
     values: Tensor | None = None
     greedy_rewards: Tensor | None = None
     engine_logprobs: Tensor | None = None
+    rival_reward: Tensor | None = None
+
+    def halved(self) -> Experience:
+        """The first half of each group, with the rewards of the second, its rivals."""
+        half = self.chosen.shape[1] // 2
+        names = ("old_logprobs", "chosen", "ended", "reference_logprobs", "values")
+        own = {name: value[:, :half] for name in names if (value := getattr(self, name)) is not None}
+        rewards = {name: reward[:, :half] for name, reward in self.rewards.items()}
+        return replace(self, rewards=rewards, rival_reward=self.reward[:, half:], **own)
 
     @cached_property
     def reward(self) -> Tensor:

@@ -62,6 +62,7 @@ class Objective:
     needs_greedy: ClassVar = False
     needs_group: ClassVar = False
     reads_equal: ClassVar = True
+    rivals: ClassVar = 0.0
 
     @property
     def needs_values(self) -> bool:

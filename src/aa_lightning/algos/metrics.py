@@ -19,7 +19,7 @@ NAMES = (
     *("count/chosen", "count/rejected", *MOMENTS),
     *("reward/mean", "advantage/std", "advantage/zero", "length/mean", "entropy/mean", "ratio/mean"),
     *("clip/low", "clip/high", "value/loss", "value/explained", "cost/mean", "multiplier"),
-    "process/accuracy",
+    *("process/accuracy", "logp/rival"),
 )
 FEWEST = 4  # rows that a correlation is of: fewer would often agree by chance
 

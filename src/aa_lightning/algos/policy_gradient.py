@@ -84,8 +84,8 @@ class PolicyGradient(Credited):
 
     @property
     def accepts(self) -> tuple[LikelihoodKind, ...]:
-        """A denoising step has no distribution over tokens, and hidden states are those of tokens."""
-        return ("exact",) if self.entropy or self.critic else ("exact", "elbo")
+        """A denoising step has no distribution over tokens, hidden states are those of tokens, and words can be mixed."""
+        return ("exact",) if self.entropy or self.critic or self.rivals else ("exact", "elbo")
 
     def normalizer(self, batch: Batch) -> list[float]:
         """Responses, actions, and actions of positive advantage; and terms of demonstrations, where there are some."""

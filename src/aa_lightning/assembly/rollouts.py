@@ -68,6 +68,7 @@ def against_rollouts(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
     """
     wanted = cfg.rollout
     return [
+        *(_against_rivals(cfg, name, offer) if algorithm.rivals else ()),
         (
             algorithm.needs_group and wanted.responses == 1,
             f"{name} compares the responses to a prompt with each other, and rollout.responses=1 leaves nothing to compare: "
@@ -122,6 +123,33 @@ def _against_engine(cfg: DictConfig, offer: ModelOffer) -> Rules:
             and strategy_of(OmegaConf.to_container(cfg.trainer, resolve=True)).shards_weights,
             "rollout.engine=continuous reads whole weights, and this strategy shards them: type rollout.engine=own, or "
             "strategy=ddp",
+        ),
+    ]
+
+
+def _against_rivals(cfg: DictConfig, name: str, offer: ModelOffer) -> Rules:
+    """List what cannot draw from the reference too; arguments as for `against_rollouts`."""
+    strategy, responses = strategy_of(OmegaConf.to_container(cfg.trainer, resolve=True)), cfg.rollout.responses
+    adapted = cfg.model.lora.rank > 0 and cfg.model.reference != "frozen"
+    draws = f"{name} draws half of the responses from a distribution in which the reference has its share"
+    return [
+        (
+            responses % 2 == 1,
+            f"{draws}, and rollout.responses={responses} is odd: type rollout.responses={responses + 1}",
+        ),
+        (
+            cfg.rollout.engine != "own",
+            f"{draws}, and rollout.engine={cfg.rollout.engine} has no reference: type rollout.engine=own",
+        ),
+        (
+            "audio" in offer.writes,
+            f"{draws}, and models of family {offer.family} speak with a part of their own, whose sounds are not mixed: type "
+            "algo=grpo, or a model that writes text",
+        ),
+        (
+            strategy.shards_weights and not adapted,
+            f"{draws}, and this strategy shards it: type strategy=ddp or strategy=deepspeed_zero2, or model.lora.rank=16 "
+            "model.reference=adapter",
         ),
     ]
 

@@ -61,6 +61,16 @@ def group_std(rewards: Tensor, counted: Tensor, correction: int = 1) -> Tensor:
     return (apart.sum(1, keepdim=True) / (counted.sum(1, keepdim=True) - correction).clamp(min=1)).sqrt()
 
 
+def preferred(rewards: Tensor, rivals: Tensor) -> Tensor:
+    """(P, K) σ(r − r′) − ½: how much likelier than not a response is preferred to its rival where
+    preferences follow rewards (Bradley–Terry). Nash-MD, 2312.00886 section 7.
+
+    Args:
+        rewards, rivals: (P, K).
+    """
+    return torch.sigmoid(rewards - rivals) - 0.5
+
+
 def moments(values: Tensor, mask: Tensor, summed: Summed = alone, correction: int = 1) -> tuple[Tensor, Tensor]:
     """() mean and () variance of values over all that the mask, of the same shape, counts, on all processes."""
     values = torch.where(mask > 0, values, 0)

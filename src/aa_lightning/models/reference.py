@@ -37,16 +37,26 @@ class Reference:
         Raises:
             ValueError: the run was built without a reference.
         """
+        with self.standing(policy_network) as network:
+            yield Frozen(network)
+
+    @contextmanager
+    def standing(self, policy_network: nn.Module) -> Iterator[nn.Module]:
+        """The network that stands for the reference, while the context lasts.
+
+        Raises:
+            ValueError: the run was built without a reference.
+        """
         if self.form == "none":
             raise ValueError(
                 "the algorithm reads policy.as_reference(), and the policy was built without a reference: write "
                 "uses_reference = True into the algorithm's class, and leave model.reference=auto"
             )
         if self.form == "frozen":
-            yield Frozen(self.network)
+            yield self.network
             return
         with self.adapters.off(), evaluating(policy_network):
-            yield Frozen(policy_network)
+            yield policy_network
 
 
 class Frozen:

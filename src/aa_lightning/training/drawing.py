@@ -22,7 +22,7 @@ from aa_lightning.rewards.reward import Rewards
 from aa_lightning.system.random_state import fixed_draws
 from aa_lightning.training import strategies
 from aa_lightning.training.datamodule import Item, branches_of
-from aa_lightning.training.groups import Group, divided, joined, parted
+from aa_lightning.training.groups import Group, beside, divided, first, joined, parted
 from aa_lightning.types import Algorithm, Batch, Prompt, Response, Rollout, Sampling
 
 SHOWN = 4  # prompts of a drawing whose responses are kept for the report
@@ -120,8 +120,17 @@ class Drawing:
             seeds = tuple(crc32(f"{self.seed}/{number}/{row}".encode()) for row in indices[start : start + size])
             sampling = replace(greedy, temperature=self.options.temperature, seeds=seeds)
             with fixed_draws(seeds[0]):  # of engines that take no seeds of prompts
-                rollout = self.engine.generate(policy, prompts, batch, self.options.responses, sampling)
+                rollout = self._generated(policy, prompts, batch, sampling)
                 yield rollout, policy.sample(batch, 1, greedy) if self.algorithm.needs_greedy else None
+
+    def _generated(self, policy: Any, prompts: list[Prompt], batch: Batch, sampling: Sampling) -> Rollout:
+        """Groups by the engine, or one half of them, and the other half by what the reference has its share in."""
+        count, share = self.options.responses, self.algorithm.rivals
+        if not share:
+            return self.engine.generate(policy, prompts, batch, count, sampling)
+        ours = self.engine.generate(policy, prompts, batch, count // 2, sampling)
+        others = tuple(crc32(f"{one}/rival".encode()) for one in sampling.seeds)  # or equal networks would say the same
+        return beside(ours, policy.sample(batch, count // 2, replace(sampling, reference=share, seeds=others)))
 
     def _scored(self, items: Sequence[Item], indices: Sequence[int], parts: list[tuple[Rollout, Any]]) -> list[Group]:
         """Groups with their rewards."""
@@ -224,6 +233,8 @@ def longest_drawn(encoder: Any, items: Sequence[Item], algorithm: Algorithm, opt
             greedy_rewards=torch.zeros(len(items)) if algorithm.needs_greedy else None,
         )
     )
+    if "chosen" in batch.supervision:
+        batch.response = first(batch.response, batch.supervision["chosen"].shape[1])
     return batch
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,12 @@ class Group:
     draws: Tensors
     told: Tensors = field(default_factory=dict)
     rewards: Tensors = field(default_factory=dict)
+
+    def learn(self, learned: Tensors) -> None:
+        """Keep what is learned from the responses, or from the first of them, (1, K, …), in place of what was known."""
+        self.told = learned
+        if "chosen" in learned:
+            self.response = first(self.response, learned["chosen"].shape[1])
 
     def plain(self) -> dict[str, Any]:
         """As a checkpoint holds it."""
@@ -79,6 +85,24 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
         return tensors[0]
     sizes = [max(one.shape[axis] for one in tensors) for axis in range(1, tensors[0].ndim)]
     return torch.cat([padded(one, sizes) for one in tensors])
+
+
+def beside(ours: Rollout, theirs: Rollout) -> Rollout:
+    """Two rollouts to the same prompts as one, the responses of the second behind those of the first."""
+    response = {key: _beside(value, theirs.batch.response[key]) for key, value in ours.batch.response.items()}
+    tensors = [_beside(getattr(ours, name), getattr(theirs, name)) for name in ("logprobs", "mask", "ended")]
+    said = [first + second for first, second in zip(ours.responses, theirs.responses, strict=True)]
+    return Rollout(replace(ours.batch, response=response), said, *tensors)
+
+
+def _beside(ours: Tensor, theirs: Tensor) -> Tensor:
+    sizes = [max(pair) for pair in zip(ours.shape[2:], theirs.shape[2:], strict=True)]
+    return torch.cat([padded(one, [one.shape[1], *sizes]) for one in (ours, theirs)], 1)
+
+
+def first(tensors: Tensors, count: int) -> Tensors:
+    """The part of what is known (P, K, …) that is about the first responses of each group, (P, count, …)."""
+    return {key: value[:, :count] if value.ndim > 1 else value for key, value in tensors.items()}
 
 
 def padded(tensor: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -7,24 +7,31 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from aa_lightning.engines.engine import gap
-from aa_lightning.training.groups import Group, joined
+from aa_lightning.training.groups import Group, first, joined
 
 
-def statistics(groups: Sequence[Group], weights: Mapping[str, float]) -> dict[str, float]:
-    """Means over the responses of some groups, by the names of metrics.
+def statistics(groups: Sequence[Group], weights: Mapping[str, float], rivals: bool = False) -> dict[str, float]:
+    """Means over the responses of the policy in some groups, by the names of metrics.
 
     Args:
         groups: as they were drawn, with their rewards.
         weights: of rewards in their sum.
+        rivals: whether the second half of each group was drawn by another than the policy.
 
     Returns:
         rollout/reward, rollout/reward_std (within groups), rollout/reward/<name>; rollout/length, in actions that were
         chosen; rollout/cut, the share that was cut; rollout/equal, the share of groups whose rewards are equal;
         rollout/faults, the share of groups without rewards; rollout/entropy, nats per action, of what was drawn;
         rollout/kl, nats per response from the reference, where there is one; rollout/logprob_gap, nats per action between
-        an engine and the policy, where these are two.
+        an engine and the policy, where these are two; rollout/won, how often a response is better than its rival, where it
+        has one, ties being half.
     """
     told, rewards = (joined([getattr(group, part) for group in groups]) for part in ("told", "rewards"))
+    others = None
+    if rivals:
+        half = told["chosen"].shape[1] // 2
+        others = sum(weights[name] * values[:, half:] for name, values in rewards.items())
+        told, rewards = first(told, half), first(rewards, half)
     total = sum(weights[name] * values for name, values in rewards.items())
     sound = total.isfinite().all(-1)
     chosen, old = told["chosen"], told["old_logprobs"]
@@ -42,6 +49,8 @@ def statistics(groups: Sequence[Group], weights: Mapping[str, float]) -> dict[st
         found["rollout/logprob_gap"] = gap(old, told["engine_logprobs"], chosen).item()
     if "reference_logprobs" in told:
         found["rollout/kl"] = _mean(((old - told["reference_logprobs"]) * chosen).sum(-1))
+    if others is not None:
+        found["rollout/won"] = _mean(((total - others)[sound].sign() + 1) / 2)
     return found
 
 

@@ -128,7 +128,7 @@ class RolloutLoader:
                 self.seconds[f"time/{what}_s"] += seconds
             if len(useful) >= self.prompts.batch_size:
                 break
-        self.told = statistics(every, self.drawing.rewards.weights)
+        self.told = statistics(every, self.drawing.rewards.weights, bool(self.drawing.algorithm.rivals))
         self.told["rollout/drawings"] = len(every) / self.prompts.batch_size
         self._plan(self._chosen(every, useful))
 
@@ -154,7 +154,7 @@ class RolloutLoader:
     def _plan(self, groups: list[Group]) -> None:
         """Give each group what is learned from it, and deal all into steps, once for each epoch."""
         for group, learned in zip(groups, self.drawing.credited(groups), strict=True):
-            group.told = learned
+            group.learn(learned)
         self._groups, self._place = dict(enumerate(groups)), 0
         self._steps = self._dealt([self._is_read(group) for group in groups])
 

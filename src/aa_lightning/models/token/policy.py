@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -74,7 +75,8 @@ class AutoregressivePolicy(nn.Module):
         """Draw n responses to each prompt.
 
         The distribution is exactly softmax(logits / temperature) over what `rules` allow: the checkpoint's own generation
-        defaults (top-k, repetition penalty, …) are not used. `action_logprobs` is of this distribution.
+        defaults (top-k, repetition penalty, …) are not used. `action_logprobs` is of this distribution, where the reference
+        has no share in it.
         """
         with evaluating(self):
             batch = self.prepare(batch)
@@ -99,7 +101,11 @@ class AutoregressivePolicy(nn.Module):
         return Rollout(batch, responses, drawn.logprobs, drawn.chosen, drawn.ended)
 
     def _draw(self, batch: Batch, n: int, sampling: Sampling) -> Drawn:
-        return draw(self.network, self.rules, self.encoder, batch, n, sampling)
+        if sampling.reference == 1:
+            with self.reference.standing(self.network) as network:
+                return draw(network, self.rules, self.encoder, batch, n, sampling)
+        standing = partial(self.reference.standing, self.network) if sampling.reference else None
+        return draw(self.network, self.rules, self.encoder, batch, n, sampling, standing)
 
     def decode(self, tokens: Tensor) -> Response:
         """The response that drawn tokens (T,) spell."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +45,15 @@ class Rows(ABC):
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the responses that go on, (N,) places in rising order."""
         self.live = self.live[rows]
+
+    def logits(self) -> Tensor:
+        """(R, V) float32 of the next token of each response that goes on."""
+        return self.network.next_logits(self.states)
+
+    @property
+    def networks(self) -> list[TokenNetwork]:
+        """Those that read the responses."""
+        return [self.network]
 
     def run(self, inputs: dict[str, Any]) -> Any:
         return self.network.family.forward(self.network.backbone, {**inputs, "use_cache": True})
@@ -156,6 +167,47 @@ class Repeating(Rows):
         response = {"input_ids": ids, "mask": torch.ones_like(ids, dtype=torch.float32)}
         hidden, layout = self.network.hidden(replace(self.batch, response=response))
         return hidden[layout.rows[..., -1], layout.own[..., -1]].flatten(0, 1)
+
+
+class Mixed(Rows):
+    """Responses that two networks read, drawn from the geometric mixture π^(1−share) π_other^share of what they would say
+    next (Nash-MD, 2312.00886 section 7).
+
+    Args:
+        ours: as the first network reads them; nothing has been appended yet.
+        other: gives the second network, which may be the first one with its adapter off.
+        share: of the second.
+        most: tokens of a response at most.
+    """
+
+    def __init__(self, ours: Rows, other: Callable[[], AbstractContextManager[TokenNetwork]], share: float, most: int):
+        self._ours, self._other, self._share = ours, other, share
+        with other() as network:
+            self._theirs = begun(network, ours.batch, ours.n, most)
+
+    @property
+    def live(self) -> Tensor:
+        """(R,) as of both."""
+        return self._ours.live
+
+    @property
+    def networks(self) -> list[TokenNetwork]:
+        """Both."""
+        return [self._ours.network, self._theirs.network]
+
+    def logits(self) -> Tensor:
+        with self._other():
+            theirs = self._theirs.logits()
+        return (1 - self._share) * self._ours.logits() + self._share * theirs
+
+    def append(self, tokens: Tensor) -> None:
+        self._ours.append(tokens)
+        with self._other():
+            self._theirs.append(tokens)
+
+    def keep(self, rows: Tensor) -> None:
+        self._ours.keep(rows)
+        self._theirs.keep(rows)
 
 
 def _rows(packed_row: Tensor, valid: Tensor, width: int) -> Tensor:

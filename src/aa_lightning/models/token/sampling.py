@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from aa_lightning.models.token.encoder import TokenEncoder
 from aa_lightning.models.token.few_rows import laid_out
 from aa_lightning.models.token.network import TokenNetwork
 from aa_lightning.models.token.row_draws import RowDraws, seeds_of
-from aa_lightning.models.token.rows import Rows, begun
+from aa_lightning.models.token.rows import Mixed, Rows, begun
 from aa_lightning.types import Batch, Sampling
 
 FREE = -1  # no token must stand here
@@ -71,7 +72,15 @@ class Drawn:
 
 
 @torch.no_grad()
-def draw(network: TokenNetwork, rules: Rules, encoder: TokenEncoder, batch: Batch, n: int, sampling: Sampling) -> Drawn:
+def draw(
+    network: TokenNetwork,
+    rules: Rules,
+    encoder: TokenEncoder,
+    batch: Batch,
+    n: int,
+    sampling: Sampling,
+    reference: Callable[[], AbstractContextManager[TokenNetwork]] | None = None,
+) -> Drawn:
     """Draw n responses to each prompt from softmax(logits / temperature) over the tokens that the rules allow.
 
     Temperature 0 takes the likeliest token and gives its probability at temperature 1. Each step takes one random number
@@ -82,21 +91,25 @@ def draw(network: TokenNetwork, rules: Rules, encoder: TokenEncoder, batch: Batc
         rules: which tokens may follow others.
         encoder: says which token ends a response, and which one pads.
         batch: P prompts; responses in it are not looked at.
+        reference: gives the network whose share is `sampling.reference`; None: there is none.
 
     Raises:
         ValueError: the model's logits are no numbers.
     """
-    rows = begun(network, batch, n, sampling.max_new_tokens)
-    said = _Said(len(rows.live), sampling.max_new_tokens, encoder, rows.live.device)
+    most = sampling.max_new_tokens
+    rows = begun(network, batch, n, most)
+    if reference is not None:
+        rows = Mixed(rows, reference, sampling.reference, most)
+    said = _Said(len(rows.live), most, encoder, rows.live.device)
     chances = RowDraws(seeds_of(sampling.seeds, len(batch)), n, rows.live.device).chances()
-    written = [*network.writer.get_decoder().modules(), *network.head.modules()]
-    with laid_out(written, sampling.max_new_tokens):
-        for step in range(sampling.max_new_tokens):
+    written = [one for of in rows.networks for one in (*of.writer.get_decoder().modules(), *of.head.modules())]
+    with laid_out(written, most):
+        for step in range(most):
             banned, must = rules.next(said.tokens[rows.live, :step])
-            logits = network.next_logits(rows.states)
             where = next(chances)[rows.live]
-            said.put(rows.live, step, must, *choose(logits, banned, rules.renormalise, sampling.temperature, where))
-            if step + 1 == sampling.max_new_tokens or not _go_on(rows, said, step):
+            chosen = choose(rows.logits(), banned, rules.renormalise, sampling.temperature, where)
+            said.put(rows.live, step, must, *chosen)
+            if step + 1 == most or not _go_on(rows, said, step):
                 break
             rows.append(said.tokens[:, : step + 1])
     return said.drawn(n)
