@@ -73,6 +73,15 @@ def live_until(folder: Path, arguments: list[str], step: int, delay: float, numb
         time.sleep(0.01)
     time.sleep(delay)
     process.send_signal(number)
+    return _left(process, folder)
+
+
+def live_into(folder: Path, arguments: list[str], what: str, count: int) -> Life:
+    """Run the command until it is killed in the midst of what it begins the n-th time (`tests/reliability/dying.py`)."""
+    return _left(Command("tests.reliability.dying", arguments, env={"DIES": f"{what} {count}"}), folder)
+
+
+def _left(process: Command, folder: Path) -> Life:
     _, err = process.communicate(timeout=120)
     rows = {int(row["step"]): row for row in rows_of(folder)}
     at = newest(folder)

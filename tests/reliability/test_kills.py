@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import shutil
 import signal
 
@@ -19,6 +20,7 @@ from tests.reliability.killing import (
     check_not_repeated,
     check_same,
     finish,
+    live_into,
     live_until,
     moments,
     rows_of,
@@ -189,3 +191,26 @@ def test_kills_in_a_row_ctrl_c_and_sigterm_change_nothing(strategy, whole, tmp_p
     for life, _ in lost:
         print(f"{strategy}: exit {life.code}, logged {life.logged}, resumed at {life.checkpoint}")
     assert len(lost) == 4
+
+
+TIMES = {
+    "drawing": 36,
+    "scoring": 6,
+    "reading": 20,
+    "learning": 20,
+}  # that a run of six drawings begins each, at the least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["single-drawn", "ddp-drawn"])
+def test_twenty_kills_in_the_midst_of_drawing_scoring_reading_and_learning_change_nothing(strategy, whole, tmp_path):
+    luck = random.Random(SEEDS[strategy])
+    for what, most in TIMES.items():
+        for count in luck.sample(range(1, most + 1), 5):
+            folder = tmp_path / f"{what}{count}"
+            life = live_into(folder, [*arguments(strategy), f"hydra.run.dir={folder}"], what, count)
+            assert life.code == -9, life.stderr
+            finish(folder)
+            check_not_repeated(life, folder)
+            check_same(folder, whole(strategy))
+            print(f"{strategy}: killed in {what} {count}, logged {life.logged}, resumed at {life.checkpoint}")
