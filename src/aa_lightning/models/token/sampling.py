@@ -101,7 +101,7 @@ def draw(
     if reference is not None:
         rows = Mixed(rows, reference, sampling.reference, most)
     said = _Said(len(rows.live), most, encoder, rows.live.device)
-    chances = RowDraws(seeds_of(sampling.seeds, len(batch)), n, rows.live.device).chances()
+    chances = RowDraws(seeds_of(sampling.seeds, len(rows.live) // n), n, rows.live.device).chances()
     written = [one for of in rows.networks for one in (*of.writer.get_decoder().modules(), *of.head.modules())]
     with laid_out(written, most):
         for step in range(most):
