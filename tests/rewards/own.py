@@ -1,6 +1,7 @@
 """Rewards of a user's own, some of which fail in every way that there is."""
 
 import json
+import os
 import random
 import re
 import sys
@@ -41,6 +42,15 @@ def flat_of_texts(prompts, completions):
 def slow(prompt, response):
     time.sleep(0.02)
     return 1.0
+
+
+def broken(prompts, responses):
+    raise ValueError("broken here")
+
+
+def pid(prompts, responses):
+    """The process in which it is called."""
+    return [[os.getpid() for _ in group] for group in responses]
 
 
 class Weighed:

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import os
+import signal
 import threading
 import time
 import wave
@@ -13,6 +15,7 @@ from PIL import Image
 
 from aa_lightning.assembly.rewards import build_rewards
 from aa_lightning.configuration.folders import conf_dir
+from aa_lightning.configuration.rewards import SETTINGS
 from aa_lightning.media.audio import Sound
 from aa_lightning.rewards import http
 from aa_lightning.rewards.reward import RewardFault
@@ -321,3 +324,67 @@ def test_many_are_asked_at_a_time():
 def test_what_cannot_be_read_is_refused(keys, says):
     with pytest.raises(ValueError, match=says):
         built("judge", url="http://127.0.0.1:9/v1", model="some", **keys)
+
+
+# ---------------------------------------------------------------- several at once
+
+
+def several(**named):
+    """Rewards of servers, by the server of each, or of functions of one's own."""
+    common = OmegaConf.merge(
+        *(OmegaConf.load(conf_dir() / f"reward/options/{one}.yaml") for one in ("common", "served"))
+    )
+    file = OmegaConf.load(conf_dir() / "reward/server.yaml").server
+    sections = {
+        name: OmegaConf.merge(common, file, {"url": f"{one.url}/score"})
+        if not isinstance(one, dict)
+        else {**{key: common[key] for key in SETTINGS}, **one}
+        for name, one in named.items()
+    }
+    return build_rewards(OmegaConf.create({"reward": sections}))
+
+
+def slowly(handler, body):
+    time.sleep(0.6)
+    servers.lengths(handler, body)
+
+
+def test_servers_are_waited_for_at_the_same_time_and_their_numbers_stand_in_their_order():
+    """Two servers that take 0.6 s, and a function that takes 0.08 s here."""
+    with serving(slowly) as one, serving(slowly) as two:
+        rewards = several(one=one, here={"_target_": "tests.rewards.own.slow"}, two=two)
+        start = time.monotonic()
+        found = rewards(prompts(2), TWO)
+        assert time.monotonic() - start < 1.1
+    assert list(found) == ["one", "here", "two"]
+    assert found["one"].tolist() == found["two"].tolist() == [pytest.approx([0.1, 0.3]), pytest.approx([0.5, 0.7])]
+    assert found["here"].tolist() == [[1, 1], [1, 1]]
+
+
+def test_of_several_faults_that_of_the_first_reward_is_told():
+    """The function fails at once, the server later; it stands first."""
+    broken = lambda handler, body: (time.sleep(0.2), handler.answer(b"{"))  # noqa: E731
+    with serving(broken) as server:
+        with pytest.raises(RewardFault, match="^reward.first gives no reward for prompt row-0.*is no JSON"):
+            several(first=server, then={"_target_": "tests.rewards.own.broken"})(prompts(1), TWO[:1])
+        with pytest.raises(RewardFault, match="^reward.first gives no reward for prompt row-0.*broken here"):
+            several(first={"_target_": "tests.rewards.own.broken"}, then=server)(prompts(1), TWO[:1])
+
+
+def test_a_signal_ends_the_wait_for_servers():
+    with serving(servers.drip) as one, serving(servers.drip) as two:
+        rewards = several(one=one, two=two)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            rewards(prompts(1), TWO[:1])
+        assert time.monotonic() - start < 2
+
+
+def test_a_reward_apart_keeps_its_process_beside_others():
+    rewards = several(
+        here={"_target_": "tests.rewards.own.pid"}, there={"_target_": "tests.rewards.own.pid", "apart": True}
+    )
+    found = [rewards(prompts(1), TWO[:1]) for _ in range(2)]
+    assert found[0]["there"].tolist() == found[1]["there"].tolist()
+    assert found[0]["there"][0, 0] != found[0]["here"][0, 0]

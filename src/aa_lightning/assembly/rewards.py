@@ -25,6 +25,8 @@ _COMPARE = {  # responses with answers of rows
     f"{_RULES}.{name}" for name in ("rules.Answer", "texts.Cosine", "boxes.Iou", "boxes.Detection", "nearness.Near")
 }
 
+_ASK = {f"{_RULES}.remote.Server", f"{_RULES}.remote.Judge"}  # others, and wait for what they say
+
 
 def build_rewards(cfg: DictConfig) -> Rewards:
     """Build the rewards that `reward` names.
@@ -39,7 +41,10 @@ def build_rewards(cfg: DictConfig) -> Rewards:
 
     said = OmegaConf.to_container(cfg.reward, resolve=True)
     settings = {name: RewardSettings(**{key: keys[key] for key in SETTINGS}) for name, keys in said.items()}
-    return Rewards(NamedReward(name, _judging(name, said[name], one), one) for name, one in settings.items())
+    return Rewards(
+        NamedReward(name, _judging(name, said[name], one), one, one.apart or said[name]["_target_"] in _ASK)
+        for name, one in settings.items()
+    )
 
 
 def against_rewards(cfg: DictConfig, name: str, algorithm: Algorithm, data: Any) -> list[tuple[bool, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor
 
 from aa_lightning.configuration.schema import RewardSettings
+from aa_lightning.rewards.beside import Beside, done
 from aa_lightning.rewards.drawn import Drawn, Fault, Partly, Told, prompt_by_prompt
 from aa_lightning.system.console import say
-from aa_lightning.system.random_state import capture, restore
+from aa_lightning.system.random_state import kept_draws
 from aa_lightning.system.shown import one_line
 from aa_lightning.system.signals import Stopped
 from aa_lightning.types import Prompt, Response
@@ -42,10 +44,11 @@ class NamedReward:
         name: below `reward` in the configuration.
         function: of what was drawn, to numbers (P, K).
         settings: its weight, its time, and what happens after a fault.
+        waits: whether others judge, a server or another process, so that this one may go on.
     """
 
-    def __init__(self, name: str, function: Callable[[Drawn], Any], settings: RewardSettings):
-        self.name, self.settings, self._function = name, settings, function
+    def __init__(self, name: str, function: Callable[[Drawn], Any], settings: RewardSettings, waits: bool):
+        self.name, self.settings, self.waits, self._function = name, settings, waits, function
         self.skipped = 0
         self._failed = 0
 
@@ -99,13 +102,12 @@ class NamedReward:
         return given.values[0]
 
     def _called(self, drawn: Drawn) -> Partly:
-        """Rewards (K,) of prompts by their places, and the faults of others. Random generators are as they were.
+        """Rewards (K,) of prompts by their places, and the faults of others.
 
         Raises:
             Exception: whatever the reward raises for all prompts together.
             Told: it gave something else than numbers (P, K).
         """
-        state = capture()
         try:
             with torch.no_grad():
                 given = self._function(drawn)
@@ -113,8 +115,6 @@ class NamedReward:
             if isinstance(error, Stopped):
                 raise
             raise Told(f"SystemExit: {error}") from error
-        finally:
-            restore(state)
         if isinstance(given, Partly):
             count = drawn.shape[1]
             numbers = {place: _numbers([row], (1, count))[0] for place, row in given.values.items()}
@@ -137,7 +137,7 @@ class NamedReward:
 
 
 class Rewards:
-    """Several rewards at once.
+    """Several rewards: those that wait for others at the same time as the rest, which come one after another.
 
     Args:
         named: each with its name.
@@ -145,6 +145,8 @@ class Rewards:
 
     def __init__(self, named: Iterable[NamedReward]):
         self._named = {reward.name: reward for reward in named}
+        waiting = [name for name, reward in self._named.items() if reward.waits and len(self._named) > 1]
+        self._beside = {name: Beside(f"reward.{name}") for name in waiting}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -167,13 +169,18 @@ class Rewards:
             lengths: (P, K) how many tokens or steps each one took; None: it is not known.
 
         Returns:
-            Name → (P, K) rewards, without weights; NaN for all responses of a prompt that is left out.
+            Name → (P, K) rewards, without weights; NaN for all responses of a prompt that is left out. Random generators are
+            as they were.
 
         Raises:
             RewardFault: a prompt has no reward, and faults are errors.
         """
         drawn = Drawn(prompts, responses, lengths)
-        return {name: reward(drawn) for name, reward in self._named.items()}
+        given = {name: beside.begun(partial(self._named[name], drawn)) for name, beside in self._beside.items()}
+        for name in [name for name in self._named if name not in given]:
+            with kept_draws():
+                given[name] = done(partial(self._named[name], drawn))
+        return {name: given[name].result() for name in self._named}
 
 
 def _numbers(given: Any, shape: tuple[int, int]) -> Tensor:

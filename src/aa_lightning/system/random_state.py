@@ -14,8 +14,15 @@ import torch
 @contextlib.contextmanager
 def fixed_draws(seed: int) -> Iterator[None]:
     """Inside, every generator starts from a seed; afterwards all go on as if nothing had been drawn."""
+    with kept_draws():
+        seed_generators(seed)
+        yield
+
+
+@contextlib.contextmanager
+def kept_draws() -> Iterator[None]:
+    """Afterwards every generator goes on as if nothing had been drawn inside."""
     before = capture()
-    seed_generators(seed)
     try:
         yield
     finally:
