@@ -111,6 +111,27 @@ def told(tmp_path):
         ),
         ("beta=0.3", "error: beta=0.3 cannot be used", "did you mean algo.beta=0.3?"),
         (
+            "algo=grpo algo.loss_kl=0.1",
+            "error: algo.loss_kl=0.1 cannot be used: it has keys of its own",
+            "type: 'algo.loss_kl={coefficient:0.1}'",
+        ),
+        (
+            "algo=prime algo.critic=0.1",
+            "error: algo.critic=0.1",
+            "coefficient:0.1,clip:1.0}'; or another name: implicit_reward",
+        ),
+        ("model.lora=8", "error: model.lora=8 cannot be used", "type: model.lora.rank=8; --help model.lora"),
+        (
+            "algo=grpo +reward.x=my.own reward.x.weight=2",
+            "error: reward.x.weight=2 cannot be used: +reward.x=my.own is a text",
+            "type: '+reward.x={_target_:my.own,weight:2}'",
+        ),
+        (
+            "algo=grpo reward.x.weight=2",
+            "error: reward.x.weight cannot be set: there is no reward x",
+            "type: '+reward.x={_target_:<module>.<function>,weight:2}', or reward=[<name>,…]",
+        ),
+        (
             "optimizer.schedule=cosin",
             "error: optimizer.schedule=cosin cannot",
             "did you mean optimizer.schedule=cosine?",

@@ -124,7 +124,7 @@ def test_ones_own_stand_beside_ours():
         ),
         ({"like": "anwser"}, "did you mean reward.mine.like=answer?"),
         (3, "reward.mine=3 cannot be used: it names no reward"),
-        ({"weight": 2}, "reward.mine={'weight':2,"),
+        ({"weight": 2}, "reward.mine.weight cannot be set: there is no reward mine"),
     ],
 )
 def test_what_cannot_be_a_reward_is_refused(mine, says):

@@ -21,7 +21,7 @@ from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.schema import RewardSettings
 from aa_lightning.configuration.signatures import arguments_of
 from aa_lightning.configuration.validation import mistakes_in
-from aa_lightning.configuration.wording import ConfigError, Everywhere, nearest, show, unknown
+from aa_lightning.configuration.wording import ConfigError, Everywhere, nearest, show, typed_value, unknown
 
 SETTINGS = tuple(field.name for field in fields(RewardSettings))
 How = Literal["each", "all", "flat"]  # the last takes one list of all responses, as reward functions of TRL do
@@ -53,7 +53,7 @@ def with_rewards(cfg: DictConfig, folders: Sequence[Path]) -> DictConfig:
         for name, said in OmegaConf.to_container(rewards).items():
             if isinstance(said, str):
                 said = {"_target_": said}
-            if isinstance(said, dict):
+            if isinstance(said, dict) and {"_target_", "like"} & said.keys():
                 other = said.pop("like", None)
                 below = defaults if other is None else _file_of(f"reward.{name}", other, folders)
                 rewards[name] = OmegaConf.merge(below, said)
@@ -166,6 +166,13 @@ def _no_reward(name: str, said: Any, section: Mapping[str, Any], everywhere: Eve
         return unknown("reward", name, said, known, everywhere)
     if name in everywhere.groups.get("reward", ()):
         return f"reward.{name} is not chosen\ntype: reward=[{','.join([*known, name])}]"
+    if isinstance(said, Mapping) and said:
+        keys = ",".join(f"{key}:{typed_value(value)}" for key, value in said.items())
+        return (
+            f"reward.{name}.{next(iter(said))} cannot be set: there is no reward {name}\n"
+            f"type: '+reward.{name}={{_target_:<module>.<function>,{keys}}}', or reward=[<name>,…] for ours; --help reward "
+            "lists them"
+        )
     return (
         f"reward.{name}={show(said)} cannot be used: it names no reward\n"
         f"type: +reward.{name}=<module>.<function>, or reward=[<name>,…] for ours; --help reward lists them"

@@ -145,7 +145,7 @@ def check_options(overrides: Sequence[str], config_name: str, folders: Sequence[
     """
     from hydra.core.override_parser.types import OverrideType
 
-    groups, chosen, mistakes = option_names(folders), chosen_groups(config_name), []
+    groups, chosen, mistakes = option_names(folders), chosen_groups(config_name), _rewards_with_keys(overrides)
     for one in parsed(overrides):
         if one.key_or_group in groups and one.type is not OverrideType.DEL:
             key = f"{one.key_or_group}@{one.package}" if one.package else one.key_or_group
@@ -154,6 +154,21 @@ def check_options(overrides: Sequence[str], config_name: str, folders: Sequence[
             mistakes += [mistake for mistake in told if mistake is not None]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+
+
+def _rewards_with_keys(overrides: Sequence[str]) -> list[str]:
+    """Rewards that are typed as a text, which is their `_target_`, and have keys beside it: Hydra would drop the text."""
+    mistakes = []
+    for text in overrides:
+        found = re.match(r"\+*reward\.(\w+)=([\w.]+)$", text)
+        below = rf"\+*reward\.{found[1]}\.([\w.]+)=(.+)" if found else r"(?!)"
+        keys = [told for told in (re.fullmatch(below, item) for item in overrides) if told]
+        if keys:
+            whole = ",".join([f"_target_:{found[2]}", *(f"{told[1]}:{told[2]}" for told in keys)])
+            mistakes.append(
+                f"{keys[0][0]} cannot be used: {text} is a text, which has no keys\ntype: '+reward.{found[1]}={{{whole}}}'"
+            )
+    return mistakes
 
 
 def _refused(key: str, option: str, added: bool, chosen: Mapping[str, str], folders: Sequence[Path]) -> str | None:

@@ -166,6 +166,8 @@ def explain_invalid(section: str, schema: type, details: Mapping[str, Any], ever
         return _unknown_tag(key, details["ctx"]["tag"], details["ctx"]["expected_tags"])
     if details["type"] == "union_tag_not_found":
         return f"{key} has no name, which says what it is\ntype: {key}.name=<name>; --help {key} lists the names"
+    if details["type"] in _OF_MAPPINGS and last in (hints := get_type_hints(holder)):
+        return _no_mapping(key, details["input"], hints[last])
     reason = details["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     if details["type"] in BOUNDS and (why := WHY.get(key.partition("[")[0])):
         reason += f", since {why}"
@@ -227,6 +229,27 @@ def _whole_part(path: str, part: type) -> str:
     return f"type: {shell_word(f'{path}={example}')}"
 
 
+def _no_mapping(key: str, value: Any, hint: Any) -> str:
+    """A single value where there are keys: it is put to the first of them that takes one of its kind."""
+    part, *others = dataclasses_in(hint)
+    schema = TypeAdapter(part).json_schema()
+    kinds = ("string",) if isinstance(value, str) else () if isinstance(value, bool) else ("number", "integer")
+    meant = next((name for name, told in schema["properties"].items() if _takes(told, kinds)), None)
+    refused = f"{key}={show(value)} cannot be used: it has keys of its own"
+    if type(None) not in get_args(hint):  # they are all there
+        return (
+            f"{refused}\ntype: {key}.{meant or '<key>'}={show(value) if meant else '<value>'}; --help {key} lists them"
+        )
+    example = {**sample(schema, schema.get("$defs", {})), **({meant: value} if meant else {})}
+    named = f"; or another name: {', '.join(filter(None, map(_name, others)))}" if others else ""
+    return f"{refused}\ntype: {shell_word(f'{key}={typed_value(example)}')}{named}"
+
+
+def _takes(schema: Mapping[str, Any], kinds: Collection[str]) -> bool:
+    """Tell whether a JSON schema allows any value of some kinds."""
+    return any(one.get("type") in kinds and not {"enum", "const"} & set(one) for one in schema.get("anyOf", [schema]))
+
+
 def dataclasses_in(hint: Any) -> list[type]:
     """The dataclasses that an annotation allows, inside unions and Annotated too."""
     if isinstance(hint, type) and is_dataclass(hint):
@@ -284,6 +307,7 @@ _EXPECTED = {
     "bool_type": "true or =false",
 }
 TYPES = (*_EXPECTED, "literal_error")
+_OF_MAPPINGS = ("dataclass_type", "model_attributes_type")
 
 
 def _unknown_tag(key: str, given: str, expected: str) -> str:
