@@ -149,6 +149,33 @@ def test_how_many_prompts_are_drawn_to_at_a_time_changes_no_response(tmp_path):
     assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
 
 
+@pytest.mark.parametrize("algo", ["reinforce_moving", "ddpo_per_prompt"])
+def test_what_is_remembered_of_earlier_rollouts_goes_on_with_the_run(algo, tmp_path):
+    """Four prompts, asked in every one of four drawings; a run goes on after the second one."""
+    tracked = ["algo.advantage.last=3", "algo.advantage.fewest=3"] if algo == "ddpo_per_prompt" else []
+    cfg, whole, again = composed(f"algo={algo}", *REMEMBERS, *tracked), Keeps(), Keeps()
+    one = fitted(cfg, tmp_path / "whole", whole).module.memory
+    other = fitted(
+        cfg, tmp_path / "more", again, resume=tmp_path / "whole/checkpoints/step_00000002.ckpt"
+    ).module.memory
+    assert all(torch.equal(value.nan_to_num(-1), other[name].nan_to_num(-1)) for name, value in one.items())
+    assert all(torch.equal(value, whole.weights[-1][name]) for name, value in again.weights[-1].items())
+    if algo == "ddpo_per_prompt":
+        assert one["tracked_prompts"].sort()[0].tolist() == [0, 1, 2, 3]
+        assert one["tracked_rewards"].shape == (4, 3) and one["tracked_rewards"].isfinite().all()
+
+
+REMEMBERS = [
+    "modality=t2t",
+    "data.train.size=4",
+    "rollout.responses=2",
+    "trainer.max_steps=4",
+    "checkpoint.every_n_steps=1",
+    "checkpoint.keep=9",
+    "optimizer.lr=1e-3",
+]
+
+
 def test_a_step_without_its_equal_groups_is_the_step_with_them(tmp_path):
     """Rewards that most groups get alike; AdamW divides by gradients, of which some are rounding alone, hence eps."""
     shared = ["algo=grpo", "modality=ti2t", "optimizer.eps=1e-4", "trainer.max_steps=2", "loader.batch_size=8"]

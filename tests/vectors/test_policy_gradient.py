@@ -391,9 +391,10 @@ def test_a_response_is_learned_by_how_much_it_is_preferred_to_its_rival(case, dt
     else:
         for row, expected in zip(each, case["expected"]["advantages"], strict=True):
             assert_close(row[: len(expected)], expected, dtype)
-    loss, _ = nash(GivenActions(now.terms), empty_batch(len(new), supervision=credit))
-    loss.backward()
+    batch = empty_batch(len(new), supervision=credit)
+    loss, _ = replace(nash, surrogate=algorithm("reinforce").surrogate)(GivenActions(now.terms), batch)
     assert_close(loss, case["expected"]["loss"], dtype)
+    nash(GivenActions(now.terms), batch)[0].backward()  # whose ratios are 1 here, which has the same gradient
     for row, expected in zip(new, case["gradients"]["new_logps"], strict=True):
         assert_close(row.grad, expected, dtype)
 
@@ -405,3 +406,36 @@ def test_a_verdict_can_be_all_that_counts_of_a_rival():
     found = nash.credit(experience([[3.0, 0.0, 1.0, 1.0, 0.5, 1.0]]))
     assert found["advantages"].tolist() == [[0.5, -0.5, 0.0]]
     assert found["rewards"].shape == found["ended"].shape == (1, 3) and nash.uses_reference
+
+
+def test_a_moving_average_is_of_earlier_rollouts_each_counting_less_than_the_next():
+    """Means 1, 3, 5 at decay 0.5: over their own 1, then over 1, then over (0.25 · 1 + 0.5 · 3) / 0.75 = 7/3."""
+    moving = algorithm("reinforce_moving", advantage={"name": "moving", "decay": 0.5})
+    memory = {name: torch.zeros((), dtype=torch.float64) for name in moving.remembers}
+    rollouts = ([[0.0, 2.0]], [[3.0, 3.0]], [[4.0, 6.0]])
+    found = [moving.credit(experience(rewards), memory=memory)["advantages"][0] for rewards in rollouts]
+    assert_close(torch.stack(found), [[-1.0, 1.0], [2.0, 2.0], [4 - 7 / 3, 6 - 7 / 3]], torch.float64)
+    alone = moving.credit(experience([[4.0, 6.0]]))["advantages"]
+    assert_close(alone, [[-1.0, 1.0]], torch.float64)
+
+
+@each_precision
+def test_rewards_of_a_prompt_are_compared_with_its_last_ones(dtype):
+    """Three are kept and two are enough. Prompt 7 has (1, 3), of mean 2 and deviation 1; then (3, 5, 4), of mean 4 and
+    deviation √(2/3). Prompt 9, which has one reward at first, is compared with the whole first rollout: mean 4/3,
+    deviation √(14/9); then with its own (0, 2), of mean 1 and deviation 1."""
+    tracked = algorithm("ddpo_per_prompt", advantage={"name": "per_prompt", "last": 3, "fewest": 2, "eps": 0.0})
+    memory = {name: torch.zeros((), dtype=torch.float64) for name in tracked.remembers}
+    first = experience([[1.0, 3.0], [0.0, float("nan")]], dtype, prompts=[7, 9])
+    second = experience([[2.0, float("nan")], [5.0, 4.0]], dtype, prompts=[9, 7])
+    found = tracked.credit(first, memory=memory)["advantages"]
+    assert_close(found, [[-1.0, 1.0], [-(4 / 3) / (14 / 9) ** 0.5, 0.0]], dtype)
+    found = tracked.credit(second, memory=memory)["advantages"]
+    assert_close(found, [[1.0, 0.0], [1 / (2 / 3) ** 0.5, 0.0]], dtype)
+    assert memory["tracked_prompts"].tolist() == [7, 9]
+    assert memory["tracked_rewards"].nan_to_num(-1).tolist() == [[3.0, 5.0, 4.0], [-1.0, 0.0, 2.0]]
+
+
+def test_more_rewards_than_are_kept_are_never_there():
+    with pytest.raises(Exception, match="type algo.advantage.last=4"):
+        algorithm("ddpo_per_prompt", advantage={"name": "per_prompt", "last": 3, "fewest": 4, "eps": 0.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from aa_lightning.algos.experience import Experience
 from aa_lightning.algos.hyperparameters import PolicyObjective, Positive, hyperparameters
 from aa_lightning.algos.process_credit import ImplicitProcess
 from aa_lightning.algos.shaping import Overlong, RewardPenalty
+from aa_lightning.algos.tracking import Moving, PerPrompt
 from aa_lightning.configuration.schema import BY_NAME
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from aa_lightning.losses.advantages import Summed
 
 AnyAdvantage = Annotated[
-    Group | EachReward | AgainstRivals | Returns | Generalized | Lagrangian | ImplicitProcess,
+    Group | EachReward | AgainstRivals | Moving | PerPrompt | Returns | Generalized | Lagrangian | ImplicitProcess,
     Field(discriminator="name"),
     BY_NAME,
 ]
@@ -32,7 +34,7 @@ class Credited(PolicyObjective):
     """An objective on drawn responses that turns rewards into advantages: A = advantage(Σ weight · reward − reward_kl).
 
     Attributes:
-        advantage: from rewards to advantages (`advantages.py`, `critics.py`, `process_credit.py`).
+        advantage: from rewards to advantages (`advantages.py`, `tracking.py`, `critics.py`, `process_credit.py`).
         whiten: whether advantages get mean 0 and variance 1 over all actions of a rollout.
         reward_kl: the divergence from the reference, taken from the reward; None: none.
         reward_clip: rewards are kept within ± this; None: as they are.
@@ -108,7 +110,7 @@ class Credited(PolicyObjective):
         import torch
 
         summed = losses.advantages.alone if summed is None else summed
-        experience = experience.halved() if self.rivals else experience
+        experience = replace(experience.halved() if self.rivals else experience, memory=memory)
         with torch.no_grad():
             chosen = self._counting(experience)
             penalty = self._penalty(experience, chosen, summed, memory)

@@ -27,6 +27,7 @@ class Experience:
             is a process reward.
         greedy_rewards: (P,) of the likeliest response to each prompt, where the algorithm asks for it.
         engine_logprobs: (P, K, A) as what drew them reported, where that was another program than the one that trains.
+        prompts, memory: (P,) their rows in the data; what is remembered of earlier rollouts, None: nothing.
         rival_reward: (P, K) of what each response is compared with, where that is another response (`halved`).
     """
 
@@ -39,6 +40,8 @@ class Experience:
     values: Tensor | None = None
     greedy_rewards: Tensor | None = None
     engine_logprobs: Tensor | None = None
+    prompts: list[int] | None = None
+    memory: dict[str, Tensor] | None = None
     rival_reward: Tensor | None = None
 
     def halved(self) -> Experience:

@@ -80,6 +80,22 @@ def moments(values: Tensor, mask: Tensor, summed: Summed = alone, correction: in
     return mean, apart / (count - correction).clamp(min=1)
 
 
+def by_history(history: Tensor, fewest: int, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """(P, 1) mean and (P, 1) deviation of what is known of each prompt's rewards, as DDPO (2305.13301) tracks them.
+
+    Args:
+        history: (P, N) rewards, and NaN where there are none.
+        fewest: rewards that are enough.
+        mean, std: () of prompts with fewer.
+    """
+    known = (~history.isnan()).to(history.dtype)
+    count = known.sum(1, keepdim=True)
+    own = history.where(known > 0, 0)
+    means = own.sum(1, keepdim=True) / count.clamp(min=1)
+    variance = ((own - means).square() * known).sum(1, keepdim=True) / count.clamp(min=1)
+    return means.where(count >= fewest, mean), variance.sqrt().where(count >= fewest, std)
+
+
 def whitened(values: Tensor, mask: Tensor, shift: bool = True, eps: float = 1e-8, summed: Summed = alone) -> Tensor:
     """(x − mean) / √(variance + eps) over all that counts; 0 elsewhere.
 

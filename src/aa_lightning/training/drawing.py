@@ -97,6 +97,7 @@ class Drawing:
             ended=told["ended"],
             greedy_rewards=told.get("greedy_rewards"),
             engine_logprobs=told.get("engine_logprobs"),
+            prompts=[group.index for group in groups],
         )
         sizes = [group.told["chosen"].shape[2] for group in groups]
         return parted(credited(self.algorithm, experience, self._running().lightning_module.memory), sizes)
