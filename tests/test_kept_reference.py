@@ -125,14 +125,17 @@ def test_over_several_epochs_losses_differ_by_the_rounding_of_other_batches_alon
     assert divided.losses == pytest.approx(beside.losses, abs=1e-5)
 
 
-def test_a_second_run_reads_the_reference_for_held_out_measures_alone(tmp_path, forwards):
-    """4 steps, 8 held-out rows in one batch, measured before and after; beside the policy, the reference is not read before
-    training, when it is the policy."""
+def test_a_second_run_reads_no_row_for_the_reference_alone(tmp_path, forwards):
+    """4 steps, 8 held-out rows in one batch, measured before and after; before training the reference is the policy that is
+    measured, or else it is read."""
     Ran(tmp_path / "first", "tiny_qwen2", "dpo", KEPT)
-    assert (forwards.count(True), forwards.count(False)) == (4, 4 + 3)
+    assert (forwards.count(True), forwards.count(False)) == (4, 4 + 2)
     forwards.clear()
     Ran(tmp_path / "again", "tiny_qwen2", "dpo", KEPT, "algo.beta=0.3", "seed=0")
-    assert (forwards.count(True), forwards.count(False)) == (4, 3)
+    assert (forwards.count(True), forwards.count(False)) == (4, 2)
+    forwards.clear()
+    Ran(tmp_path / "unmeasured", "tiny_qwen2", "dpo", KEPT, "evaluation.before=false")
+    assert (forwards.count(True), forwards.count(False)) == (4, 1 + 1)
     forwards.clear()
     Ran(tmp_path / "beside", "tiny_qwen2", "dpo")
     assert (forwards.count(True), forwards.count(False)) == (4, 4 + 2)

@@ -15,7 +15,7 @@ from aa_lightning.rewards import mathematics
 from aa_lightning.rewards.rules import final
 from aa_lightning.system.console import bar
 from aa_lightning.system.lazy_packages import torchmetrics_lazily
-from aa_lightning.types import Batch, Check, Policy, Response, Rollout, text
+from aa_lightning.types import Batch, Check, Likelihood, Policy, Response, Rollout, text
 
 
 @dataclass
@@ -82,6 +82,20 @@ class Averages(torchmetrics_lazily().Metric):
         self.sums[self._place[name]] += torch.stack([value.nansum(), known.sum()]).to(self.sums)
 
 
+@dataclass(frozen=True)
+class Totals:
+    """Log-likelihoods of the responses of a batch, (P, K) each: whole ones in nats, and means over their terms."""
+
+    total: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, model: Likelihood, batch: Batch) -> Totals:
+        """Read what a policy or a reference gives a batch, (P, K)."""
+        found = model.log_likelihood(batch)
+        return cls(found.total, found.mean)
+
+
 class ReferenceTotals:
     """The reference's log-likelihoods of held-out batches: read when they are first asked for, and kept while it stays.
 
@@ -89,29 +103,44 @@ class ReferenceTotals:
         moves: whether the reference changes in a run; nothing is kept then.
 
     Attributes:
-        untrained: whether the policy is its reference still, which then need not be read.
+        untrained: whether the policy is its reference still, so that one of them need not be read.
     """
 
     def __init__(self, moves: bool = False):
         self._moves, self.untrained = moves, False
         self._policy: Policy | None = None
-        self._read: dict[int, Tensor] = {}
+        self._read: dict[int, Totals] = {}
 
-    def of(self, number: int, batch: Batch, policy: Policy, own: Tensor | None = None) -> Tensor:
-        """(P, K) of a batch, in nats.
+    def read(self, number: int, batch: Batch, policy: Policy) -> Totals:
+        """Read what the reference gives a batch, (P, K).
 
         Args:
             number: of the batch, which comes with the same rows and draws every time.
-            own: (P, K) the policy's.
         """
+        kept = self._kept(policy)
+        if number not in kept or self._moves:
+            with policy.as_reference() as frozen:
+                kept[number] = Totals.of(frozen, batch)
+        return kept[number]
+
+    def both(self, number: int, batch: Batch, policy: Policy) -> tuple[Totals, Totals]:
+        """Read what the policy gives a batch, and what its reference does, (P, K)."""
+        if not self.untrained:
+            return Totals.of(policy, batch), self.read(number, batch, policy)
+        kept = self._kept(policy)
+        if number not in kept:
+            kept[number] = Totals.of(policy, batch)
+        return kept[number], kept[number]
+
+    def _kept(self, policy: Policy) -> dict[int, Totals]:
         if self._policy is not policy:
             self._policy, self._read = policy, {}
-        if own is not None and self.untrained:
-            self._read[number] = own
-        elif number not in self._read or self._moves:
-            with policy.as_reference() as frozen:
-                self._read[number] = frozen.log_likelihood(batch).total
-        return self._read[number]
+        return self._read
+
+
+def _both(number: int, batch: Batch, policy: Policy, reference: ReferenceTotals | None) -> tuple[Totals, Totals | None]:
+    """Read what a policy gives a batch, and what its reference does, where there is one."""
+    return (Totals.of(policy, batch), None) if reference is None else reference.both(number, batch, policy)
 
 
 def check_verifiers(checks: Collection[Check]) -> None:
@@ -145,12 +174,11 @@ def preferences(
     averages = Averages(device, [*names, *(["preference_accuracy", "margin"] if reference is not None else [])], groups)
     for number, batch in enumerate(_shown(batches)):
         batch = policy.prepare(batch.to(device))
-        total = policy.log_likelihood(batch).total
-        averages.update(_ranked(total, "likelihood_accuracy", "likelihood_margin"), batch.ids)
-        averages.update({"logp_chosen": total[:, 0], "logp_rejected": total[:, 1]}, batch.ids)
-        if reference is not None:
-            gained = total - reference.of(number, batch, policy, total)
-            averages.update(_ranked(gained, "preference_accuracy", "margin"), batch.ids)
+        own, frozen = _both(number, batch, policy, reference)
+        averages.update(_ranked(own.total, "likelihood_accuracy", "likelihood_margin"), batch.ids)
+        averages.update({"logp_chosen": own.total[:, 0], "logp_rejected": own.total[:, 1]}, batch.ids)
+        if frozen is not None:
+            averages.update(_ranked(own.total - frozen.total, "preference_accuracy", "margin"), batch.ids)
     return averages.compute()
 
 
@@ -201,10 +229,10 @@ def ratings(
     averages = Averages(device, ["logp_per_term", *(["verdict_accuracy"] if reference is not None else [])], groups)
     for number, batch in enumerate(_shown(batches)):
         batch = policy.prepare(batch.to(device))
-        likelihood, desirable = policy.log_likelihood(batch), batch.supervision["desirable"][:, 0].bool()
-        averages.update({"logp_per_term": likelihood.mean[:, 0].masked_fill(~desirable, math.nan)}, batch.ids)
-        if reference is not None:
-            gained = (likelihood.total - reference.of(number, batch, policy, likelihood.total))[:, 0]
+        (own, frozen), desirable = _both(number, batch, policy, reference), batch.supervision["desirable"][:, 0].bool()
+        averages.update({"logp_per_term": own.mean[:, 0].masked_fill(~desirable, math.nan)}, batch.ids)
+        if frozen is not None:
+            gained = (own.total - frozen.total)[:, 0]
             right = ((gained > 0) == desirable) & (gained != 0)
             averages.update({"verdict_accuracy": right.float() + 0.5 * (gained == 0).float()}, batch.ids)
     return averages.compute()

@@ -89,7 +89,7 @@ class Suite:
         for name, sets in {"": self.sets, **self.controls}.items() if self.reference else ():
             for loader in (sets.pairs, sets.ratings):
                 for number, batch in enumerate(loader or ()):
-                    self._totals(name).of(number, policy.prepare(batch.to(device)), policy)
+                    self._totals(name).read(number, policy.prepare(batch.to(device)), policy)
 
     def _totals(self, name: str) -> ReferenceTotals:
         return self.totals.setdefault(name, ReferenceTotals(self.reference == "moves"))
