@@ -141,7 +141,7 @@ def closed_form(algorithm, given: dict[str, torch.Tensor]) -> float:
             advantages > 0, how.positive / (mask * better).sum(), how.negative / (mask * (1 - better)).sum()
         ),
     }[algorithm.aggregation.name](algorithm.aggregation)
-    found = (each * mask * weight).sum().item()
+    found = (each * given.get("importance", 1.0) * mask * weight).sum().item()
     if algorithm.imitation:
         good = (given["rewards"] > algorithm.imitation.above)[..., None] * mask
         found -= algorithm.imitation.coefficient * (good * logprobs).sum().item() / mask.sum().item()
@@ -149,6 +149,11 @@ def closed_form(algorithm, given: dict[str, torch.Tensor]) -> float:
         logits = algorithm.critic.beta * 0.1 * size[..., 0]
         right = given["right"]
         lost = -(right * logits.sigmoid().log() + (1 - right) * (-logits).sigmoid().log())
+        found += algorithm.critic.coefficient * lost.mean().item()
+    elif "right" in given:  # scores of tokens, which are the reference's log-probabilities and 0.1
+        scores = ((given["reference_logprobs"] + 0.1) * mask).sum(-1) / size[..., 0]
+        right = given["right"]
+        lost = -(right * scores.sigmoid().log() + (1 - right) * (-scores).sigmoid().log())
         found += algorithm.critic.coefficient * lost.mean().item()
     elif algorithm.critic:
         missed = ((given["old_values"] - given["returns"]) ** 2 * mask[..., None]).sum() / mask.sum()

@@ -292,6 +292,27 @@ def test_better_answers_are_imitated_and_worse_ones_unlearned_half_as_much(dtype
 
 
 @each_precision
+def test_a_reward_model_of_tokens_weighs_them_by_how_sure_it_is_of_the_outcome(dtype):
+    case = vector("policy_gradient", "oreal", "token_reward")
+    scores = leaves([case["inputs"]["right_scores"], case["inputs"]["wrong_scores"]], dtype)
+    now = padded(scores)
+    values, mask = (one.transpose(0, 1) for one in (now.terms, now.mask))  # one prompt with both answers
+    oreal = algorithm("oreal_token_reward")
+    fields = {"values": values.detach(), "chosen": mask, "old_logprobs": -mask, "reference_logprobs": -mask}
+    credit = oreal.credit(experience([[1.0, 0.0]], dtype, **fields))
+    for row, name in zip(credit["importance"][0], ("w_right", "w_wrong"), strict=True):
+        assert_close(row[: len(case["expected"][name])], case["expected"][name], dtype)
+        assert row[len(case["expected"][name]) :].abs().sum() == 0
+    assert credit["advantages"].tolist() == [[1.0, -1.0]] and credit["right"].tolist() == [[True, False]]
+    loss = oreal.critic(values, credit, mask, torch.tensor([2.0, 5.0, 3.0]))
+    loss.backward()
+    assert_close(loss, case["expected"]["loss"], dtype)
+    for row, name in zip(scores, ("right_scores", "wrong_scores"), strict=True):
+        assert_close(row.grad, case["gradients"][name], dtype)
+    assert oreal.critic.metrics(values, credit, mask)["process/accuracy"].item() == 1.0
+
+
+@each_precision
 def test_the_coefficient_of_a_divergence_follows_it(dtype):
     """256 responses of 9 nats each: the second rollout is penalised by the grown coefficient."""
     case = vector("policy_gradient", "adaptive_kl", "ziegler")

@@ -24,7 +24,7 @@ class Advantage(Component):
     """An estimator of advantages.
 
     Attributes:
-        process_reward: whether the critic is a model of likelihoods.
+        process_reward: whether the critic is a model of likelihoods. learns_by: the `algo.critic` that teaches it, or None.
         per_action: whether the KL in the reward is given action by action, else as a sum over the response.
         critics: how many it reads. needs_greedy, needs_group: what it reads besides: the reward of the likeliest response,
             more than one response to each prompt. rivals: as for algorithms.
@@ -33,6 +33,7 @@ class Advantage(Component):
     per_action: ClassVar[bool] = False
     critics: ClassVar[int] = 0
     process_reward: ClassVar[bool] = False
+    learns_by: ClassVar[str | None] = None
     needs_greedy: ClassVar[bool] = False
     needs_group: ClassVar[bool] = False
     rivals: ClassVar[float] = 0.0

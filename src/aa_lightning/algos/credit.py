@@ -12,7 +12,7 @@ from aa_lightning.algos.advantages import AgainstRivals, EachReward, Group, Retu
 from aa_lightning.algos.critics import Generalized, Lagrangian
 from aa_lightning.algos.experience import Experience
 from aa_lightning.algos.hyperparameters import PolicyObjective, Positive, hyperparameters
-from aa_lightning.algos.process_credit import ImplicitProcess
+from aa_lightning.algos.process_credit import ImplicitProcess, TokenWeighted
 from aa_lightning.algos.shaping import Overlong, RewardPenalty
 from aa_lightning.algos.tracking import Moving, PerPrompt
 from aa_lightning.configuration.schema import BY_NAME
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from aa_lightning.losses.advantages import Summed
 
 AnyAdvantage = Annotated[
-    Group | EachReward | AgainstRivals | Moving | PerPrompt | Returns | Generalized | Lagrangian | ImplicitProcess,
+    Group
+    | EachReward
+    | AgainstRivals
+    | Moving
+    | PerPrompt
+    | Returns
+    | Generalized
+    | Lagrangian
+    | ImplicitProcess
+    | TokenWeighted,
     Field(discriminator="name"),
     BY_NAME,
 ]
@@ -122,7 +131,7 @@ class Credited(PolicyObjective):
                 found["reference_logprobs"] = experience.reference_logprobs
             if self.importance_cap is not None and experience.engine_logprobs is not None:
                 apart = (experience.old_logprobs - experience.engine_logprobs).where(chosen > 0, 0)
-                found["importance"] = apart.exp().clamp(max=self.importance_cap)
+                found["importance"] = found.get("importance", 1.0) * apart.exp().clamp(max=self.importance_cap)
         return found
 
     def _counting(self, experience: Experience) -> Tensor:

@@ -44,6 +44,7 @@ class Generalized(Advantage):
 
     per_action: ClassVar[bool] = True
     critics: ClassVar[int] = 1
+    learns_by: ClassVar[str] = "values"
 
     def __call__(self, experience: Experience, rewards: Tensor, penalty: Tensor, summed: Summed) -> Credit:
         each = each_action(experience, rewards, penalty)
@@ -84,6 +85,7 @@ class Lagrangian(Advantage):
 
     per_action: ClassVar[bool] = True
     critics: ClassVar[int] = 2
+    learns_by: ClassVar[str] = "values"
     remembers: ClassVar = ("log_multiplier",)
 
     def __call__(self, experience: Experience, rewards: Tensor, penalty: Tensor, summed: Summed) -> Credit:

@@ -13,7 +13,7 @@ from aa_lightning.algos.critics import Critic, Lagrangian
 from aa_lightning.algos.experience import Actions, actions_of
 from aa_lightning.algos.hyperparameters import NonNegative, hyperparameters
 from aa_lightning.algos.policy_metrics import of_actions
-from aa_lightning.algos.process_credit import ImplicitReward
+from aa_lightning.algos.process_credit import ImplicitReward, TokenReward
 from aa_lightning.algos.shaping import Demonstrations, Imitation, LossPenalty
 from aa_lightning.algos.step import ALONE, Step
 from aa_lightning.algos.surrogates import AnySurrogate
@@ -46,19 +46,20 @@ class PolicyGradient(Credited):
     surrogate: AnySurrogate
     aggregation: AnyAggregation
     loss_kl: LossPenalty | None
-    critic: Annotated[Critic | ImplicitReward, Field(discriminator="name"), BY_NAME] | None
+    critic: Annotated[Critic | ImplicitReward | TokenReward, Field(discriminator="name"), BY_NAME] | None
     imitation: Imitation | None
     ptx: Demonstrations | None
     entropy: NonNegative
 
     def __post_init__(self):
         name, learns = self.advantage.name, None if self.critic is None else self.critic.name
-        needed = None if self.critics == 0 else "implicit_reward" if self.process_reward else "values"
+        needed = self.advantage.learns_by
         if learns != needed:
             typed = {
                 None: "algo.critic=null",
                 "values": "'algo.critic={name:values,coefficient:0.1,clip:0.2}'",
                 "implicit_reward": "'algo.critic={name:implicit_reward,coefficient:1.0,beta:0.05}'",
+                "token_reward": "'algo.critic={name:token_reward,coefficient:1.0}'",
             }
             raise ValueError(
                 f"algo.advantage={name} goes with algo.critic={needed or 'null'}, and algo.critic is {learns or 'null'}: "

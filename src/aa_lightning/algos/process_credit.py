@@ -1,5 +1,8 @@
-"""Credit by an implicit process reward that learns along (PRIME, 2502.01456): which answers are right teaches a second model
-of likelihoods, and where that model likes a token better than the reference does, the token is rewarded."""
+"""Credit of tokens by a model that learns along, from which answers are right.
+
+PRIME (2502.01456) has a second model of likelihoods: where it likes a token better than the reference does, the token is
+rewarded. OREAL (2502.06781) has a reward model of tokens, which says how much each of them counts.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ class ImplicitProcess(Advantage):
     critics: ClassVar[int] = 1
     needs_group: ClassVar[bool] = True
     process_reward: ClassVar[bool] = True
+    learns_by: ClassVar[str] = "implicit_reward"
 
     def __call__(self, experience: Experience, rewards: Tensor, penalty: Tensor, summed: Summed) -> Credit:
         of, counted = losses.advantages, experience.counted
@@ -46,6 +50,66 @@ class ImplicitProcess(Advantage):
         each = self.process * of.leave_one_out_of_actions(liked, mask) + self.outcome * of.at_last(outcome, mask)
         found, _ = of.generalized(each + penalty, 0 * each, mask, 1.0, 1.0)
         return {"advantages": found, "right": rewards > self.right}
+
+
+@hyperparameters
+class TokenWeighted(Advantage):
+    """The reward over the mean of the others in its group, and a weight of each action: how sure a reward model of tokens is
+    of the answer by then, where it agrees with what the answer came to (OREAL, 2502.06781 section 3.3).
+
+    Attributes:
+        right: rewards above it are those of right answers.
+    """
+
+    name: Literal["token_weighted"]
+    right: float
+
+    critics: ClassVar[int] = 1
+    needs_group: ClassVar[bool] = True
+    learns_by: ClassVar[str] = "token_reward"
+
+    def __call__(self, experience: Experience, rewards: Tensor, penalty: Tensor, summed: Summed) -> Credit:
+        of, counted, right = losses.advantages, experience.counted, rewards > self.right
+        reward = filled(rewards + penalty.sum(-1), counted)
+        weights = of.by_certainty(experience.values_of(0), experience.chosen, right)
+        return {"advantages": of.leave_one_out(reward, counted), "importance": weights, "right": right}
+
+
+@hyperparameters
+class TokenReward(Component):
+    """The loss of a reward model of tokens: coefficient · cross entropy of σ(the mean score of an answer's tokens) with
+    whether it is right.
+
+    Attributes:
+        coefficient: beside the policy's loss.
+    """
+
+    name: Literal["token_reward"]
+    coefficient: Positive
+
+    def __call__(self, values: Tensor, given: dict[str, Tensor], mask: Tensor, count: Tensor) -> Tensor:
+        """() the mean over responses.
+
+        Args:
+            values: (P, K, A) scores, with gradients.
+            given: the minibatch's supervision, with `right` (P, K).
+            mask: (P, K, A) the actions that count.
+            count: (3,) the step's, as `aggregations.counts` gives them.
+        """
+        there = (mask.sum(-1) > 0).to(values.dtype)
+        lost = losses.reward.binary_cross_entropy(_mean_score(values, mask), given["right"].bool())
+        return self.coefficient * (lost * there).sum() / count[0]
+
+    @staticmethod
+    def metrics(values: Tensor, given: dict[str, Tensor], mask: Tensor) -> Metrics:
+        """Share of answers, (P, K), whose mean score has their sign: positive where they are right."""
+        scores, there = _mean_score(values.detach(), mask), mask.sum(-1) > 0
+        return {"process/accuracy": mean_of(((scores > 0) == given["right"].bool()).to(scores.dtype), there)}
+
+
+def _mean_score(values: Tensor, mask: Tensor) -> Tensor:
+    """(P, K) of the actions (P, K, A) that count."""
+    return values.where(mask > 0, 0).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
 @hyperparameters

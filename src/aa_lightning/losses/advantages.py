@@ -80,6 +80,19 @@ def moments(values: Tensor, mask: Tensor, summed: Summed = alone, correction: in
     return mean, apart / (count - correction).clamp(min=1)
 
 
+def by_certainty(scores: Tensor, mask: Tensor, right: Tensor) -> Tensor:
+    """(P, K, A) weights of actions: with p = σ(the mean score up to an action), max((p − ½) / ½, 0) in right answers and
+    max((½ − p) / ½, 0) in wrong ones; 0 where the mask is. OREAL, 2502.06781 section 3.3.
+
+    Args:
+        scores, mask: (P, K, A) of a reward model of tokens, and 1 for the actions that count.
+        right: (P, K) whether an answer is.
+    """
+    sums = scores.where(mask > 0, 0).cumsum(-1)
+    sure = 2 * torch.sigmoid(sums / mask.cumsum(-1).clamp(min=1)) - 1
+    return torch.where(right[..., None], sure, -sure).clamp(min=0) * mask
+
+
 def by_history(history: Tensor, fewest: int, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """(P, 1) mean and (P, 1) deviation of what is known of each prompt's rewards, as DDPO (2305.13301) tracks them.
 
