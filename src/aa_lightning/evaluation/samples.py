@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -40,25 +40,15 @@ def save_samples(
     Returns:
         The JSON file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number, prompt in enumerate(prompts):
-        stem = f"{number:03d}"
-        rows.append(
-            {
-                "id": prompt.id,
-                "answer": prompt.answer,
-                "right": verdicts.get(prompt.id),
-                "prompt": [_message(folder, f"{stem}_prompt{i}", m) for i, m in enumerate(prompt.messages)],
-                "responses": {
-                    label: _parts(folder, f"{stem}_{name}_{label.replace(' ', '_')}", said[number])
-                    for label, said in responses.items()
-                },
-            }
-        )
-    target = folder / f"{name}.json"
-    write_text(target, json.dumps(rows, indent=1, ensure_ascii=False))
-    return target
+
+    def told(number: int, stem: str) -> dict[str, Any]:
+        of_labels = {
+            label: _parts(folder, f"{stem}_{name}_{label.replace(' ', '_')}", said[number])
+            for label, said in responses.items()
+        }
+        return {"right": verdicts.get(prompts[number].id), "responses": of_labels}
+
+    return _save(folder, name, prompts, [f"{number:03d}" for number in range(len(prompts))], told)
 
 
 def save_drawn(folder: Path, moment: str, step: int, groups: Sequence[Drawn]) -> Path:
@@ -73,21 +63,26 @@ def save_drawn(folder: Path, moment: str, step: int, groups: Sequence[Drawn]) ->
     Returns:
         The JSON file.
     """
+
+    def told(number: int, stem: str) -> dict[str, Any]:
+        said = [_parts(folder, f"{stem}_{k}", one) for k, one in enumerate(groups[number].responses)]
+        return {"step": step, "responses": said, "rewards": groups[number].rewards}
+
+    name = f"drawn_{moment}"
+    stems = [f"{name}_{number}" for number in range(len(groups))]
+    return _save(folder, name, [group.prompt for group in groups], stems, told)
+
+
+def _save(
+    folder: Path, name: str, prompts: Sequence[Prompt], stems: Sequence[str], told: Callable[[int, str], dict[str, Any]]
+) -> Path:
+    """Write what was asked, and what is told of each prompt by its number and the stem of its files' names."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for number, group in enumerate(groups):
-        stem = f"drawn_{moment}_{number}"
-        rows.append(
-            {
-                "id": group.prompt.id,
-                "step": step,
-                "answer": group.prompt.answer,
-                "prompt": [_message(folder, f"{stem}_prompt{i}", m) for i, m in enumerate(group.prompt.messages)],
-                "responses": [_parts(folder, f"{stem}_{k}", said) for k, said in enumerate(group.responses)],
-                "rewards": group.rewards,
-            }
-        )
-    target = folder / f"drawn_{moment}.json"
+    for number, (prompt, stem) in enumerate(zip(prompts, stems, strict=True)):
+        asked = [_message(folder, f"{stem}_prompt{i}", message) for i, message in enumerate(prompt.messages)]
+        rows.append({"id": prompt.id, "answer": prompt.answer, "prompt": asked, **told(number, stem)})
+    target = folder / f"{name}.json"
     write_text(target, json.dumps(rows, indent=1, ensure_ascii=False))
     return target
 
