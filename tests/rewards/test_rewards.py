@@ -94,7 +94,7 @@ def test_reward_functions_of_trl_run_as_they_are():
 
 def test_a_second_one_of_a_kind_has_a_name_of_its_own():
     cfg = compose(["modality=t2i", "reward=answer", "+reward.graded={like:near,unit:characters,weight:0.5}"])
-    assert cfg.reward.graded.modality == "t2i"
+    assert cfg.reward.graded.answers_in == "image"
     assert cfg.reward.graded.scale == 1.0
     assert build_rewards(cfg).weights == {"answer": 1.0, "graded": 0.5}
 

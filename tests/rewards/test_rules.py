@@ -12,12 +12,13 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from aa_lightning.assembly.rewards import build_rewards
+from aa_lightning.configuration.compose import compose
 from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.data.shapes import Figure, Scene, Shapes, draw
 from aa_lightning.rewards.boxes import Box, boxes_in, iou, matched
 from aa_lightning.rewards.nearness import edits, similarity
 from aa_lightning.rewards.reward import RewardFault
-from aa_lightning.rewards.rules import final, written
+from aa_lightning.rewards.rules import final
 from aa_lightning.rewards.texts import parsed, repeated
 from aa_lightning.types import Prompt, text
 from tests.vectors.support import vector
@@ -25,11 +26,11 @@ from tests.vectors.support import vector
 PICTURE = Image.new("RGB", (200, 100))
 
 
-def of(name, said, *, answer="", check="exact", modality="t2t", length=None, shown=(), **keys):
+def of(name, said, *, answer="", check="exact", answers_in="text", length=None, shown=(), **keys):
     """The reward of one response, by the reward of this name with these keys."""
     files = [conf_dir() / "reward/options/common.yaml", conf_dir() / f"reward/{name}.yaml"]
     defaults, file = map(OmegaConf.load, files)
-    cfg = OmegaConf.create({"modality_name": modality, "reward": {name: OmegaConf.merge(defaults, file[name], keys)}})
+    cfg = OmegaConf.create({"answers_in": answers_in, "reward": {name: OmegaConf.merge(defaults, file[name], keys)}})
     messages = [{"role": "user", "content": [{"type": "image", "image": picture} for picture in shown]}]
     prompt = Prompt(id="row-0", messages=messages, answer=answer, check=check)
     response = [text(said)] if isinstance(said, str) else said
@@ -65,18 +66,21 @@ def test_thoughts_may_be_judged_too():
 def test_a_picture_and_a_sound_are_judged_where_the_modality_writes_them():
     scene = Scene((Figure("circle", "red", True, (1, 1), (0, 0)),))
     right = [text("a red circle"), {"type": "image", "image": draw(scene, 48)}]
-    assert of("answer", right, answer="a red circle", check="shapes", modality="t2i") == 1
-    assert of("answer", right, answer="a blue circle", check="shapes", modality="t2ti") == 0
-    assert of("answer", "a red circle", answer="a red circle", check="shapes", modality="t2i") == 0  # nothing was drawn
-    assert of("answer", "a red circle", answer="a red circle", check="shapes", modality="ti2t") == 1
+    assert of("answer", right, answer="a red circle", check="shapes", answers_in="image") == 1
+    assert of("answer", right, answer="a blue circle", check="shapes", answers_in="image") == 0
+    assert (
+        of("answer", "a red circle", answer="a red circle", check="shapes", answers_in="image") == 0
+    )  # nothing was drawn
+    assert of("answer", "a red circle", answer="a red circle", check="shapes", answers_in="text") == 1
 
 
 @pytest.mark.parametrize(
     ("modality", "medium"),
-    [("t2t", "text"), ("ti2t", "text"), ("t2ti", "image"), ("ti2ti", "image"), ("t2a", "audio"), ("t2ta", "audio")],
+    [("t2t", "text"), ("ti2t", "text"), ("any2t", "text"), ("t2ti", "image"), ("ti2ti", "image"), ("t2a", "audio")],
 )
 def test_the_modality_says_in_which_medium_an_answer_stands(modality, medium):
-    assert written(modality) == medium
+    cfg = compose([f"modality={modality}", "reward=[answer,near]"])
+    assert cfg.reward.answer.answers_in == cfg.reward.near.answers_in == medium
 
 
 def test_a_prompt_without_an_answer_is_a_fault_and_not_a_wrong_answer():
@@ -84,15 +88,16 @@ def test_a_prompt_without_an_answer_is_a_fault_and_not_a_wrong_answer():
         of("answer", "red", answer=None)
 
 
-@pytest.mark.parametrize(("modality", "kind"), [("ti2t", "caption"), ("t2i", None), ("t2a", None)])
-def test_the_right_answers_of_shapes_are_rewarded_and_its_wrong_ones_are_not(modality, kind):
+@pytest.mark.parametrize(
+    ("modality", "kind", "medium"), [("ti2t", "caption", "text"), ("t2i", None, "image"), ("t2a", None, "audio")]
+)
+def test_the_right_answers_of_shapes_are_rewarded_and_its_wrong_ones_are_not(modality, kind, medium):
     rows = Shapes(modality=modality, size=12, seed=3, kinds=[kind] if kind else None)
-    written_as = written(modality)
     for index in range(len(rows)):
         row = rows[index]
         for name, expected in (("chosen", 1.0), ("rejected", 0.0)):
-            said = row[name] if written_as == "text" else [{"type": written_as, written_as: row[name]()}]
-            judged = {"answer": row["answer"], "check": "shapes", "modality": modality}
+            said = row[name] if medium == "text" else [{"type": medium, medium: row[name]()}]
+            judged = {"answer": row["answer"], "check": "shapes", "answers_in": medium}
             assert of("answer", said, **judged) == expected
             assert (of("near", said, **judged) == 1.0) == (expected == 1.0)
 
@@ -314,15 +319,15 @@ def test_a_picture_is_graded_by_its_figures():
         return [{"type": "image", "image": draw(Scene(figures), 48)}]
 
     def near(*figures):
-        return of("near", drawn(*figures), answer="a red circle and a blue square", modality="t2i")
+        return of("near", drawn(*figures), answer="a red circle and a blue square", answers_in="image")
 
     assert near(*figures) == 1
     assert near(figures[0]) == pytest.approx(2 / 3)  # 2 · 1 / (2 + 1)
     assert near(figures[0], Figure("square", "green", True, (1, 2), (0, 0))) == pytest.approx(0.75)
     assert near() == 0
-    apart = of("near", drawn(*figures), answer="a red circle left of a blue square", modality="t2i")
+    apart = of("near", drawn(*figures), answer="a red circle left of a blue square", answers_in="image")
     assert apart == pytest.approx(2 / 3)  # it is above too
-    assert of("near", "a red circle", answer="a red circle", modality="t2i") == 0
+    assert of("near", "a red circle", answer="a red circle", answers_in="image") == 0
 
 
 def test_a_sound_is_graded_by_its_tones_in_their_order():
@@ -331,7 +336,8 @@ def test_a_sound_is_graded_by_its_tones_in_their_order():
     sound = row["chosen"]()
     tones = row["answer"].split()
     graded = [
-        of("near", [{"type": "audio", "audio": sound}], answer=" ".join(tones[:n]), modality="t2a") for n in (3, 2, 1)
+        of("near", [{"type": "audio", "audio": sound}], answer=" ".join(tones[:n]), answers_in="audio")
+        for n in (3, 2, 1)
     ]
     assert graded == pytest.approx([1, 2 * 2 / 5, 2 * 1 / 4])
     assert all(one > other for one, other in pairwise(graded))

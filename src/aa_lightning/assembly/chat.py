@@ -58,7 +58,7 @@ class Chat:
 
         from aa_lightning.assembly.policy import build_chat_policy
 
-        if lacks_decoder(cfg) and "i" in cfg.modality_name.partition("2")[2]:
+        if lacks_decoder(cfg) and cfg.answers_in == "image":
             raise ValueError(
                 f"modality={cfg.modality_name} writes images, and models of family {cfg.model.family} write them as "
                 "codes for which their library has no decoder: type model.image_decoder=<package>.<module>.<Class> "

@@ -190,6 +190,7 @@ class Train:
     resume: str | None
     trust: bool
     modality_name: str
+    answers_in: Literal["text", "image", "audio"]
     algo_name: str | None
     output: Annotated[str, Field(min_length=1)]
 

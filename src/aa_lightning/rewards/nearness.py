@@ -11,7 +11,7 @@ from pydantic import PositiveFloat
 from aa_lightning.data.shapes import score_picture, score_sound
 from aa_lightning.rewards.answers import spoken
 from aa_lightning.rewards.numbers import whole
-from aa_lightning.rewards.rules import answer_of, final, rule, written
+from aa_lightning.rewards.rules import Medium, answer_of, final, rule
 from aa_lightning.rewards.wording import announced, words
 from aa_lightning.types import Prompt, Response
 
@@ -26,12 +26,12 @@ class Near:
     that are right.
 
     Attributes:
-        modality: as of `reward=answer`.
+        answers_in: as of `reward=answer`.
         unit: of texts, for edits.
         scale: difference of two numbers at which the reward is a half; null: numbers are texts.
     """
 
-    modality: str
+    answers_in: Medium
     unit: Literal["words", "characters"]
     scale: PositiveFloat | None
 
@@ -41,7 +41,7 @@ class Near:
         Raises:
             ValueError: the prompt has no answer, or none that can be read off a picture or heard in a sound.
         """
-        expected, medium = answer_of(prompt), written(self.modality)
+        expected, medium = answer_of(prompt), self.answers_in
         parts = [part[medium] for part in response if part["type"] == medium]
         if medium == "image":
             return score_picture(expected, parts[0]) if parts else 0.0

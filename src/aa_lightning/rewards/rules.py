@@ -14,6 +14,7 @@ from aa_lightning.rewards.answers import drew, played, said, spoken
 from aa_lightning.types import Prompt, Response, text
 
 rule = dataclass(frozen=True, kw_only=True, config=STRICT)
+Medium = Literal["text", "image", "audio"]
 Names = Annotated[list[Annotated[str, Field(pattern=r"^\w+$")]], Field(min_length=1)]
 
 
@@ -22,11 +23,11 @@ class Answer:
     """Right answers: 1 for a response that gives what its prompt expects, else 0.
 
     Attributes:
-        modality: as `t2i`; what it writes is what is judged.
+        answers_in: what is judged: the text of a response, its first picture or its first sound.
         thoughts: whether what stands in front of `</think>` and outside of `<answer>` is judged too.
     """
 
-    modality: str
+    answers_in: Medium
     thoughts: Literal["ignored", "judged"]
 
     def __call__(self, prompt: Prompt, response: Response) -> float:
@@ -35,16 +36,16 @@ class Answer:
         Raises:
             ValueError: the prompt has no answer, or none that can be read off a picture or heard in a sound.
         """
-        expected, medium = answer_of(prompt), written(self.modality)
-        if medium == "image":
+        expected = answer_of(prompt)
+        if self.answers_in == "image":
             verdict = drew(prompt.check, expected, response)
-        elif medium == "audio":
+        elif self.answers_in == "audio":
             verdict = played(prompt.check, expected, response)
         else:
             own = response if self.thoughts == "judged" else [text(final(spoken(response)))]
             verdict = said(prompt.check, expected, own)
         if verdict is None:
-            raise ValueError(f"the answer {expected!r:.60} cannot be checked in what modality {self.modality} writes")
+            raise ValueError(f"the answer {expected!r:.60} cannot be checked in {self.answers_in}")
         return float(verdict)
 
 
@@ -79,12 +80,6 @@ def answer_of(prompt: Prompt, purpose: str = "to compare with") -> str:
     if prompt.answer is None:
         raise ValueError(f"its row has no answer {purpose} (data.template.answer names their column)")
     return prompt.answer
-
-
-def written(modality: str) -> Literal["text", "image", "audio"]:
-    """Tell in which medium answers of a modality stand: `t2ti` in a picture, `t2ta` in a sound, others in words."""
-    letters = modality.rpartition("2")[2].replace("act", "")
-    return "image" if "i" in letters else "audio" if "a" in letters else "text"
 
 
 def final(said: str) -> str:

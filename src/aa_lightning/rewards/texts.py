@@ -15,7 +15,7 @@ from aa_lightning import losses
 from aa_lightning.media import MediaError, guard
 from aa_lightning.media.options import GuardOptions
 from aa_lightning.rewards.answers import spoken
-from aa_lightning.rewards.rules import Answer, final, rule
+from aa_lightning.rewards.rules import Answer, Medium, final, rule
 from aa_lightning.rewards.wording import words
 from aa_lightning.types import Prompt, Response
 
@@ -105,19 +105,19 @@ class Cosine:
         limit: tokens at which the reward has reached its end.
         right: of a right answer without length, and of one at the limit.
         wrong: the same of a wrong answer.
-        modality: of the answer, as of `reward=answer`.
+        answers_in: of the answer, as of `reward=answer`.
         thoughts: of the answer, as of `reward=answer`.
     """
 
     limit: PositiveInt
     right: tuple[float, float]
     wrong: tuple[float, float]
-    modality: str
+    answers_in: Medium
     thoughts: Literal["ignored", "judged"]
 
     def __call__(self, prompt: Prompt, response: Response, length: int) -> float:
         """Return the reward of one response."""
-        is_right = Answer(modality=self.modality, thoughts=self.thoughts)(prompt, response)
+        is_right = Answer(answers_in=self.answers_in, thoughts=self.thoughts)(prompt, response)
         first, last = self.right if is_right else self.wrong
         return last + (first - last) * (1 + math.cos(math.pi * min(length / self.limit, 1.0))) / 2
 
