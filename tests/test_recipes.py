@@ -41,6 +41,7 @@ RECIPES = {  # held-out measures after a few dozen steps: name, and what it is a
 REWARDED = (  # those that learn from rewards, of tests/test_recipes_of_rewards.py
     *(
         "easyr1_geometry",
+        "iterative_rpo",
         "llava_rlhf",
         "lmm_r1",
         "lmm_r1_text",
@@ -48,6 +49,7 @@ REWARDED = (  # those that learn from rewards, of tests/test_recipes_of_rewards.
         "oreal",
         "prime",
         "safe_rlhf_v",
+        "self_rewarding",
         "vlm_r1",
     ),
 )

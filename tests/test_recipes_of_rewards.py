@@ -36,6 +36,8 @@ SETTINGS = {  # as they were published
     "llava_rlhf": {"algo.reward_kl.coefficient": 0.1, "algo.advantage.smoothing": 1.0, "rollout.epochs": 2},
     "safe_rlhf_v": {"algo.advantage.threshold": -0.5, "algo.advantage.limit": 20.0, "algo.reward_kl.coefficient": 0.02},
     "prime": {"algo.critic.beta": 0.05, "rollout.responses": 4, "algo.advantage.name": "implicit_process"},
+    "iterative_rpo": {"algo.objective.nll": 1.0, "algo.objective.ref_sync.mixup": 1.0, "rollout.responses": 30},
+    "self_rewarding": {"reward.self_judge.times": 3, "reward.self_judge.range": [0, 5], "rollout.responses": 4},
     "oreal": {"algo.loss_kl.coefficient": 0.01, "algo.aggregation.negative": 0.5, "rollout.responses": 16},
 }
 

@@ -18,6 +18,7 @@ from aa_lightning.check import check
 from aa_lightning.configuration.compose import compose
 from aa_lightning.models.token.policy import AutoregressivePolicy
 from aa_lightning.report import write_report
+from aa_lightning.rewards.grading import SelfJudge
 from aa_lightning.types import Response, Rollout
 from tests.contract.support import modality
 from tests.reliability.support import UNMEASURED
@@ -165,6 +166,67 @@ def test_what_is_remembered_of_earlier_rollouts_goes_on_with_the_run(algo, tmp_p
         assert one["tracked_rewards"].shape == (4, 3) and one["tracked_rewards"].isfinite().all()
 
 
+def test_a_policy_grades_what_it_drew_in_words_of_its_own(tmp_path, monkeypatch):
+    """Each of four responses to four prompts twice, as it is when they were drawn: another run says the same of them."""
+    asked = []
+    monkeypatch.setattr(SelfJudge, "grade", lambda self, said, judge: asked.append(said) or len(said) / 100)
+    typed = [
+        "algo=online_dpo",
+        "modality=ti2t",
+        "trainer.max_steps=1",
+        "reward=self_judge",
+        "reward.self_judge.times=2",
+    ]
+    cfg = compose([*[one for one in SHORT if "reward" not in one], *typed, "reward.self_judge.max_tokens=5"])
+    fitted(cfg, tmp_path / "one")
+    said, rows = [*asked], run_row(tmp_path / "one")
+    assert len(said) == 4 * 4 * 2 and len({*said}) > 4
+    assert rows["rollout/reward/self_judge"] == pytest.approx(sum(map(len, said)) / 100 / len(said), rel=1e-5)
+    asked.clear()
+    fitted(cfg, tmp_path / "other")
+    assert asked == said
+
+
+ROUNDS = [
+    *("algo=online_dpo", "modality=t2t", "trainer.max_steps=6", "rollout.prompts=8", "rollout.epochs=2"),
+    *("checkpoint.every_n_steps=1", "checkpoint.keep=9", "optimizer.lr=1e-3", "loader.micro_batch_size=2"),
+    "algo.objective.ref_sync={every_n_steps:null,mixup:1.0}",
+]
+
+
+class Moves(Keeps):
+    """The policy after each step, and the reference."""
+
+    def __init__(self):
+        super().__init__()
+        self.references = []
+
+    def on_train_batch_end(self, trainer, module, *given):
+        if not self.weights or trainer.global_step > len(self.references):
+            super().on_train_batch_end(trainer, module, *given)
+            (reference,) = module.policy.reference_modules()
+            self.references.append({f"network.{name}": p.clone() for name, p in reference.named_parameters()})
+
+
+def test_the_reference_of_a_round_is_the_policy_that_drew_it(tmp_path):
+    """Eight prompts in steps of four, learned from twice: four steps are a round. A run goes on after its first step, and
+    after the one whose end is that of the round."""
+    cfg, whole = composed(*ROUNDS), Moves()
+    start = fitted(cfg, tmp_path / "whole", whole)
+    assert len(whole.references) == 6 and start.module.global_step == 6
+    moved = [not same(*pair) for pair in zip(whole.references, whole.references[1:], strict=False)]
+    assert moved == [False, False, True, False, False]
+    assert same(whole.references[3], {name: whole.weights[3][name] for name in whole.references[3]})
+    for step in (1, 4):
+        again = Moves()
+        fitted(cfg, tmp_path / f"{step}", again, resume=tmp_path / f"whole/checkpoints/step_{step:08d}.ckpt")
+        assert same(again.references[-1], whole.references[-1]) and same(again.weights[-1], whole.weights[-1])
+
+
+def same(one: dict, other: dict) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 REMEMBERS = [
     "modality=t2t",
     "data.train.size=4",
@@ -265,6 +327,8 @@ REFUSED = {
     "rivals that speak": (["algo=xpo", "modality=t2a", "model=tiny_qwen2_5_omni_speech"], "whose sounds are not mixed"),
     "rivals of a sharded reference": (["algo=nash_md", "strategy=fsdp"], "this strategy shards it: type strategy=ddp"),
     "rivals in pictures": (["algo=nash_md", "modality=t2i", "model=tiny_sd"], "is defined on exact log-likelihoods"),
+    "a round of nothing": (["algo=tr_dpo", "algo.ref_sync.every_n_steps=null"], "and tr_dpo draws nothing"),
+    "a judge in shards": (["algo=grpo", "reward=self_judge", "strategy=fsdp"], "type strategy=ddp, or reward=judge"),
     "no chance": (["algo=grpo", "modality=t2i", "model=tiny_sd", "model.sampling.eta=0"], "type model.sampling.eta=1"),
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from aa_lightning.algos.experience import Experience
-from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, hyperparameters
+from aa_lightning.algos.hyperparameters import NonNegative, PolicyObjective, ReferenceSync, hyperparameters
 from aa_lightning.algos.plain import completed
 from aa_lightning.algos.step import ALONE, Step, computed
 from aa_lightning.algos.weighted_sum import Once
@@ -62,6 +62,11 @@ class DrawnPreference(PolicyObjective):
     @property
     def uses_reference(self) -> bool:
         return self.objective.uses_reference or self.rivals > 0
+
+    @property
+    def ref_sync(self) -> ReferenceSync | None:
+        """Say how the reference follows the policy; None: it stays."""
+        return self.objective.ref_sync
 
     @property
     def remembers(self) -> tuple[str, ...]:

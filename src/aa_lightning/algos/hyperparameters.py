@@ -38,9 +38,10 @@ class Component:
 
 @hyperparameters
 class ReferenceSync:
-    """A reference that moves `mixup` of the way to the policy every so many steps (TR-DPO, 2404.09656)."""
+    """A reference that moves `mixup` of the way to the policy every so many steps (TR-DPO, 2404.09656); None: before each
+    drawing, so that what is drawn is compared with what drew it."""
 
-    every_n_steps: Count
+    every_n_steps: Count | None
     mixup: Share
 
 

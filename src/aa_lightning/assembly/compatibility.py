@@ -125,6 +125,13 @@ def _against_options(cfg: DictConfig, name: str, algorithm: Algorithm, offer: Mo
             "adapter: type model.reference=frozen, or algo.ref_sync=null",
         ),
         (
+            algorithm.ref_sync is not None
+            and algorithm.ref_sync.every_n_steps is None
+            and not algorithm.draws_responses,
+            f"algo.ref_sync.every_n_steps=null moves the reference before each drawing, and {name} draws nothing: type "
+            "algo.ref_sync.every_n_steps=512, or algo=online_dpo",
+        ),
+        (
             algorithm.ref_sync is not None and strategy.shards_weights,
             "algo.ref_sync needs a whole reference on every process, and this strategy shards it: type strategy=ddp or "
             "strategy=deepspeed_zero2, or algo.ref_sync=null",

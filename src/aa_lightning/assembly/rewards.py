@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from aa_lightning.configuration.folders import PACKAGE
 from aa_lightning.configuration.rewards import SETTINGS
 from aa_lightning.configuration.schema import RewardSettings
+from aa_lightning.configuration.strategy import strategy_of
 from aa_lightning.rewards.apart import judging_apart
 from aa_lightning.rewards.calling import judging
 from aa_lightning.runs.layout import RunFolder
@@ -25,6 +26,7 @@ _COMPARE = {  # responses with answers of rows
     f"{_RULES}.{name}" for name in ("rules.Answer", "texts.Cosine", "boxes.Iou", "boxes.Detection", "nearness.Near")
 }
 
+_OWN = f"{_RULES}.grading.SelfJudge"  # asks the policy that learns
 _ASK = {f"{_RULES}.remote.Server", f"{_RULES}.remote.Judge"}  # others, and wait for what they say
 
 
@@ -66,6 +68,11 @@ def against_rewards(cfg: DictConfig, name: str, algorithm: Algorithm, data: Any)
             algorithm.draws_responses and bool(compared) and not data.checks,
             f"reward={' and '.join(compared)} compares responses with the answers of the data, which names none: name their "
             "column in data.template.answer, type data= with answers, or another reward=",
+        ),
+        (
+            _OWN in rewards.values() and strategy_of(OmegaConf.to_container(cfg.trainer, resolve=True)).shards_weights,
+            "a policy that grades its own responses is asked with whole weights, and this strategy shards them: type "
+            "strategy=ddp, or reward=judge",
         ),
         (
             not algorithm.draws_responses and list(rewards) not in ([], ["answer"]),

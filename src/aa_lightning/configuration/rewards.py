@@ -29,8 +29,8 @@ TAKES: dict[How, tuple[str, str, str]] = {  # the last one if it wants to
     "each": ("prompt", "response", "length"),
     "all": ("prompts", "responses", "lengths"),
 }
-_FLAT = "completions"
-_GIVEN = (*(name for names in TAKES.values() for name in names), _FLAT)
+_FLAT, ASK = "completions", "ask"  # the latter draws answers of the policy
+_GIVEN = (*(name for names in TAKES.values() for name in names), _FLAT, ASK)
 _CALLED = "reward(prompts, responses), which gives a list of numbers for each prompt, or reward(prompt, response)"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from aa_lightning.configuration.rewards import TAKES, columns_of, how_called, named_reward
+from aa_lightning.configuration.rewards import ASK, TAKES, columns_of, how_called, named_reward
 from aa_lightning.rewards.answers import spoken
 from aa_lightning.rewards.drawn import Drawn, Told, prompt_by_prompt
 from aa_lightning.rewards.limits import within
@@ -65,7 +65,9 @@ class Asks:
     def together(self, drawn: Drawn) -> Any:
         """Return what it gives for all responses."""
         told = drawn.lengths if self.optional or self.length is None else drawn.known_lengths
-        more = {} if self.length is None else {self.length: told}
+        more: dict[str, Any] = {} if self.length is None else {self.length: told}
+        if ASK in inspect.signature(self.judge).parameters:
+            more[ASK] = drawn.ask
         call = partial(self.judge, prompts=drawn.prompts, responses=drawn.responses, **more, **self.given)
         return within(self.seconds, call)
 

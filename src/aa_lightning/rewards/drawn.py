@@ -17,21 +17,24 @@ HUNG = 3  # prompts that are waited for in vain; the others are not asked for th
 
 @dataclass(frozen=True)
 class Drawn:
-    """P prompts with K responses each, and the number of tokens or steps of each, (P, K), where it is known."""
+    """P prompts with K responses each, the number of tokens or steps of each, (P, K), where it is known, and what draws n
+    answers of the policy to other prompts, where it can be asked."""
 
     prompts: Sequence[Prompt]
     responses: Sequence[Sequence[Response]]
     lengths: Tensor | None = None
+    ask: Callable[..., list[list[Response]]] | None = None
 
     def row(self, number: int) -> Drawn:
         """One prompt alone."""
         one = slice(number, number + 1)
-        return Drawn(self.prompts[one], self.responses[one], None if self.lengths is None else self.lengths[one])
+        lengths = None if self.lengths is None else self.lengths[one]
+        return Drawn(self.prompts[one], self.responses[one], lengths, self.ask)
 
     def rows(self, numbers: Sequence[int]) -> Drawn:
         """Some of the prompts."""
         lengths = None if self.lengths is None else self.lengths[list(numbers)]
-        return Drawn([self.prompts[n] for n in numbers], [self.responses[n] for n in numbers], lengths)
+        return Drawn([self.prompts[n] for n in numbers], [self.responses[n] for n in numbers], lengths, self.ask)
 
     @property
     def known_lengths(self) -> Tensor:
@@ -74,6 +77,14 @@ class Partly:
 
     values: Any
     faults: Mapping[int, Fault]
+
+
+def partly(found: Sequence[float | str], responses: Sequence[Sequence[Response]]) -> Partly:
+    """Rewards of prompts that have one for each response, and for each other prompt the reason."""
+    told = iter(found)
+    rows = [[next(told) for _ in group] for group in responses]
+    faults = {row: Fault(why) for row, group in enumerate(rows) for why in reversed(group) if isinstance(why, str)}
+    return Partly({row: group for row, group in enumerate(rows) if row not in faults}, faults)
 
 
 class Told(Exception):

@@ -5,25 +5,23 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from aa_lightning.configuration.schema import STRICT
 from aa_lightning.media import audio
 from aa_lightning.rewards import http
 from aa_lightning.rewards.answers import spoken
-from aa_lightning.rewards.drawn import Fault, Partly
+from aa_lightning.rewards.drawn import Partly, partly
+from aa_lightning.rewards.grading import Grading
 from aa_lightning.rewards.http import Body
 from aa_lightning.rewards.models import OfModel, asked_of
-from aa_lightning.rewards.texts import compiled
 from aa_lightning.types import Part, Prompt, Response
 
 Responses = Sequence[Sequence[Response]]
-_FIELD = re.compile(r"\{(prompt|response|answer)\}")
 _KNOWN = "a server's answer has `rewards`: a number, or null, for each response that was sent"
 
 
@@ -95,41 +93,21 @@ class Server(_Served):
 
 
 @dataclass(kw_only=True, config=STRICT)
-class Judge(_Served):
+class Judge(_Served, Grading):
     """A model behind an OpenAI-compatible endpoint that grades responses in words (2306.05685).
 
     Attributes:
         url: up to /v1; requests go to /chat/completions below it.
         model: its name there.
         timeout, tries, parallel, key_env, keep: as of a server.
-        template: what it is asked, with {prompt}, {response} and {answer} in it; pictures and sounds stand behind it.
-        score: the regular expression whose group is the grade; the last one in its words counts.
-        range: of grades, which become rewards from 0 to 1.
+        template, score, range: of grades (`grading.py`); pictures and sounds stand behind what it is asked.
         max_tokens: of its words.
         temperature: of its words.
     """
 
     model: str
-    template: str
-    score: str
-    range: tuple[float, float]
     max_tokens: PositiveInt
     temperature: NonNegativeFloat
-
-    @field_validator("score")
-    @classmethod
-    def _has_a_group(cls, score: str) -> str:
-        groups = compiled(score).groups
-        if groups != 1:
-            raise ValueError(f"it has {groups} groups in brackets, and one is needed, around the grade")
-        return score
-
-    @field_validator("range")
-    @classmethod
-    def _rises(cls, between: tuple[float, float]) -> tuple[float, float]:
-        if not between[0] < between[1]:
-            raise ValueError("the worst grade comes first: [1, 10]")
-        return between
 
     def __call__(self, prompts: Sequence[Prompt], responses: Responses) -> Partly:
         """Return the grades of all responses, from 0 to 1, and why some have none."""
@@ -140,8 +118,7 @@ class Judge(_Served):
         return f"{self.url.rstrip('/')}/chat/completions"
 
     def _about(self, prompt: Prompt, response: Response) -> Body:
-        told = {"prompt": _conversation(prompt), "response": spoken(response), "answer": prompt.answer or ""}
-        asked = _FIELD.sub(lambda found: told[found[1]], self.template)
+        asked = self.question(prompt, response)
         media = [part for message in prompt.messages for part in message["content"]] + response
         shown = [as_openai(part) for part in media if part["type"] != "text"]
         content = [{"type": "text", "text": asked}, *shown] if shown else asked
@@ -155,44 +132,15 @@ class Judge(_Served):
     def _ask(self, some: Sequence[Body]) -> list[float | str]:
         told = self._at.post(some[0])
         try:
-            said = told["choices"][0]["message"]["content"]
-            grades = re.findall(self.score, said)
+            return [self.grade(told["choices"][0]["message"]["content"], self.model)]
         except (KeyError, IndexError, TypeError):
             return [f"{self.url} answered {told!s:.200}, in which there is no choices[0].message.content"]
-        if not grades:
-            return [f"{self.model} gave no grade, but said {said:.200}"]
-        low, high = self.range
-        grade = _number(_as_number(grades[-1]))
-        if isinstance(grade, str) or not low <= grade <= high:
-            return [f"{self.model} gave the grade {grades[-1]:.40}, and grades are from {low:g} to {high:g}"]
-        return [(grade - low) / (high - low)]
-
-
-def partly(found: Sequence[float | str], responses: Responses) -> Partly:
-    """Rewards of prompts that have one for each response, and for each other prompt the reason."""
-    told = iter(found)
-    rows = [[next(told) for _ in group] for group in responses]
-    faults = {row: Fault(why) for row, group in enumerate(rows) for why in reversed(group) if isinstance(why, str)}
-    return Partly({row: group for row, group in enumerate(rows) if row not in faults}, faults)
 
 
 def _number(given: Any) -> float | str:
     if isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given):
         return float(given)
     return f"it gave {given!s:.40} for a response"
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _conversation(prompt: Prompt) -> str:
-    """The texts of a prompt; of several turns, each with its role."""
-    turns = [(message["role"], spoken(message["content"])) for message in prompt.messages]
-    return turns[0][1] if len(turns) == 1 else "\n\n".join(f"{role}: {said}" for role, said in turns)
 
 
 def _as_data(part: Part) -> Part:

@@ -159,7 +159,11 @@ class Rewards:
         return {name: reward.skipped for name, reward in self._named.items()}
 
     def __call__(
-        self, prompts: Sequence[Prompt], responses: Sequence[Sequence[Response]], lengths: Tensor | None = None
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Sequence[Response]],
+        lengths: Tensor | None = None,
+        ask: Callable[..., list[list[Response]]] | None = None,
     ) -> dict[str, Tensor]:
         """Judge responses by every reward.
 
@@ -167,6 +171,7 @@ class Rewards:
             prompts: P of them, with media decoded.
             responses: K of each, decoded.
             lengths: (P, K) how many tokens or steps each one took; None: it is not known.
+            ask: draws n answers of the policy to prompts, by `Sampling`; None: it cannot be asked.
 
         Returns:
             Name → (P, K) rewards, without weights; NaN for all responses of a prompt that is left out. Random generators are
@@ -175,7 +180,7 @@ class Rewards:
         Raises:
             RewardFault: a prompt has no reward, and faults are errors.
         """
-        drawn = Drawn(prompts, responses, lengths)
+        drawn = Drawn(prompts, responses, lengths, ask)
         given = {name: beside.begun(partial(self._named[name], drawn)) for name, beside in self._beside.items()}
         for name in [name for name in self._named if name not in given]:
             with kept_draws():

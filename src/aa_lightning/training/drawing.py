@@ -18,6 +18,7 @@ from aa_lightning.algos.step import credited, prepared
 from aa_lightning.configuration.schema import Rollouts
 from aa_lightning.engines.engine import Engine
 from aa_lightning.models.reference import evaluating
+from aa_lightning.rewards.grading import Ask
 from aa_lightning.rewards.reward import Rewards
 from aa_lightning.system.random_state import fixed_draws
 from aa_lightning.training import strategies
@@ -25,6 +26,7 @@ from aa_lightning.training.datamodule import Item, branches_of
 from aa_lightning.training.groups import Group, beside, divided, first, joined, parted
 from aa_lightning.types import Algorithm, Batch, Prompt, Response, Rollout, Sampling
 
+_ASKED = 32  # prompts of rewards that the policy answers at a time
 SHOWN = 4  # prompts of a drawing whose responses are kept for the report
 
 
@@ -78,7 +80,7 @@ class Drawing:
         with torch.no_grad(), evaluating(policy), trainer.precision_plugin.forward_context():
             with self._timed("draw"), strategies.whole_weights(trainer, policy):
                 parts = list(self._sampled(policy, items, indices, number, trainer.strategy.root_device))
-            groups = self._scored(items, indices, parts)
+            groups = self._scored(items, indices, parts, self._asking(policy, number, trainer.strategy.root_device))
             with self._timed("read"):
                 self._read(policy, items, groups, trainer.strategy.root_device)
         strategies.reshard(policy)
@@ -133,7 +135,24 @@ class Drawing:
         others = tuple(crc32(f"{one}/rival".encode()) for one in sampling.seeds)  # or equal networks would say the same
         return beside(ours, policy.sample(batch, count // 2, replace(sampling, reference=share, seeds=others)))
 
-    def _scored(self, items: Sequence[Item], indices: Sequence[int], parts: list[tuple[Rollout, Any]]) -> list[Group]:
+    def _asking(self, policy: Any, number: str, device: Any) -> Ask:
+        """The function that draws answers of the policy to prompts of rewards."""
+
+        def ask(prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Response]]:
+            said: list[list[Response]] = []
+            for start in range(0, len(prompts), _ASKED):
+                some = prompts[start : start + _ASKED]
+                batch = policy.encoder.collate([policy.encoder.encode(prompt, []) for prompt in some]).to(device)
+                seeds = tuple(crc32(f"{self.seed}/{number}/{prompt.id}".encode()) for prompt in some)
+                with fixed_draws(seeds[0]):
+                    said += policy.sample(batch, n, replace(sampling, seeds=seeds)).responses
+            return said
+
+        return ask
+
+    def _scored(
+        self, items: Sequence[Item], indices: Sequence[int], parts: list[tuple[Rollout, Any]], ask: Ask
+    ) -> list[Group]:
         """Groups with their rewards."""
         prompts = [item.example for item in items]
         groups, start = [], 0
@@ -142,11 +161,11 @@ class Drawing:
             groups += divided(rollout, indices[start : start + size])
             start += size
         with self._timed("score"):
-            given = self._judged(prompts, [rollout for rollout, _ in parts])
+            given = self._judged(prompts, [rollout for rollout, _ in parts], ask)
             for place, group in enumerate(groups):
                 group.rewards = {name: values[place : place + 1].float().cpu() for name, values in given.items()}
             if self.algorithm.needs_greedy:
-                best = self._judged(prompts, [greedy for _, greedy in parts])
+                best = self._judged(prompts, [greedy for _, greedy in parts], ask)
                 total = sum(self.rewards.weights[name] * values[:, 0] for name, values in best.items())
                 for place, group in enumerate(groups):
                     group.told["greedy_rewards"] = total[place : place + 1].float().cpu()
@@ -156,10 +175,10 @@ class Drawing:
         ]
         return groups
 
-    def _judged(self, prompts: list[Prompt], rollouts: list[Rollout]) -> dict[str, Tensor]:
+    def _judged(self, prompts: list[Prompt], rollouts: list[Rollout], ask: Ask) -> dict[str, Tensor]:
         """(P, K) of each reward."""
         lengths = torch.cat([rollout.mask.sum(-1) for rollout in rollouts]).cpu()
-        return self.rewards(prompts, _said(rollouts), lengths)
+        return self.rewards(prompts, _said(rollouts), lengths, ask)
 
     def _read(self, policy: Any, items: Sequence[Item], groups: list[Group], device: Any) -> None:
         """Log-probabilities of a reference, and of the policy where an engine has others, and values of a critic, in forward

@@ -94,6 +94,11 @@ class RolloutLoader:
         """Micro-batches per step on each process."""
         return split_batch(self.batch_size, self.micro_batch_size, rank_of_processes()[1])[1]
 
+    @property
+    def is_used_up(self) -> bool:
+        """Tell whether the next step takes a new rollout."""
+        return self._place >= len(self._steps) and self.position % self.accumulate == 0
+
     def __len__(self) -> int:
         steps = self.prompts.batch_size // self.batch_size * self.options.epochs
         return self.prompts.size // self.prompts.batch_size * steps * self.accumulate

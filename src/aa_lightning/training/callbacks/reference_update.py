@@ -13,7 +13,7 @@ from aa_lightning.models.state_dict import Weights, merged
 
 
 class SyncReference(L.Callback):
-    """π_ref ← share · π + (1 − share) · π_ref, every so many steps (TR-DPO, 2404.09656).
+    """π_ref ← share · π + (1 − share) · π_ref, every so many steps (TR-DPO, 2404.09656), or before each drawing.
 
     A reference that moves can no longer be made from the start of the run, so it goes into checkpoints: the one exception
     to the rule that references stay out of them.
@@ -31,7 +31,8 @@ class SyncReference(L.Callback):
     @torch.no_grad()
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx) -> None:
         step = trainer.global_step
-        if step and step % self.every == 0 and step != self._moved_at:
+        due = trainer.datamodule.train_loader.is_used_up if self.every is None else step and step % self.every == 0
+        if due and step != self._moved_at:
             self._moved_at = step
             for reference in _references(module):
                 move(reference, _weights(module.policy), self.share)
