@@ -3,13 +3,10 @@
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from aa_lightning.algos.counts import supervised_terms
-from aa_lightning.configuration.schema import STRICT
+from aa_lightning.configuration.schema import hyperparameters
 from aa_lightning.types import Batch, LogLikelihood, Policy
-
-hyperparameters = dataclass(frozen=True, kw_only=True, config=STRICT)
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 STRICT = ConfigDict(extra="forbid")
+hyperparameters = dataclass(frozen=True, kw_only=True, config=STRICT)  # of a part that configurations name
 Mebibytes = Annotated[int, Field(gt=0, strict=True)]  # true is no number of them
 Keeping = Literal["auto", False] | Mebibytes
 BY_NAME = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # loss=ipo is {name: ipo}
