@@ -187,6 +187,14 @@ def test_a_stage_is_trained_in_a_process_of_its_own_and_kept(tmp_path, monkeypat
     assert (tmp_path / "kept" / "export" / "config.json").is_file()
 
 
+@pytest.mark.parametrize(("modality", "steps"), [("ti2t", 250), ("ta2t", 150), ("any2t", 200), ("t2a", 100)])
+def test_learning_from_rewards_starts_where_there_is_something_left_to_learn(modality, steps):
+    cfg = compose(["algo=grpo", f"modality={modality}"])
+    assert cfg.init == "stage:shapes_begun"
+    assert stages._stage_config(cfg).trainer.max_steps == steps
+    assert compose(["algo=dpo", f"modality={modality}"]).init == "stage:shapes"
+
+
 def test_a_stage_that_cannot_be_trained_says_why_in_a_line(tmp_path, capfd):
     stage = stages._stage_config(compose(["modality=t2t", "init=stage:shapes", "data.train.size=32"]))
     stage.model.path = "/no/such/folder"

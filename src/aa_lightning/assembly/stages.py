@@ -129,7 +129,8 @@ def _stage_config(cfg: DictConfig) -> DictConfig:
     """The stage's overrides, on the model of the run that starts from it, and on its data where these are Shapes."""
     name = cfg.init.removeprefix("stage:")
     written = OmegaConf.load(file_of("stage", name, [conf_dir()]))
-    stage = compose([f"modality={cfg.modality_name}", *written.overrides])
+    of_modality = written.get("by_modality", {}).get(cfg.modality_name, [])
+    stage = compose([f"modality={cfg.modality_name}", *written.overrides, *of_modality])
     stage.model = OmegaConf.merge(cfg.model, written.model)
     stage.seed = cfg.seed
     if made_here(cfg.data):
