@@ -55,7 +55,7 @@ def announced(said: str) -> str | None:
     if tagged:
         inside = _CLOSING_TAG.split(tagged[-1], maxsplit=1)[0]
         return announced(inside) or inside.strip()
-    boxes = _boxed(said)
+    boxes = boxed(said)
     if boxes:
         return ", ".join(said[start:end] for start, end in _joined(said, boxes))
     marks = [match.span() for match in _ANNOUNCED.finditer(said)]
@@ -74,6 +74,18 @@ def sentences(said: str) -> list[str]:
 def wavers(stated: str) -> bool:
     """Tell whether an answer leaves another one open, or says what it is not."""
     return bool(_ALTERNATIVE.search(stated) or _NEGATION.search(stated))
+
+
+def boxed(said: str) -> list[tuple[int, int]]:
+    r"""Locate the contents of the last few \boxed; at the end of the text where its braces are never closed."""
+    found = []
+    for box in [*_BOX.finditer(said)][-_MOST:]:
+        depth, end = 1, box.end()
+        while depth and end < len(said):
+            depth += (said[end] == "{") - (said[end] == "}")
+            end += 1
+        found.append((box.end(), end if depth else end - 1))
+    return found
 
 
 def _spelled(char: str) -> str:
@@ -97,18 +109,6 @@ def _spaced(before: str, char: str, after: str) -> str:
         alone = any(low <= ord(char) <= high for low, high in _ONE_BY_ONE)
         return f" {char} " if alone else char
     return f" {char} " if kind == "S" or char in _SIGNS else " "
-
-
-def _boxed(said: str) -> list[tuple[int, int]]:
-    r"""Locate the contents of the last few \boxed; at the end of the text where its braces are never closed."""
-    found = []
-    for box in [*_BOX.finditer(said)][-_MOST:]:
-        depth, end = 1, box.end()
-        while depth and end < len(said):
-            depth += (said[end] == "{") - (said[end] == "}")
-            end += 1
-        found.append((box.end(), end if depth else end - 1))
-    return found
 
 
 def _joined(said: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Rows by the columns of their questions."""
+"""Rows by the columns of their questions, and their scores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from aa_lightning.scoring.question import Scored
+
+Columns = str | list[str]
 
 
 def column(row: Scored, name: str) -> object:
@@ -21,13 +23,8 @@ def column(row: Scored, name: str) -> object:
     return row.question.meta[name]
 
 
-def labels(rows: Sequence[Scored], by: str | None) -> list[str] | None:
-    """Write what a column says of each row as text; None without a column."""
-    return None if by is None else [str(column(row, by)) for row in rows]
-
-
 def scores(rows: Sequence[Scored], name: str) -> np.ndarray:
-    """A score of each row.
+    """Return a score of each row.
 
     Raises:
         ValueError: a row has no such score.
@@ -40,31 +37,35 @@ def scores(rows: Sequence[Scored], name: str) -> np.ndarray:
     return np.array([row.scores[name] for row in rows], float)
 
 
-def grouped(rows: Sequence[Scored], by: str | list[str], modulo: int | None = None) -> list[list[Scored]]:
-    """Rows that say the same in some columns, in the order of their first ones; the last column may count modulo a number."""
+def grouped(rows: Sequence[Scored], by: Columns, modulo: int | None = None) -> dict[tuple, list[Scored]]:
+    """Group rows that say the same in some columns, in the order of their first ones.
+
+    Args:
+        rows: of a table.
+        by: columns.
+        modulo: of the last column, a number; None: as it is.
+    """
     groups: dict[tuple, list[Scored]] = {}
     for row in rows:
         said = [column(row, name) for name in ([by] if isinstance(by, str) else by)]
         if modulo is not None:
             said[-1] = int(said[-1]) % modulo  # type: ignore[call-overload]
         groups.setdefault(tuple(said), []).append(row)
-    return list(groups.values())
+    return groups
 
 
-def group_means(weights: np.ndarray, values: np.ndarray, groups: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Weighted means of groups; NaN of a group without weight.
+def mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Weighted means (B,) of values (U,) under weights (B, U); NaN without weight."""
+    return share(weights @ values, weights.sum(1))
 
-    Args:
-        weights: (B, U).
-        values: (U,).
-        groups: name of each unit's.
 
-    Returns:
-        Names of the G groups in their order, and means (B, G).
-    """
-    names = list(dict.fromkeys(groups))
-    of = {name: i for i, name in enumerate(names)}
-    member = np.zeros((len(groups), len(names)))
-    member[np.arange(len(groups)), [of[name] for name in groups]] = 1
-    with np.errstate(invalid="ignore"):
-        return names, weights @ (member * values[:, None]) / (weights @ member)
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """A part of a whole, both (B,); NaN of nothing."""
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole != 0)
+
+
+def mean_of_means(several: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean (B,) of several numbers (B,), without those that are NaN."""
+    table = np.stack(several)
+    there = ~np.isnan(table)
+    return share(np.where(there, table, 0.0).sum(0), there.sum(0))

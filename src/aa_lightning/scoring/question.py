@@ -25,6 +25,11 @@ class Question:
     options: Mapping[str, str] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def answers(self) -> list[Any]:
+        """All right answers."""
+        return self.answer if isinstance(self.answer, list) else [self.answer]
+
 
 @dataclass(frozen=True)
 class Scored:
