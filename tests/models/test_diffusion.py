@@ -286,6 +286,51 @@ def test_action_logprobs_reproduce_the_rollout(folder, eta, guidance):
     assert policy.network.unet.conv_out.weight.grad.abs().max() > 0
 
 
+def test_only_the_noisy_steps_are_actions_and_the_others_follow_from_them(folder):
+    """The third and fourth step are those of DDIM, made here from where the second one ended."""
+    policy = load(folder, sampling=Denoising(steps=4, eta=1.0, guidance=3.0, noisy_steps=2))
+    rollout = policy.sample(batch_of(policy, responses=False), 2)
+    assert rollout.logprobs.shape == (3, 2, 2) and rollout.mask.min() == 1
+    assert torch.allclose(policy.action_logprobs(rollout), rollout.logprobs, atol=1e-5)
+    chain, draws = rollout.batch.draws["chain"], rollout.batch.draws
+    assert chain.shape[2] == 3 and chain.std(1).amin() > 0
+    given = {key: draws[key].repeat_interleave(2, 0) for key in ("context", "blank", "guidance")}
+    steps, latents = draws["steps"].repeat_interleave(2, 0), chain[:, :, -1].flatten(0, 1)
+    with torch.no_grad():
+        for action in (2, 3):
+            here, there = steps[:, action], steps[:, action + 1]
+            latents, _ = policy.network.step(latents, here, there, eta=torch.zeros(6), **given)
+        pixels = policy.vae.decode(latents / policy.vae.config.scaling_factor).sample
+    shown = rollout.batch.response["pixels"].flatten(0, 1)
+    assert (pixels.clamp(-1, 1) - shown).abs().max() <= 1.01 / 127.5  # of a grey level
+
+
+def test_all_steps_are_noisy_where_no_number_is_typed_and_more_than_all_are_refused(folder):
+    drawn = []
+    for noisy in (None, 4):
+        policy = load(folder, sampling=Denoising(steps=4, eta=1.0, guidance=1.0, noisy_steps=noisy))
+        torch.manual_seed(0)
+        drawn.append(policy.sample(batch_of(policy, responses=False), 2).batch.draws["chain"])
+    assert torch.equal(*drawn)
+    with pytest.raises(ValueError, match="noisy_steps=5 are more than model.sampling.steps=4: type"):
+        Denoising(steps=4, eta=1.0, guidance=1.0, noisy_steps=5)
+
+
+def test_without_a_learning_blank_values_are_the_same_and_the_empty_caption_gets_no_gradient(folder):
+    values, told = [], []
+    for learns in (True, False):
+        policy = load(folder, sampling=Denoising(steps=3, eta=1.0, guidance=3.0, blank_learns=learns))
+        torch.manual_seed(0)
+        rollout = policy.sample(batch_of(policy, responses=False), 2)
+        states = [rollout.batch.draws[which].requires_grad_() for which in ("context", "blank")]
+        values.append(policy.action_logprobs(rollout))
+        values[-1].sum().backward()
+        told.append([state.grad for state in states])
+    assert torch.equal(*values)
+    (one, other), (alone, none) = told
+    assert one.abs().max() > 0 and other.abs().max() > 0 and alone.abs().max() > 0 and none is None
+
+
 def test_action_logprobs_follow_the_weights(folder):
     policy = load(folder)
     rollout = policy.sample(batch_of(policy, responses=False), 2)

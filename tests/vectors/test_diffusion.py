@@ -1,5 +1,6 @@
 """Denoising errors and Diffusion-DPO against worked numbers, values and gradients."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,15 @@ import torch
 from torch import nn
 
 from aa_lightning.algos.experience import Experience
-from aa_lightning.models.diffusion.denoiser import Denoiser, noised, step_logprob, target, transition
+from aa_lightning.models.diffusion.denoiser import (
+    Denoiser,
+    noised,
+    step_divergence,
+    step_logprob,
+    target,
+    transition,
+)
+from aa_lightning.models.diffusion.flow import flow_transition
 from aa_lightning.types import LogLikelihood
 from tests.vectors.support import GivenTerms, algorithm, assert_close, empty_batch, vector, vectors
 from tests.vectors.test_policy_gradient import GivenActions
@@ -145,3 +154,52 @@ def test_a_reward_on_a_chain_is_learned_in_each_of_its_steps(dtype):
     )
     loss, _ = dpok(GivenActions(steps), empty_batch(1, supervision=dpok.credit(scored)))
     assert_close(loss, case["expected"]["loss"], dtype)
+
+
+def flow_step(dtype: torch.dtype):
+    """The worked step of a flow: latents (1, 1, 1, 4), times (1, 1, 1, 1), what must come out, and the noise level."""
+    case = vector("diffusion", "flow_grpo_sde", "step")
+    given = {key: torch.tensor(value, dtype=dtype).view(1, 1, 1, -1) for key, value in case["inputs"].items()}
+    return given, case["expected"], case["params"]["noise_level"]
+
+
+@each_precision
+def test_a_random_step_of_a_flow_has_the_worked_mean_deviation_and_log_probability(dtype):
+    given, expected, level = flow_step(dtype)
+    times = given["sigma"], given["sigma_next"]
+    mean, std = flow_transition(given["x_t"], given["v_pred"], *times, level)
+    drawn = mean + std * given["noise"]
+    assert_close(mean.flatten(), expected["mean"], dtype)
+    assert_close(std.flatten()[0], expected["step_std"], dtype)
+    assert_close(drawn.flatten(), expected["x_next"], dtype)
+    assert_close(step_logprob(drawn, mean, std)[0], expected["logprob_mean"], dtype)
+    straight, none = flow_transition(given["x_t"], given["v_pred"], *times, 0.0)
+    assert_close(straight.flatten(), expected["ode_next"], dtype)
+    assert none.item() == 0
+
+
+@each_precision
+def test_the_divergence_of_two_steps_is_the_papers_over_the_elements_of_a_latent(dtype):
+    """‖μ − μ_ref‖² / (2 σ_t² Δt), which is a sum over four elements; no divergence where no step is random."""
+    given, expected, level = flow_step(dtype)
+    times = given["sigma"], given["sigma_next"]
+    (mean, std), (other, _) = (flow_transition(given["x_t"], given[v], *times, level) for v in ("v_pred", "v_ref"))
+    assert_close(4 * step_divergence(mean, other, std)[0], expected["kl_paper_mean_form"], dtype)
+    assert_close(4 * step_divergence(mean, other, std)[0], expected["kl_paper_velocity_form"], dtype)
+    assert step_divergence(mean, other, torch.zeros_like(std)).item() == 0
+
+
+def test_a_random_step_of_a_flow_keeps_the_distribution_that_a_straight_one_gives():
+    """Data are normal of deviation 0.5, whose velocity is known: in many small steps from noise they come back. At time 1,
+    where the deviation has no bound, the step is finite."""
+    torch.manual_seed(0)
+    data, count = 0.5, 400
+    noisy = torch.randn(40_000, 1, 1, 1, dtype=torch.float64)
+    times = torch.linspace(1, 0, count + 1, dtype=torch.float64)[:, None, None, None, None]
+    for time, after in pairwise(times):
+        spread = (1 - time) ** 2 * data**2 + time**2  # the variance of (1 − t) data + t noise
+        velocity = noisy * (time - (1 - time) * data**2) / spread
+        mean, std = flow_transition(noisy, velocity, time, after, 0.7)
+        noisy = mean + std * torch.randn_like(mean)
+    assert noisy.std().item() == pytest.approx(data, rel=0.02)
+    assert noisy.mean().item() == pytest.approx(0, abs=0.02)

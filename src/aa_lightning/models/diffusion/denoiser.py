@@ -23,19 +23,20 @@ class Denoiser(nn.Module):
         unet: predicts noise or velocity from (noisy latents, timesteps, text states).
         scheduler: a DDIMScheduler; only its schedule is used, the steps are our own, since a scheduler returns no
             log-probabilities.
+        blank_learns: whether steps of a chain have a gradient through the prediction without a caption.
 
     Raises:
         ValueError: the scheduler predicts something other than noise or velocity.
     """
 
-    def __init__(self, unet: nn.Module, scheduler: object):
+    def __init__(self, unet: nn.Module, scheduler: object, blank_learns: bool = True):
         super().__init__()
         if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(
                 f"the checkpoint's scheduler has prediction_type={scheduler.config.prediction_type!r}, and the "
                 "denoising error is defined here for epsilon and v_prediction: choose another model.path"
             )
-        self.unet, self.scheduler = unet, scheduler
+        self.unet, self.scheduler, self.blank_learns = unet, scheduler, blank_learns
         self.prediction_type: PredictionType = scheduler.config.prediction_type
         table = torch.cat([scheduler.alphas_cumprod, scheduler.final_alpha_cumprod[None]])
         self.register_buffer("alphas_cumprod", table, persistent=False)  # the last entry, [-1], is where a chain ends
@@ -113,7 +114,8 @@ class Denoiser(nn.Module):
         """
         predicted = self.predict(noisy, here, context)
         if (guidance != 1).any():
-            without = self.predict(noisy, here, blank)
+            with torch.set_grad_enabled(self.blank_learns and torch.is_grad_enabled()):
+                without = self.predict(noisy, here, blank)
             predicted = without + guidance[:, None, None, None] * (predicted - without)
         return transition(
             noisy, predicted, self.level(here), self.level(there), eta[:, None, None, None], self.prediction_type
@@ -165,3 +167,16 @@ def step_logprob(drawn: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     safe = torch.where(std > 0, std, torch.ones_like(std))
     density = -((drawn - mean) ** 2) / (2 * safe**2) - safe.log() - 0.5 * math.log(2 * math.pi)
     return torch.where(std > 0, density, torch.zeros_like(density)).flatten(1).mean(1)
+
+
+def step_divergence(mean: Tensor, other: Tensor, std: Tensor) -> Tensor:
+    """KL of two Gaussian steps with one standard deviation, ‖μ − μ'‖² / 2σ² as a MEAN over latent elements, (B,) (2305.16381,
+    2505.05470 eq. 10); 0 where nothing is random.
+
+    Args:
+        mean, other: (B, C, h, w).
+        std: (B, 1, 1, 1).
+    """
+    safe = torch.where(std > 0, std, torch.ones_like(std))
+    apart = (mean - other) ** 2 / (2 * safe**2)
+    return torch.where(std > 0, apart, torch.zeros_like(apart)).flatten(1).mean(1)

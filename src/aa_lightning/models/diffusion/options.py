@@ -18,11 +18,22 @@ class Denoising:
         steps: denoising steps; each is one action of a rollout.
         eta: 0 is deterministic DDIM, 1 is ancestral; policy gradients need more than 0.
         guidance: classifier-free guidance scale; 1 is none.
+        noisy_steps: the first steps, which alone are random and learned from (MixGRPO, 2507.21802); None: all.
+        blank_learns: whether the log-probability of a step has a gradient through the prediction without a caption too.
     """
 
     steps: PositiveInt
     eta: Share
     guidance: NonNegativeFloat
+    noisy_steps: PositiveInt | None = None
+    blank_learns: bool = True
+
+    def __post_init__(self):
+        if self.noisy_steps is not None and self.noisy_steps > self.steps:
+            raise ValueError(
+                f"model.sampling.noisy_steps={self.noisy_steps} are more than model.sampling.steps={self.steps}: type "
+                f"model.sampling.noisy_steps={self.steps}, or null, which are all of them"
+            )
 
 
 @dataclass(config=STRICT, kw_only=True)

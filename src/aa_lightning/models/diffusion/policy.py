@@ -171,20 +171,22 @@ class DiffusionPolicy(nn.Module):
             sampling: its seeds; there are no tokens.
 
         Returns:
-            A rollout with one action per denoising step. Its log-probabilities are means over the latent elements;
-            steps without randomness (eta 0, or an end without noise) have mask 0.
+            A rollout with one action per noisy denoising step: what is deterministic behind them is not kept. Its
+            log-probabilities are means over the latent elements; steps without randomness (eta 0, or an end without noise)
+            have mask 0.
         """
         with evaluating(self):
             drawn = replace(batch, draws=self._chain_inputs(batch, n), supervision={})
             draws = RowDraws(seeds_of(sampling.seeds, len(batch)), n, self.network.alphas_cumprod.device)
             start = draws.normal(*self._latent_shape())
+            noisy = self.options.sampling.noisy_steps or self.options.sampling.steps
             latents, logprobs, mask = [start], [], []
-            for action in range(self.options.sampling.steps):
+            for action in range(noisy):
                 mean, std = self.network.step_of(drawn, latents[-1], action)
                 latents.append(mean + std * draws.normal(*mean.shape[1:]))
                 logprobs.append(step_logprob(latents[-1], mean, std))
                 mask.append((std > 0).float().flatten())
-            pictures = self._pictures(latents[-1].unflatten(0, (len(batch), n)))
+            pictures = self._pictures(self._ended(drawn, latents[-1], noisy).unflatten(0, (len(batch), n)))
         drawn.draws["chain"] = torch.stack(latents, 1).unflatten(0, (len(batch), n))
         pixels = [torch.stack([self.encoder.pixels(picture) for picture in row]) for row in pictures]
         drawn.response = {"pixels": torch.stack(pixels).to(start.device)}
@@ -199,6 +201,13 @@ class DiffusionPolicy(nn.Module):
     def action_logprobs(self, rollout: Rollout) -> Tensor:
         """(P, K, A): log-probabilities of the drawn denoising steps under the current weights."""
         return self.network.action_logprobs(rollout)
+
+    def _ended(self, drawn: Batch, latents: Tensor, action: int) -> Tensor:
+        """(P·K, C, h, w) where chains end from some action on without noise."""
+        certain = replace(drawn, draws={**drawn.draws, "eta": torch.zeros_like(drawn.draws["eta"])})
+        for later in range(action, self.options.sampling.steps):
+            latents, _ = self.network.step_of(certain, latents, later)
+        return latents
 
     def _chain_inputs(self, batch: Batch, n: int) -> dict[str, Tensor]:
         """Collect what a chain depends on besides the weights, every entry with the leading axis P; `repeats` is n."""
@@ -286,7 +295,7 @@ def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None 
     base = folder if checkpoint is None and adapter_base(Path(folder)) is None else None
     adapters = UNetAdapters(pipeline.unet, options.lora, base) if options.lora.rank > 0 else None
     encoder = _encoder(pipeline.tokenizer, options)
-    network = Denoiser(pipeline.unet, schedule)
+    network = Denoiser(pipeline.unet, schedule, options.sampling.blank_learns)
     return DiffusionPolicy(pipeline, network, encoder, options, Reference(form, copied, adapters), adapters)
 
 
