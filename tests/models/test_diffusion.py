@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 from dataclasses import replace
 
 import pytest
@@ -229,6 +230,18 @@ def test_dropped_captions_are_read_as_the_empty_caption_and_only_while_training(
     blank = policy.text_encoder(policy.encoder.tokens([""])["input_ids"]).last_hidden_state
     assert torch.allclose(policy.prepare(batch_of(policy)).draws["context"], blank.expand(3, -1, -1))
     assert (policy.eval().prepare(batch_of(policy)).draws["context"] - blank).abs().max() > 0.1
+
+
+def test_what_trains_can_be_some_layers_alone(folder):
+    policy = load(folder, trains="attention")
+    trained = {name for name, weight in policy.named_parameters() if weight.requires_grad}
+    assert trained and all(re.search(r"\.attn[12]\.to_(q|k|v|out\.0)\.", name) for name in trained)
+    assert sum("attn2.to_k" in name for name in trained) == sum("attn1.to_q" in name for name in trained)
+    narrow = load(folder, trains=r"attn2\.to_v$")
+    assert all("attn2.to_v" in name for name, weight in narrow.named_parameters() if weight.requires_grad)
+    assert all(weight.requires_grad for weight in load(folder).network.parameters())
+    with pytest.raises(ValueError, match="model.trains='nonsense' matches no linear layer .*attention"):
+        load(folder, trains="nonsense")
 
 
 # ---------------------------------------------------------------- sampling

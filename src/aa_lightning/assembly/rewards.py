@@ -25,7 +25,7 @@ _RULES = "aa_lightning.rewards"
 _COMPARE = {  # responses with answers of rows
     f"{_RULES}.{name}" for name in ("rules.Answer", "texts.Cosine", "boxes.Iou", "boxes.Detection", "nearness.Near")
 }
-
+_DEFAULTS = ([], ["answer"], ["answer", "near"])  # of modalities
 _OWN = f"{_RULES}.grading.SelfJudge"  # asks the policy that learns
 _ASK = {f"{_RULES}.remote.Server", f"{_RULES}.remote.Judge"}  # others, and wait for what they say
 
@@ -75,7 +75,7 @@ def against_rewards(cfg: DictConfig, name: str, algorithm: Algorithm, data: Any)
             "strategy=ddp, or reward=judge",
         ),
         (
-            not algorithm.draws_responses and list(rewards) not in ([], ["answer"]),
+            not algorithm.draws_responses and list(rewards) not in _DEFAULTS,
             f"{name} learns from rows as they are, and reads no rewards ({', '.join(rewards)}): type algo=grpo, or leave out "
             "reward",
         ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from aa_lightning.configuration.wording import show
 
-_KEPT = {"model": ("family", "path", "tiny", "components", "dtype", "freeze", "lora"), "algo": ("_target_",)}
+_KEPT = {"model": ("family", "path", "tiny", "components", "dtype", "freeze", "trains", "lora"), "algo": ("_target_",)}
 # restored with its moments
 _OPTIMIZER = ("lr", "betas", "weight_decay", "eps", "schedule", "warmup_ratio", "min_lr_ratio")
 _ROWS = (  # of data: which rows come, and in which order

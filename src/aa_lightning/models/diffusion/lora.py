@@ -1,4 +1,4 @@
-"""LoRA adapters inside a diffusers U-Net, without a second copy of its weights."""
+"""What of a diffusers U-Net trains: some of its layers, or LoRA adapters in them, without a second copy of its weights."""
 
 from __future__ import annotations
 
@@ -22,6 +22,36 @@ _BASE = "unet.base_model_name_or_path"
 GROUPS = {"attention": r"\.(to_q|to_k|to_v|to_out\.0)$"}
 
 
+def named_layers(unet: nn.Module, target: str, key: str) -> list[str]:
+    """Names of the linear layers that a target means.
+
+    Args:
+        target: a group, or a regular expression on module names.
+        key: of the option that says so.
+
+    Raises:
+        ValueError: it matches none.
+    """
+    pattern = re.compile(GROUPS.get(target, target))
+    names = [n for n, module in unet.named_modules() if isinstance(module, nn.Linear) and pattern.search(n)]
+    if not names:
+        raise ValueError(
+            f"{key}={target!r} matches no linear layer of the U-Net: use {', '.join(GROUPS)}, or a regular expression on "
+            "module names such as 'attn2.*to_[kv]$'"
+        )
+    return names
+
+
+def train_alone(unet: nn.Module, target: str) -> None:
+    """Keep all but the linear layers that a target means, which is `all` or as of `named_layers`, as they are."""
+    if target == "all":
+        return
+    names = named_layers(unet, target, "model.trains")
+    unet.requires_grad_(False)
+    for name in names:
+        unet.get_submodule(name).requires_grad_()
+
+
 class UNetAdapters:
     """Puts adapters (2106.09685) into a U-Net; only they train. Not a module: the U-Net's own layers hold the weights.
 
@@ -38,13 +68,7 @@ class UNetAdapters:
     def __init__(self, unet: nn.Module, lora: Lora, base: str | None):
         import peft
 
-        pattern = re.compile(GROUPS.get(lora.target, lora.target))
-        names = [n for n, module in unet.named_modules() if isinstance(module, nn.Linear) and pattern.search(n)]
-        if not names:
-            raise ValueError(
-                f"model.lora.target={lora.target!r} matches no linear layer of the U-Net: use {', '.join(GROUPS)}, or "
-                "a regular expression on module names such as 'attn2.*to_[kv]$'"
-            )
+        names = named_layers(unet, lora.target, "model.lora.target")
         unet.requires_grad_(False)
         config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names)
         unet.add_adapter(config)

@@ -55,5 +55,6 @@ class Diffusion:
     gradient_checkpointing: bool
     keep_features: Keeping
     lora: Lora
+    trains: str = "all"
     reference: Literal["auto", "frozen", "adapter", "kept", "none"]
     sampling: Denoising

@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 
 from aa_lightning.models.diffusion.denoiser import Denoiser, step_logprob
 from aa_lightning.models.diffusion.encoder import PixelEncoder
-from aa_lightning.models.diffusion.lora import UNetAdapters, adapter_base, merge_saved
+from aa_lightning.models.diffusion.lora import UNetAdapters, adapter_base, merge_saved, train_alone
 from aa_lightning.models.diffusion.options import Diffusion
 from aa_lightning.models.lora import BESIDE
 from aa_lightning.models.reference import Reference, choose_form, evaluating, frozen
@@ -292,6 +292,7 @@ def load_diffusion(options: Diffusion, reference: bool, checkpoint: Path | None 
     copied = frozen(Denoiser(copy.deepcopy(pipeline.unet), schedule)) if form == "frozen" else None
     if options.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
+    train_alone(pipeline.unet, options.trains)
     base = folder if checkpoint is None and adapter_base(Path(folder)) is None else None
     adapters = UNetAdapters(pipeline.unet, options.lora, base) if options.lora.rank > 0 else None
     encoder = _encoder(pipeline.tokenizer, options)
