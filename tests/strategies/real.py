@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
+from PIL import ImageStat
 
 from aa_lightning.assembly.build import build_run
 from aa_lightning.configuration.compose import compose
@@ -51,6 +52,11 @@ VARIANTS = {
     "ppo": [*PAIRS, "algo=ppo", *DRAWING],
     "own_critic_ppo": [*PAIRS, "algo=ppo", "model.critic=own", *DRAWING],
     "prime": [*PAIRS, "algo=prime", "algo.advantage.right=6", *DRAWING],
+    "pictures_grpo": [
+        *["modality=t2i", "algo=grpo", "algo.loss_kl={coefficient:0.1,estimator:k2,corrected:false}", *DRAWING],
+        *["reward.own._target_=tests.strategies.real.brightness", "optimizer.lr=5e-4"],
+        *["model.sampling.steps=4", "model.sampling.noisy_steps=3"],
+    ],
     "pictures": ["modality=t2i", "algo=dpo", "algo.beta=100", "optimizer.lr=1e-5"],
 }
 SHAPES = ["data.train.size=12", "data.val.size=8", "loader.batch_size=4", "trainer.max_steps=5"]  # three steps an epoch
@@ -105,6 +111,11 @@ COMMON = [
 def letters(prompt: Prompt, response: Response) -> float:
     """The number of different letters that a response has."""
     return float(len({*response[0]["text"].lower()}))
+
+
+def brightness(prompt: Prompt, response: Response) -> float:
+    """The mean brightness of the picture that a response is, in percent, which the rounding of a few pixels does not move."""
+    return float(round(ImageStat.Stat(response[0]["image"].convert("L")).mean[0] / 2.55))
 
 
 class StepLosses(Callback):

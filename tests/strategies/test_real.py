@@ -28,6 +28,7 @@ FAST = [
     ("deepspeed_zero3", "lora"),
     ("fsdp", "kept"),
     ("fsdp", "grpo"),
+    ("ddp", "pictures_grpo"),
 ]
 LONG = [name for name in VARIANTS if name.startswith("long")]
 APART = ["bfloat16", *LONG]
