@@ -165,7 +165,7 @@ def test_the_page_of_a_model_and_of_a_data_set():
 
 
 def test_the_page_of_a_group_without_a_section_shows_what_it_sets_and_chooses():
-    assert "chooses model=tiny_sd data=shapes_t2i" in shown("modality=t2i")
+    assert "chooses model=tiny_sd data=shapes_t2i 'reward=[answer,near]'" in shown("modality=t2i")
     assert re.search(r"trainer.strategy.timeout_minutes=30 +a process that waits longer", shown("strategy=fsdp"))
     assert "type: python -m aa_lightning.train experiment=bpo model=llava_1_5_7b" in shown("experiment=bpo")
 

@@ -94,7 +94,8 @@ def _overridden(path: Path) -> list[str]:
     """List what else an option chooses."""
     entries = (yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}).get("defaults", [])
     pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
-    return [f"{key.removeprefix('override /')}={value}" for key, value in pairs if key.startswith("override /")]
+    chosen = [(key.removeprefix("override /"), value) for key, value in pairs if key.startswith("override /")]
+    return [f"'{key}=[{','.join(value)}]'" if isinstance(value, list) else f"{key}={value}" for key, value in chosen]
 
 
 def _said(key: Key, group: str) -> str:
