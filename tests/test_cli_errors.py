@@ -136,6 +136,26 @@ def told(tmp_path):
             "error: optimizer.schedule=cosin cannot",
             "did you mean optimizer.schedule=cosine?",
         ),
+        (
+            "evaluation=false",
+            "error: evaluation=false cannot be used: it is a section",
+            "type: evaluation.<key>=<value>",
+        ),
+        (
+            "data.train=my.jsonl",
+            "error: data.train=my.jsonl cannot be used",
+            "type: data=local data.train.path=my.jsonl",
+        ),
+        (
+            "data=local data.train=my.jsonl",
+            "error: data.train=my.jsonl cannot be used",
+            "type: data=local data.train.path=my.jsonl",
+        ),
+        (
+            "data.template=3",
+            "error: data.template=3 cannot be used: it is a section",
+            "type: data.template.<key>=<value>",
+        ),
         ("loader.batch_size=0", "error: loader.batch_size=0 cannot be used: it should be greater than 0", "type:"),
         ("algo=dpo,sft", "error: algo=dpo,sft gives algo several values", "type: -m algo=dpo,sft"),
         ("algo.beta=[1", "error: algo.beta=[1 cannot be read", "type: 'algo.beta="),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
@@ -18,6 +19,9 @@ from aa_lightning.configuration.strategy import strategy_of
 from aa_lightning.configuration.targets import Parameter, named_class, strategy_arguments, trainer_arguments
 from aa_lightning.configuration.validation import mistakes_in
 from aa_lightning.configuration.wording import ConfigError, Everywhere, is_slip, nearest, show, unknown
+
+_REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)[,}]")  # to another key
+_ROWS_BELOW = ("data.train.path", "data.val.path")
 
 
 def check_config(
@@ -42,6 +46,40 @@ def check_config(
         mistakes = mistakes or [*_contradictions(plain), *missing_extras(plain)]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+
+
+def check_sections(cfg: DictConfig) -> None:
+    """Refuse values where other keys refer to what is below: they could not be resolved.
+
+    Args:
+        cfg: what Hydra composed.
+
+    Raises:
+        ConfigError: as `check_config`.
+    """
+    plain = OmegaConf.to_container(cfg)
+    texts = [value for _, value in leaves(plain, elements=True) if isinstance(value, str)]
+    wanted = {key for text in texts for key in _REFERENCE.findall(text)}
+    flat = sorted({above for key in {*wanted, *_ROWS_BELOW} if (above := _value_above(plain, key)) is not None})
+    if flat:
+        raise ConfigError("\n".join(_no_section(key, OmegaConf.select(cfg, key)) for key in flat))
+
+
+def _value_above(plain: Mapping[str, Any], key: str) -> str | None:
+    """The key of a plain value in which a key is said to lie; None: there is none."""
+    *sections, _ = key.split(".")
+    inner: Any = plain
+    for depth, name in enumerate(sections, 1):
+        inner = inner.get(name, {})
+        if not isinstance(inner, Mapping):
+            return None if inner is None or (isinstance(inner, str) and "${" in inner) else ".".join(sections[:depth])
+    return None
+
+
+def _no_section(key: str, value: Any) -> str:
+    rows = f"{key}.path" in _ROWS_BELOW and isinstance(value, str)
+    advice = f"data=local {key}.path={show(value)}" if rows else f"{key}.<key>=<value>"
+    return f"{key}={show(value)} cannot be used: it is a section\ntype: {advice}"
 
 
 def missing_keys(cfg: DictConfig) -> list[str]:
@@ -80,11 +118,7 @@ def _root_mistakes(plain: Mapping[str, Any], command: str | None, everywhere: Ev
         if key not in {*every, *values}
     ]
     mistakes += [f"{name} is missing: no run can do without this section" for name in sections if name not in plain]
-    mistakes += [
-        f"{name}={show(plain[name])} cannot be used: it is a section\ntype: {name}.<key>=<value>"
-        for name in every
-        if not isinstance(plain.get(name, {}), Mapping)
-    ]
+    mistakes += [_no_section(name, plain[name]) for name in every if not isinstance(plain.get(name, {}), Mapping)]
     return mistakes + mistakes_in("", values, COMMANDS[command], everywhere) + _stage_mistakes(plain)
 
 

@@ -11,7 +11,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from aa_lightning.configuration.changes import with_changes
-from aa_lightning.configuration.check import check_config
+from aa_lightning.configuration.check import check_config, check_sections
 from aa_lightning.configuration.composed import composed, section, with_algorithm, with_whole_parts
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.rewards import with_rewards
@@ -66,6 +66,7 @@ def checked(cfg: DictConfig, config_name: str | None, folders: Sequence[Path]) -
     Raises:
         ConfigError: a value that cannot work.
     """
+    check_sections(cfg)
     whole = with_start(with_rewards(with_parts(cfg, folders), folders))
     check_config(whole, config_name, option_names(folders))
     return whole
