@@ -104,6 +104,15 @@ def test_amber_looks_for_no_and_always_yes_finds_none():
     assert told({"name": "f1", "positive": "no"}, rows) == wanted
 
 
+def test_amber_of_always_no_is_what_its_leaderboard_has():
+    """Of 14216 questions 4924 objects are not there, half of 7628 attributes and 689 of 1664 relations are wrong: 9427."""
+    wrong = 4924 + 7628 // 2 + 689
+    rows = [row(extracted="no", answer="no")] * wrong + [row(extracted="no", answer="yes")] * (14216 - wrong)
+    found = told({"name": "f1", "positive": "no"}, rows)
+    percent = [round(100 * found[name], 1) for name in ("accuracy", "precision", "recall", "f1")]
+    assert percent == [66.3, 66.3, 100.0, 79.7]
+
+
 def test_a_macro_mean_is_of_groups_and_their_groups():
     """MMStar: micro 3/5; means of tasks 1, 1/2, 0 are in mean 1/2; and in categories (3/4, 0), whose mean is 3/8."""
     kinds = [(1, "see", "count"), (1, "see", "shape"), (0, "see", "shape"), (1, "see", "count"), (0, "know", "law")]
@@ -132,7 +141,8 @@ def test_groups_of_some_rows_can_be_left_out():
     rows = [row(1, category="VS", figure="1"), row(0, category="VS", figure="0"), row(1, category="VD", figure="0")]
     figures = {"name": "all_in_group", "key": "fAcc", "by": ["category", "figure"]}
     assert told(figures, rows) == pytest.approx({"fAcc": 2 / 3})
-    assert told({**figures, "without": {"category": "VS", "figure": "0"}}, rows) == {"fAcc": 1}
+    for zero in ("0", 0):
+        assert told({**figures, "without": {"category": "VS", "figure": zero}}, rows) == {"fAcc": 1}
 
 
 def test_sums_and_ratios_are_over_all_rows():

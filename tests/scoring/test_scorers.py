@@ -58,6 +58,7 @@ def test_vqa_soft_rises_with_each_of_the_first_four_who_agree():
         ("contains", "It is a Cat.", ["dog", "cat"], 1),
         ("contains", "cat", "a cat", 0),
         ({"name": "contains", "either_way": True}, "cat", "a cat", 1),
+        ({"name": "contains", "normal": "evalai"}, "a cat", "the", 0),  # an answer without words is in nothing
         ({"name": "contains", "either_way": True}, "", "a cat", 0),
         ({"name": "contains", "either_way": True}, None, "a cat", 0),
         ("token_match", None, "cat", 0),

@@ -84,6 +84,12 @@ def test_mathvista_brings_answers_into_the_form_that_its_code_does(context, give
     assert in_form(given["extraction"], question) == expected["normalized"]
 
 
+def test_mathvista_cuts_a_number_to_a_whole_one_as_its_code_does_since_2023():
+    """The first published numbers took 14.9 for no whole number at all."""
+    question = asked(answer_type="integer")
+    assert [in_form(said, question) for said in ("14.9", "-0.5", "1e3", "inf", "x")] == ["14", "0", "1000", None, None]
+
+
 @pytest.mark.parametrize(
     "said, options, kind, found",
     [

@@ -111,7 +111,7 @@ class AllInGroup(Aggregating):
         return len(right), lambda weights: {self.key: mean(weights, np.array(right))}
 
     def _left_out(self, row: Scored) -> bool:
-        return bool(self.without) and all(column(row, name) == value for name, value in self.without.items())
+        return bool(self.without) and all(str(column(row, name)) == str(value) for name, value in self.without.items())
 
 
 _Plain = AllInGroup | F1 | Mean | Mme | PassAtK | Pearson | Ratio | RewardBench | Sum | VBench

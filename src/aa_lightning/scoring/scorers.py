@@ -61,7 +61,7 @@ class Contains(Scoring):
     def __call__(self, extracted: Any | None, question: Question) -> dict[str, float]:
         said = "" if extracted is None else NORMAL[self.normal](str(extracted))
         wanted = [NORMAL[self.normal](str(answer)) for answer in question.answers]
-        right = any(one in said or (self.either_way and said in one) for one in wanted)
+        right = any(one in said or (self.either_way and said in one) for one in wanted if one)
         return {"score": float(bool(said) and right)}
 
 
