@@ -147,13 +147,15 @@ class Objects(Extracting):
     def __call__(self, said: str, question: Question) -> list[str] | None:
         words, named, at = _WORD.findall(said.lower()), [], 0
         names = {form: thing for thing, others in self.synonyms.items() for w in (thing, *others) for form in _forms(w)}
-        longest = max((len(form) for form in names), default=0)
+        longest: dict[str, int] = {}
+        for first, *others in names:
+            longest[first] = max(longest.get(first, 0), 1 + len(others))
         while at < len(words):
-            spans = (tuple(words[at : at + n]) for n in range(longest, 0, -1))
+            spans = (tuple(words[at : at + n]) for n in range(longest.get(words[at], 0), 0, -1))
             known = next((span for span in spans if span in names), None)
             if known:
                 named.append(names[known])
-            at += len(known or "1")
+            at += len(known) if known else 1
         return named if words else None
 
 
