@@ -1,4 +1,4 @@
-"""The trained part of a diffusers U-Net: some of its layers, or LoRA adapters in them, without a second copy of its weights."""
+"""The trained part of a diffusers U-Net: some of its layers, or LoRA in them, without a second copy of its weights."""
 
 from __future__ import annotations
 
