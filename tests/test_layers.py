@@ -18,7 +18,7 @@ FLOORS = [
     {"models"},
     {"rewards"},
     {"algos", "engines", "scoring"},
-    {"evaluation"},
+    {"evaluation", "benchmarks"},
     {"report"},
     {"training"},
     {"assembly"},
@@ -88,7 +88,7 @@ def test_a_room_imports_only_from_those_below(name):
 def test_few_rooms_and_few_arrows_between_them():
     arrows = {(room(name), room(one)) for name, ones in IMPORTS.items() for one in ones}
     arrows = {(a, b) for a, b in arrows if a != b and "__init__" not in (a, b)}
-    assert len(arrows) <= 84, sorted(arrows)
+    assert len(arrows) <= 94, sorted(arrows)
 
 
 @pytest.mark.parametrize("folder, most", [(PACKAGE, 10), (PACKAGE / "models", 14)], ids=["door", "models"])

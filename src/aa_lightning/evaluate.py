@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
 @command("evaluate", reads="run")
 def main(cfg: DictConfig) -> float:
     """
-    Measure a model on held-out data: preference accuracy and margin, likelihood, greedy answers, rewards.
+    Measure a model: on held-out data (preference accuracy, likelihood, greedy answers, rewards), or by benchmarks.
 
       python -m aa_lightning.evaluate run=outputs/<date>/<run>             a trained run, against what it started from
       python -m aa_lightning.evaluate model=llava_1_5_7b data=align_anything_ti2t
       python -m aa_lightning.evaluate run=outputs/<date>/<run> data=rlaif_v evaluation.num_examples=1000
+      python -m aa_lightning.evaluate run=outputs/<date>/<run> benchmark=[pope,mme]      --help benchmark lists them
     """
     from aa_lightning.evaluation.catalogue import objective
 
+    if cfg.get("benchmark"):
+        return evaluate_benchmarks(cfg, run_folder())
     return objective(evaluate(cfg, run_folder()))
 
 
@@ -62,6 +66,33 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, float]:
     show_table("held out", ["measure", "value", "examples"], rows)
     say(f"numbers  {place.evaluation}")
     return named
+
+
+def evaluate_benchmarks(cfg: DictConfig, folder: Path) -> float:
+    """Results of the benchmarks that the configuration names.
+
+    Args:
+        cfg: composed from conf/evaluate.yaml.
+        folder: for evaluation.json and samples/.
+
+    Returns:
+        The main number of the first one, or NaN on other ranks.
+    """
+    from aa_lightning.assembly.benchmarks import run_benchmarks
+    from aa_lightning.benchmarks.tables import show
+    from aa_lightning.system.atomic import write_text
+    from aa_lightning.system.console import quiet, say, show_progress
+
+    quiet()
+    show_progress(cfg.trainer.enable_progress_bar)
+    found, place = run_benchmarks(cfg, folder), RunFolder(folder)
+    if not found:
+        return math.nan
+    write_text(place.evaluation, json.dumps({"benchmarks": found}, indent=1))
+    show(found)
+    say(f"numbers  {place.evaluation}")
+    say(f"answers  {place.samples}/<benchmark>.jsonl")
+    return next(iter(found.values()))["value"]
 
 
 if __name__ == "__main__":

@@ -90,3 +90,17 @@ def test_refusals_are_known_by_their_words_in_any_case():
     assert [reject(one, asked())["complied"] for one in said] == [0, 0, 0, 1, 1, 1]
     with pytest.raises(ValidationError, match="'But I' has capitals"):
         part("score", {"name": "reject_match", "keywords": ["But I"]})
+
+
+def test_verified_asks_the_verifier_that_the_data_names_and_takes_the_verdict_on_what_was_drawn():
+    verified = part("score", "verified")
+    assert verified("The circle is red.", asked("red", check="shapes")) == {"score": 1}
+    assert verified("red or blue", asked("red", check="shapes")) == {"score": 0}
+    assert verified(None, asked("red", check="shapes")) == {"score": 0}
+    assert (
+        part("score", {"name": "verified", "check": "number"})("It is 72.0", asked("72", check="exact"))["score"] == 1
+    )
+    assert [verified("<image>", asked("red", check="shapes", right=right))["score"] for right in (True, False)] == [
+        1,
+        0,
+    ]

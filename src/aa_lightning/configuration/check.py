@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from aa_lightning.configuration.benchmarks import GROUP, mistakes_in_benchmarks
 from aa_lightning.configuration.extras import missing_extras
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.configuration.nested import dotted_keys, leaves
@@ -110,7 +111,7 @@ def _root_mistakes(plain: Mapping[str, Any], command: str | None, everywhere: Ev
     if command is None:
         return []
     sections = [*SECTIONS, "algo", "model", "data", "trainer"]
-    every = [*sections, "reward"]  # which may be lacking
+    every = [*sections, "reward", *([GROUP] if command == "evaluate" else [])]  # which may be lacking
     values = {key: value for key, value in plain.items() if key in _keys_outside(command)}
     mistakes = [
         _unknown_root(key, value, [*every, *values], everywhere)
@@ -159,6 +160,9 @@ def _section_mistakes(plain: Mapping[str, Any], everywhere: Everywhere, with_dat
             continue
         if name == "reward":
             mistakes += mistakes_in_rewards(section, everywhere)
+            continue
+        if name == GROUP:
+            mistakes += mistakes_in_benchmarks(section, everywhere)
             continue
         schema = section_schema(name, section)
         if schema is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from aa_lightning.configuration.benchmarks import GROUP, listed
 from aa_lightning.configuration.catalogue import data_set
 from aa_lightning.configuration.comments import elsewhere, head, of_yaml, sentence
 from aa_lightning.configuration.folders import conf_dir, file_of, option_file, option_names
@@ -24,6 +25,7 @@ WELL_KNOWN = {
         "stable_diffusion_v1_5",
         "tiny_llava",
     ),
+    "benchmark": ("pope", "mme", "mmbench", "mmmu", "gsm8k", "shapes_ti2t"),
     "data": ("local", "rlaif_v", "ultrafeedback_binarized", "pickapic_v2", "mixture", "shapes_ti2t"),
 }
 MAIN_KEYS = {
@@ -86,7 +88,9 @@ def _check_keys(names: Sequence[str], context: Sequence[str], config_name: str, 
 def _page_of(word: str, context: Sequence[str], config_name: str, folders: Sequence[Path]) -> str:
     groups = option_names(folders)
     if word in groups:
-        return _data_page(folders) if word == "data" else _group_page(word, folders)
+        return _LISTS[word](folders) if word in _LISTS else _group_page(word, folders)
+    if word.startswith(f"{GROUP}"):
+        config_name = "evaluate"
     composed = Configuration(config_name, context, folders)
     if "=" in word:
         return option_page(word, composed)
@@ -131,7 +135,7 @@ def _command_page(config_name: str, about: str, folders: Sequence[Path]) -> str:
 def _groups(composed: Configuration) -> Iterator[str]:
     """Each group with how many options it has, and a few of them: the user's own first."""
     names = option_names(composed.folders)
-    for group in CHOSEN:
+    for group in [*CHOSEN, *([GROUP] if composed.config_name == "evaluate" else [])]:
         options = [option for option in names[group] if not is_base(group, option)]
         own = [option for option in options if option_file(group, option, composed.folders[:1]) is None]
         few = list(dict.fromkeys([*own, *WELL_KNOWN.get(group, ()), *options]))
@@ -206,6 +210,19 @@ def _data_page(folders: Sequence[Path]) -> str:
         said = [one.about.removeprefix("Shapes, the procedural world: ") for one in some]
         lines += [title, *(_cut(f"{row} {words}") for row, words in zip(rows, said, strict=True)), ""]
     return "\n".join([*lines, _more("data", "rlaif_v")])
+
+
+def _benchmark_page(folders: Sequence[Path]) -> str:
+    """Benchmarks by what they tell of a model, each in a line: its modality, the first comment of its file."""
+    lines: list[str] = []
+    several = list(listed(folders))
+    width = max((len(typed) for _, ones in several for typed, _, _ in ones), default=0) + 2
+    for dimension, ones in several:
+        lines += [dimension, *(_cut(f"  {typed:<{width}}{modality:<8}{about}") for typed, modality, about in ones), ""]
+    return "\n".join([*lines, _more(GROUP, "pope")])
+
+
+_LISTS = {"data": _data_page, GROUP: _benchmark_page}
 
 
 def _cut(line: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from aa_lightning.configuration.benchmarks import GROUP
 from aa_lightning.configuration.catalogue import data_set
 from aa_lightning.configuration.comments import LOADER, MISSING, head, written_by
 from aa_lightning.configuration.folders import file_of, option_names
@@ -81,7 +82,7 @@ def table(left: Sequence[str], right: Sequence[str]) -> list[str]:
 def _keys_of(group: str, option: str, composed: Configuration) -> Iterator[Key]:
     """All keys of a group's own section; else those that the option's file sets."""
     if group in composed.plain:
-        yield from composed.leaves(group)
+        yield from composed.leaves(f"{group}.{option}" if group == GROUP else group)
         return
     names = written_by(chosen_groups(composed.config_name).get(group, group), option, composed.folders)
     for name in names:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from aa_lightning.configuration.benchmarks import GROUP, benchmark_schema
 from aa_lightning.configuration.check import section_schema
 from aa_lightning.configuration.comments import MISSING, Written, of_class, written
 from aa_lightning.configuration.composed import composed
@@ -87,6 +88,8 @@ class Configuration:
         self.choices: dict[str, str] = {key: option for key, option in chosen.items() if option is not None}
         if rewards := [name for name in plain.get("reward", {}) if option_file("reward", name, folders)]:
             self.choices["reward"] = f"[{','.join(rewards)}]"  # Hydra keeps no list of options
+        if several := [name for name in plain.get(GROUP, {}) if option_file(GROUP, name, folders)]:
+            self.choices[GROUP] = f"[{','.join(several)}]"
         self.written = written(config_name, self.choices, folders)
         self.names = list(dotted_keys(plain))
 
@@ -146,6 +149,8 @@ class Configuration:
             return named_class(section["objectives"][steps[2]]["_target_"]), steps[3:]
         if steps[0] == "reward":
             return self._of_reward(steps)
+        if steps[0] == GROUP:
+            return (benchmark_schema(), steps[2:]) if len(steps) > 2 else (None, steps)
         return section_schema(steps[0], section), steps[1:]
 
     def _of_reward(self, steps: list[str]) -> tuple[type | None, list[str]]:

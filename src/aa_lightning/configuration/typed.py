@@ -33,7 +33,8 @@ CHOSEN = (
     "reward",
     "experiment",
     "logger",
-)  # groups that people choose from
+)  # groups that people choose from, of every command
+_OF_EVALUATE = "benchmark"
 _WITH_VALUE = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
 _ALONE = {
     "--help": "-h",
@@ -174,6 +175,11 @@ def _rewards_with_keys(overrides: Sequence[str]) -> list[str]:
 def _refused(key: str, option: str, added: bool, chosen: Mapping[str, str], folders: Sequence[Path]) -> str | None:
     """Say why an option cannot be chosen in this way; None: it can."""
     group, known = key.partition("@")[0], option_names(folders)[key.partition("@")[0]]
+    if group == _OF_EVALUATE and group not in chosen and option in known:
+        return (
+            f"{key}={option} cannot be used: it belongs to another command\ntype: python -m aa_lightning.evaluate "
+            f"{key}={option}"
+        )
     ours, given = chosen.get(group), f"{'+' if added else ''}{key}={option}"
     if group == "stage":
         best = option if option in known else nearest(option, known) or "<name>"
@@ -182,7 +188,7 @@ def _refused(key: str, option: str, added: bool, chosen: Mapping[str, str], fold
         key = ours or group
         return f"{given} cannot be used: no option is called so\ntype: {key}=<option>, or ~{key} to choose none"
     if option not in known:
-        return _no_option(group, option, ours or f"+{group}", folders)
+        return _no_option(group, option, ours or (group if group == _OF_EVALUATE else f"+{group}"), folders)
     if ours is None and not added:
         return f"{given} cannot be used: nothing is chosen from {group} yet\ntype: +{group}={option}"
     if ours is not None and (added or key != ours):

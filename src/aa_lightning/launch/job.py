@@ -159,6 +159,10 @@ def _signal_of(error: BaseException) -> int | None:
 
 
 def _say_how_to_go_on(folder: Path, config_name: str) -> None:
+    if config_name == "evaluate" and RunFolder(folder).samples.is_dir():  # of benchmarks
+        how = f"to go on with the answers that are there, type: the same command with hydra.run.dir={folder}"
+        print(f"\nstopped. {printable(how)}", file=sys.stderr)
+        return
     if config_name != "train":
         print("\nstopped. to begin again, type: the same command", file=sys.stderr)
         return

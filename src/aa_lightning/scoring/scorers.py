@@ -12,6 +12,7 @@ from aa_lightning.scoring.mmmu import Mmmu
 from aa_lightning.scoring.normalising import NORMAL, Normal, evalai
 from aa_lightning.scoring.question import Question, Scoring
 from aa_lightning.scoring.texts import Pattern
+from aa_lightning.scoring.verified import Verified
 
 _TOKEN = re.compile(r"\b\w+\b")
 
@@ -140,5 +141,5 @@ def _tokens(text: str) -> set[str]:
     return set(_TOKEN.findall(text.lower()))
 
 
-_Scorers = Contains | Exact | Mmmu | ObjectSets | RejectMatch | TokenMatch | VqaSoft
+_Scorers = Contains | Exact | Mmmu | ObjectSets | RejectMatch | TokenMatch | Verified | VqaSoft
 Scorer = Annotated[_Scorers, Field(discriminator="name"), BY_NAME]

@@ -14,6 +14,7 @@ from aa_lightning.data.shapes.language import look
 from aa_lightning.data.shapes.render import box
 from aa_lightning.data.shapes.scenes import GRID, Figure
 from aa_lightning.data.sources.cells import literal
+from aa_lightning.data.template import choices
 from aa_lightning.data.template.selection import claim_score, csr_reward
 
 Columns = dict[str, Any]
@@ -174,6 +175,7 @@ _OURS = (
     claim_scores,
     instructed,
     boxes,
+    *choices.OURS,
 )
 FUNCTIONS: dict[str, Callable[..., Columns]] = {function.__name__: function for function in _OURS}
 
