@@ -1,6 +1,8 @@
 """The loader of what a policy draws: which groups are learned from in which steps, on any number of processes, and after a
 stop at any step. Responses here are made by hand; `tests/test_reinforcement.py` has those of policies."""
 
+import os
+import resource
 from dataclasses import dataclass, field
 from itertools import chain
 from types import SimpleNamespace
@@ -130,6 +132,19 @@ def test_a_drawing_of_eight_prompts_is_two_steps_of_four_and_an_epoch_asks_each_
     assert sorted(asked[:8]) == sorted(steps[0][0] + steps[1][0])
     assert sorted(asked[8:]) == sorted(steps[2][0] + steps[3][0])
     assert len({*asked}) == 16
+
+
+def test_rows_that_a_data_worker_keeps_hold_no_file_open():
+    """200 rows of two tensors each, where a process may have 64 files more than it has."""
+    rows = [(torch.full((3,), index), torch.ones(2)) for index in range(200)]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 64, before[1]))
+    try:
+        asked = rollouts.PromptLoader(rows, rollouts.prompts_of, batch_size=8, seed=0, workers=1).endless()
+        seen = [(index, item[0][0].item()) for _ in range(25) for index, item in zip(*next(asked), strict=True)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert sorted(seen) == [(index, index) for index in range(200)]
 
 
 def test_epochs_read_the_same_groups_in_another_order():

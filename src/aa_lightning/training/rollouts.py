@@ -8,12 +8,14 @@ rollout, so that a step is the same on any number of them, and a checkpoint of o
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from aa_lightning.configuration.check import split_batch
 from aa_lightning.configuration.schema import Rollouts
@@ -46,7 +48,13 @@ class PromptLoader(TrainLoader):
         """Shares from where the loader stands, with their indices."""
         while True:
             for items, _ in self:
-                yield self.indices()[self.position - 1], items
+                yield self.indices()[self.position - 1], pickle.loads(items) if isinstance(items, bytes) else items
+
+
+def prompts_of(items: Sequence[Item]) -> list[Item] | bytes:
+    """Items as they are, which a data worker writes out: it keeps them, and each of their tensors, if it were shared,
+    would hold a file open there as long as it is kept, of which a process may have 1024."""
+    return list(items) if get_worker_info() is None else pickle.dumps(list(items))
 
 
 class RolloutLoader:
@@ -274,7 +282,7 @@ class RolloutData(AlignmentData):
         """The loader of what is drawn to the training rows."""
         prompts = PromptLoader(
             self.train_examples,
-            list,
+            prompts_of,
             batch_size=self.rollouts.prompts or self.options.batch_size,
             seed=self.seed,
             workers=self.options.given_workers,
