@@ -290,7 +290,7 @@ def test_a_mistyped_page_is_answered_with_the_right_one(monkeypatch, capsys, ask
 
 
 def test_a_word_like_nothing_leads_to_the_groups():
-    with pytest.raises(ConfigError, match="there is: algo, data, experiment"):
+    with pytest.raises(ConfigError, match="there is: algo, benchmark, data, experiment"):
         shown("xyzzy")
 
 
