@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from aa_lightning.data.shapes import can_check, can_check_sound, check_answer, check_picture, check_sound
 from aa_lightning.rewards import mathematics
 from aa_lightning.rewards.numbers import Number, numbers, whole
 from aa_lightning.rewards.wording import announced, sentences, wavers, words
@@ -79,13 +78,20 @@ def math(expected: str, said: str) -> bool:
     return mathematics.equal(expected, stated) if one is None or other is None else one.equals(other)
 
 
+def shapes(expected: str, said: str) -> bool:
+    """Compare what Shapes was asked for with what is said of it."""
+    from aa_lightning.data.shapes import check_answer
+
+    return check_answer(expected, said)
+
+
 CHECKS: dict[Check, Callable[[str, str], bool]] = {
     "exact": exact,
     "number": number,
     "choice": choice,
     "contains": contains,
     "math": math,
-    "shapes": check_answer,
+    "shapes": shapes,
 }
 
 
@@ -98,6 +104,8 @@ def said(check: Check, expected: str, response: Response) -> bool | None:
 
 def drew(check: Check, expected: str, response: Response) -> bool | None:
     """Tell whether the first picture is right; None: the expected answer is none that can be read off a picture."""
+    from aa_lightning.data.shapes import can_check, check_picture
+
     if check != "shapes" or not can_check(expected):
         return None
     pictures = [part["image"] for part in response if part["type"] == "image"]
@@ -106,6 +114,8 @@ def drew(check: Check, expected: str, response: Response) -> bool | None:
 
 def played(check: Check, expected: str, response: Response) -> bool | None:
     """Tell whether the first sound is right; None: the expected answer is none that can be heard in a sound."""
+    from aa_lightning.data.shapes import can_check_sound, check_sound
+
     if check != "shapes" or not can_check_sound(expected):
         return None
     sounds = [part["audio"] for part in response if part["type"] == "audio"]

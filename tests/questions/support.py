@@ -14,8 +14,8 @@ from aa_lightning.benchmarks.questions import Questions
 from aa_lightning.configuration.composed import section
 from aa_lightning.configuration.folders import conf_dir, option_names
 from aa_lightning.types import Prompt
-from tests.benchmarks.rows import CASES, PICTURE, SOUND
 from tests.data.media_files import clip_file, greys, sound_file, tone
+from tests.questions.rows import CASES, PICTURE, SOUND
 
 NAMES = option_names([conf_dir()])["benchmark"]
 SHAPES = [name for name in NAMES if name.startswith("shapes_")]

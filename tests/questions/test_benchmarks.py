@@ -9,8 +9,8 @@ from aa_lightning.benchmarks.questions import Questions
 from aa_lightning.benchmarks.results import check, result
 from aa_lightning.configuration.compose import compose
 from aa_lightning.data.errors import BadRow
-from tests.benchmarks.rows import CASES
-from tests.benchmarks.support import NAMES, SHAPES, asked, options, questions
+from tests.questions.rows import CASES
+from tests.questions.support import NAMES, SHAPES, asked, options, questions
 
 
 def as_rows(found, answers):

@@ -13,7 +13,7 @@ from aa_lightning.benchmarks.questions import Questions
 from aa_lightning.benchmarks.results import result
 from aa_lightning.data.errors import BadRow
 from aa_lightning.types import text
-from tests.benchmarks.support import options, questions
+from tests.questions.support import options, questions
 
 
 class Killed(Exception):

@@ -10,7 +10,7 @@ from aa_lightning.configuration.folders import conf_dir
 from aa_lightning.configuration.help import page
 from aa_lightning.configuration.typed import check_options
 from aa_lightning.configuration.wording import ConfigError
-from tests.benchmarks.support import NAMES, written
+from tests.questions.support import NAMES, written
 
 
 def evaluated(folder, *overrides):
