@@ -89,9 +89,9 @@ class DrawnPreference(PolicyObjective):
         import torch
 
         half = rewards.shape[1] // 2
-        best, worst = rewards.where(counted, -torch.inf), rewards.where(counted, torch.inf)
-        over = torch.stack([best[:, :half].argmax(1), half + worst[:, half:].argmin(1)], 1)
-        under = torch.stack([half + best[:, half:].argmax(1), worst[:, :half].argmin(1)], 1)
+        ours = _farthest(rewards[:, :half], counted[:, :half])
+        theirs = _farthest(rewards[:, half:], counted[:, half:]) + half
+        over, under = (torch.stack([one[:, 0], other[:, 1]], 1) for one, other in ((ours, theirs), (theirs, ours)))
         won, lost = _gap(rewards, over), _gap(rewards, under)
         pair = over.where((won >= lost)[:, None], under)
         return pair.where((torch.maximum(won, lost) > 0)[:, None], half)

@@ -61,19 +61,20 @@ def check_sections(cfg: DictConfig) -> None:
     plain = OmegaConf.to_container(cfg)
     texts = [value for _, value in leaves(plain, elements=True) if isinstance(value, str)]
     wanted = {key for text in texts for key in _REFERENCE.findall(text)}
-    flat = sorted({above for key in {*wanted, *_ROWS_BELOW} if (above := _value_above(plain, key)) is not None})
+    flat = dict(found for key in {*wanted, *_ROWS_BELOW} if (found := _value_above(plain, key)) is not None)
     if flat:
-        raise ConfigError("\n".join(_no_section(key, OmegaConf.select(cfg, key)) for key in flat))
+        raise ConfigError("\n".join(_no_section(key, flat[key]) for key in sorted(flat)))
 
 
-def _value_above(plain: Mapping[str, Any], key: str) -> str | None:
-    """The key of a plain value in which a key is said to lie; None: there is none."""
+def _value_above(plain: Mapping[str, Any], key: str) -> tuple[str, Any] | None:
+    """The plain value in which a key is said to lie, with its own key; None: there is none."""
     *sections, _ = key.split(".")
     inner: Any = plain
     for depth, name in enumerate(sections, 1):
         inner = inner.get(name, {})
         if not isinstance(inner, Mapping):
-            return None if inner is None or (isinstance(inner, str) and "${" in inner) else ".".join(sections[:depth])
+            resolved_later = isinstance(inner, str) and "${" in inner
+            return None if inner is None or resolved_later else (".".join(sections[:depth]), inner)
     return None
 
 

@@ -89,7 +89,7 @@ def _page_of(word: str, context: Sequence[str], config_name: str, folders: Seque
     groups = option_names(folders)
     if word in groups:
         return _LISTS[word](folders) if word in _LISTS else _group_page(word, folders)
-    if word.startswith(f"{GROUP}"):
+    if word.startswith(GROUP):
         config_name = "evaluate"
     composed = Configuration(config_name, context, folders)
     if "=" in word:

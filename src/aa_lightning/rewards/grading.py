@@ -12,7 +12,7 @@ from aa_lightning.configuration.schema import STRICT
 from aa_lightning.rewards.answers import spoken
 from aa_lightning.rewards.drawn import Partly, partly
 from aa_lightning.rewards.texts import compiled
-from aa_lightning.types import Prompt, Response, Sampling, text
+from aa_lightning.types import Part, Prompt, Response, Sampling, text
 
 Ask = Callable[[Sequence[Prompt], int, Sampling], list[list[Response]]]  # n answers of the policy to each prompt
 _FIELD = re.compile(r"\{(prompt|response|answer)\}")
@@ -51,6 +51,12 @@ class Grading:
         """The words in which a judge is asked about a response."""
         told = {"prompt": _conversation(prompt), "response": spoken(response), "answer": prompt.answer or ""}
         return _FIELD.sub(lambda found: told[found[1]], self.template)
+
+    @staticmethod
+    def media(prompt: Prompt, response: Response) -> list[Part]:
+        """The media that stand behind these words: those of the prompt, then those of the response."""
+        shown = [part for message in prompt.messages for part in message["content"]] + response
+        return [part for part in shown if part["type"] != "text"]
 
     def grade(self, said: str, judge: str) -> float | str:
         """Read the grade, from 0 to 1, in the words of a judge; or say why there is none."""
@@ -100,9 +106,7 @@ class SelfJudge(Grading):
         )
 
     def _asked(self, prompt: Prompt, response: Response, name: str) -> Prompt:
-        shown = [part for message in prompt.messages for part in message["content"]] + response
-        media = [part for part in shown if part["type"] != "text"]
-        content = [text(self.question(prompt, response)), *media]
+        content = [text(self.question(prompt, response)), *self.media(prompt, response)]
         return Prompt(id=name, messages=[{"role": "user", "content": content}])
 
     def _mean(self, grades: Sequence[float | str]) -> float | str:

@@ -119,8 +119,7 @@ class Judge(_Served, Grading):
 
     def _about(self, prompt: Prompt, response: Response) -> Body:
         asked = self.question(prompt, response)
-        media = [part for message in prompt.messages for part in message["content"]] + response
-        shown = [as_openai(part) for part in media if part["type"] != "text"]
+        shown = [as_openai(part) for part in self.media(prompt, response)]
         content = [{"type": "text", "text": asked}, *shown] if shown else asked
         return {
             "model": self.model,

@@ -221,7 +221,7 @@ def _leaves(path: Steps, value: Any) -> Iterator[Leaf]:
 @functools.cache
 def _groups() -> frozenset[str]:
     """The keys that choose from a group."""
-    return frozenset({*chosen_groups("train").values(), *chosen_groups("evaluate").values()})
+    return frozenset(chosen_groups("evaluate").values())  # those of train, and benchmarks
 
 
 @functools.cache

@@ -74,7 +74,8 @@ class VqaSoft(Scoring):
     name: Literal["vqa_soft"] = "vqa_soft"
 
     def __call__(self, extracted: Any | None, question: Question) -> dict[str, float]:
-        agrees = [evalai(str(answer)) == evalai(str(extracted)) for answer in question.answers]
+        said = evalai(str(extracted))
+        agrees = [evalai(str(answer)) == said for answer in question.answers]
         shares = [min(1.0, (sum(agrees) - one) / 3) for one in agrees]
         return {"score": sum(shares) / len(shares) if extracted is not None else 0.0}
 

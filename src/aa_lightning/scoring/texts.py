@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
@@ -146,10 +147,7 @@ class Objects(Extracting):
 
     def __call__(self, said: str, question: Question) -> list[str] | None:
         words, named, at = _WORD.findall(said.lower()), [], 0
-        names = {form: thing for thing, others in self.synonyms.items() for w in (thing, *others) for form in _forms(w)}
-        longest: dict[str, int] = {}
-        for first, *others in names:
-            longest[first] = max(longest.get(first, 0), 1 + len(others))
+        names, longest = self._names, self._longest
         while at < len(words):
             spans = (tuple(words[at : at + n]) for n in range(longest.get(words[at], 0), 0, -1))
             known = next((span for span in spans if span in names), None)
@@ -157,6 +155,19 @@ class Objects(Extracting):
                 named.append(names[known])
             at += len(known) if known else 1
         return named if words else None
+
+    @cached_property
+    def _names(self) -> dict[tuple[str, ...], str]:
+        """The words of each name, and of several of it, with the object that they stand for."""
+        return {form: thing for thing, others in self.synonyms.items() for w in (thing, *others) for form in _forms(w)}
+
+    @cached_property
+    def _longest(self) -> dict[str, int]:
+        """The number of words of the longest name that begins with a word."""
+        longest: dict[str, int] = {}
+        for first, *others in self._names:
+            longest[first] = max(longest.get(first, 0), 1 + len(others))
+        return longest
 
 
 def _forms(name: str) -> list[tuple[str, ...]]:
