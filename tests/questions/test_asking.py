@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from aa_lightning.benchmarks.asking import Asking, ask
-from aa_lightning.benchmarks.kept import Kept
+from aa_lightning.benchmarks.kept import KeptAnswers
 from aa_lightning.benchmarks.questions import Questions
 from aa_lightning.benchmarks.results import result
 from aa_lightning.data.errors import BadRow
@@ -52,7 +52,7 @@ def found():
 
 
 def kept(folder, settings=None, place=0):
-    return Kept(folder, "shapes_t2t", settings or {"model": "parrot"}, place)
+    return KeptAnswers(folder, "shapes_t2t", settings or {"model": "parrot"}, place)
 
 
 def finished(found, store):
@@ -115,7 +115,7 @@ def test_rows_that_cannot_be_read_stop_or_are_missing_and_counted(tmp_path):
     (tmp_path / "rows").mkdir()
     found = questions("pope", tmp_path / "rows", on_bad_row="skip")
     (tmp_path / "rows" / "red.png").write_bytes(b"no picture")
-    store = Kept(tmp_path, "pope", {})
+    store = KeptAnswers(tmp_path, "pope", {})
     ask(Parrot(), found, store, Asking(batch_size=2))
     with pytest.raises(ValueError, match="no question could be asked"):
         result(found, store.read())
@@ -125,7 +125,7 @@ def test_rows_that_cannot_be_read_stop_or_are_missing_and_counted(tmp_path):
     assert (told["n"], told["n_missing"]) == (1, 3)
     stopping = Questions(options("pope", data={"path": str(tmp_path / "rows" / "pope.jsonl")}))
     with pytest.raises(BadRow):
-        ask(Parrot(), stopping, Kept(tmp_path / "other", "pope", {}), Asking(batch_size=2))
+        ask(Parrot(), stopping, KeptAnswers(tmp_path / "other", "pope", {}), Asking(batch_size=2))
 
 
 def test_a_hostile_answer_changes_its_own_score_alone(tmp_path, found):

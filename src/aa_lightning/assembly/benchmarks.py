@@ -35,13 +35,13 @@ def run_benchmarks(cfg: DictConfig, folder: Path) -> dict[str, Result]:
         ValueError: rows, parts or a model that do not go together, before weights load.
     """
     from aa_lightning.benchmarks.asking import Asking, ask
-    from aa_lightning.benchmarks.kept import Kept
+    from aa_lightning.benchmarks.kept import KeptAnswers
     from aa_lightning.benchmarks.results import result
 
     every = read_benchmarks(cfg)
     group = _Group()
     asking = Asking(cfg.loader.eval_batch_size, cfg.loader.overlong == "skip", rank(), group.size)
-    kept = {name: Kept(RunFolder(folder).samples, name, _settings(cfg, name), rank()) for name in every}
+    kept = {name: KeptAnswers(RunFolder(folder).samples, name, _settings(cfg, name), rank()) for name in every}
     policy = build_chat_policy(cfg).to(group.device)
     found: dict[str, Result] = {}
     for name, questions in every.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aa_lightning import media
-from aa_lightning.benchmarks.kept import Kept, Row
+from aa_lightning.benchmarks.kept import KeptAnswers, Row
 from aa_lightning.benchmarks.questions import Questions
 from aa_lightning.data.errors import BadRow
 from aa_lightning.models.reference import evaluating
@@ -44,7 +44,7 @@ class Asking:
 
 
 @fixed_draws(0)
-def ask(policy: Any, questions: Questions, kept: Kept, asking: Asking) -> None:
+def ask(policy: Any, questions: Questions, kept: KeptAnswers, asking: Asking) -> None:
     """Have this process's share of the questions answered, greedily, as far as they are not.
 
     Args:

@@ -13,7 +13,7 @@ from aa_lightning.system.atomic import write_text
 Row = dict[str, Any]
 
 
-class Kept:
+class KeptAnswers:
     """The answers to one benchmark in a folder: `<name>.jsonl`, and `<name>.<place>.jsonl` of each other process until all
     are there.
 
